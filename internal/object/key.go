@@ -1,0 +1,34 @@
+package object
+
+import (
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Key names one object within its table. Namespace is empty for
+// cluster-scoped objects.
+type Key struct {
+	Namespace string
+	Name      string
+}
+
+// KeyOf returns the key of o.
+func KeyOf(o metav1.Object) Key { return Key{o.GetNamespace(), o.GetName()} }
+
+// String returns "namespace/name", or "name" alone where there is no namespace:
+// the same text that follows the table's prefix in the store's log.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Name
+	}
+	return k.Namespace + "/" + k.Name
+}
+
+// ParseKey is the inverse of Key.String.
+func ParseKey(s string) Key {
+	if ns, name, ok := strings.Cut(s, "/"); ok {
+		return Key{ns, name}
+	}
+	return Key{"", s}
+}

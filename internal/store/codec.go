@@ -1,0 +1,75 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// protoPrefix marks a protobuf value in Kubernetes' etcd layout
+// (k8s.io/apimachinery/pkg/runtime/serializer/protobuf).
+var protoPrefix = []byte("k8s\x00")
+
+type protoMessage interface {
+	Size() int
+	MarshalToSizedBuffer([]byte) (int, error)
+	Unmarshal([]byte) error
+}
+
+// encode returns o as it stands in the log: the protobuf envelope where the
+// type has one, JSON otherwise, as Kubernetes stores custom resources. The
+// metadata keeps its resourceVersion (see the package comment).
+func encode(def *tableDef, o Object) []byte {
+	apiVersion, kindName := def.gvk.ToAPIVersionAndKind()
+	m, ok := o.(protoMessage)
+	if !ok {
+		o.GetObjectKind().SetGroupVersionKind(def.gvk)
+		b, err := json.Marshal(o)
+		if err != nil {
+			panic(fmt.Sprintf("store: encoding %s: %v", kindName, err))
+		}
+		return b
+	}
+	u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: apiVersion, Kind: kindName}}
+	size := m.Size()
+	total := len(protoPrefix) + u.Size() + size + 16
+	buf := make([]byte, total)
+	copy(buf, protoPrefix)
+	n, err := u.NestedMarshalTo(buf[len(protoPrefix):], marshalTo{m}, uint64(size))
+	if err != nil {
+		panic(fmt.Sprintf("store: encoding %s: %v", kindName, err))
+	}
+	return buf[: len(protoPrefix)+n : len(protoPrefix)+n]
+}
+
+// marshalTo adapts a gogo message to runtime.ProtobufMarshaller.
+type marshalTo struct{ protoMessage }
+
+func (m marshalTo) MarshalTo(b []byte) (int, error) { return m.MarshalToSizedBuffer(b[:m.Size()]) }
+
+// decode is the inverse of encode. It accepts what a Kubernetes API server
+// wrote for the stored version, protobuf or JSON.
+func decode(def *tableDef, b []byte) (Object, error) {
+	o := def.newObject()
+	rest, isProto := bytes.CutPrefix(b, protoPrefix)
+	if !isProto {
+		if err := json.Unmarshal(b, o); err != nil {
+			return nil, err
+		}
+		return o, nil
+	}
+	m, ok := o.(protoMessage)
+	if !ok {
+		return nil, fmt.Errorf("%s has no protobuf form", def.gvk.Kind)
+	}
+	var u runtime.Unknown
+	if err := u.Unmarshal(rest); err != nil {
+		return nil, err
+	}
+	if err := m.Unmarshal(u.Raw); err != nil {
+		return nil, err
+	}
+	return o, nil
+}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"iter"
+	"sort"
+	"sync"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+)
+
+// Event is one write of one row.
+type Event struct {
+	Rev Rev
+
+	def *tableDef
+	old *row // before; nil: the row was created
+	row *row // after; nil: the row was deleted
+
+	// deleted is the last object with the revision of its deletion, made once.
+	deletedOnce sync.Once
+	deleted     Object
+}
+
+// EventType says what an Event did to its row.
+type EventType uint8
+
+// The event types.
+const (
+	Created EventType = iota + 1
+	Changed
+	Deleted
+)
+
+func (e *Event) key() string {
+	if e.row != nil {
+		return e.row.key
+	}
+	return e.old.key
+}
+
+// Type returns what happened.
+func (e *Event) Type() EventType {
+	switch {
+	case e.row == nil:
+		return Deleted
+	case e.old == nil:
+		return Created
+	}
+	return Changed
+}
+
+// Table returns the table of the row.
+func (e *Event) Table() TableID { return e.def.id }
+
+// Key returns the row's key.
+func (e *Event) Key() object.Key { return object.ParseKey(e.key()) }
+
+// Object returns the object after the write; for a deletion the last object
+// with the deletion's revision, as Kubernetes' watch promises. Shared: change a
+// DeepCopy.
+func (e *Event) Object() Object {
+	if e.row != nil {
+		return e.row.object()
+	}
+	e.deletedOnce.Do(func() {
+		o := e.old.object().DeepCopyObject().(Object)
+		o.SetResourceVersion(e.Rev.String())
+		e.deleted = o
+	})
+	return e.deleted
+}
+
+// Old returns the object before the write, nil where it was created.
+func (e *Event) Old() Object {
+	if e.old == nil {
+		return nil
+	}
+	return e.old.object()
+}
+
+// Head returns the row's head after the write, before it for a deletion.
+func (e *Event) Head() any {
+	if e.row != nil {
+		return e.row.head
+	}
+	return e.old.head
+}
+
+// ring is the bounded history of one table, in order of revision. It holds
+// events that are not committed yet; readers stop at the committed revision.
+type ring struct {
+	limit int
+
+	mu      sync.Mutex
+	events  []*Event
+	dropped Rev // of the newest event that is not here any more
+}
+
+func (r *ring) append(e *Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	if len(r.events) > 2*r.limit {
+		r.dropped = r.events[len(r.events)-r.limit-1].Rev
+		r.events = append(make([]*Event, 0, 2*r.limit+1), r.events[len(r.events)-r.limit:]...)
+	}
+}
+
+// after returns the events younger than rev, false where some were dropped. The
+// slice is shared and must not be changed.
+func (r *ring) after(rev Rev) ([]*Event, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rev < r.dropped {
+		return nil, false
+	}
+	i := sort.Search(len(r.events), func(i int) bool { return r.events[i].Rev > rev })
+	return r.events[i:len(r.events):len(r.events)], true
+}
+
+// Events yields the committed writes of one table that are younger than from,
+// in order, without gap or repeat, and waits for more until ctx ends. The last
+// pair carries the reason: ctx's error, or kind.Gone where the history no
+// longer reaches back to from, or the reader was too slow: list again.
+func (s *Store) Events(ctx context.Context, from Rev, t Def) iter.Seq2[*Event, error] {
+	def := t.definition()
+	return func(yield func(*Event, error) bool) {
+		for {
+			st := s.committed.Load()
+			events, ok := s.rings[def].after(from)
+			if !ok {
+				yield(nil, kind.New(kind.Gone, "too old resource version: %d", from))
+				return
+			}
+			limit := st.revOf(def)
+			for _, e := range events {
+				if e.Rev > limit {
+					break
+				}
+				if !yield(e, nil) {
+					return
+				}
+				from = e.Rev
+			}
+			if err := s.waitTable(ctx, st, def); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// waitTable returns when def's table has changed since st was committed.
+func (s *Store) waitTable(ctx context.Context, st *state, def *tableDef) error {
+	select {
+	case <-st.table(def).next:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.dead:
+		return s.deadErr()
+	}
+}

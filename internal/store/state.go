@@ -1,0 +1,208 @@
+package store
+
+import (
+	"cmp"
+	"strings"
+	"sync/atomic"
+
+	"github.com/tidwall/btree"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// tableDef is a table's declaration without its types.
+type tableDef struct {
+	id         TableID
+	gvk        schema.GroupVersionKind
+	prefix     string
+	cold       bool
+	volatile   bool
+	namespaced bool
+	newObject  func() Object
+	head       func(Object) any
+	indexNames []string
+	indexKeys  []func(Object) []string
+}
+
+func (d *tableDef) definition() *tableDef { return d }
+
+// row is immutable but for where its object lives: decoded until the commit,
+// encoded from then on (tables that are not cold keep both).
+type row struct {
+	def     *tableDef
+	key     string
+	rev     Rev
+	head    any
+	indexed [][]string // values by index, as the object gave them
+
+	decoded atomic.Pointer[Object]
+	encoded atomic.Pointer[[]byte]
+}
+
+// object returns the decoded object.
+func (r *row) object() Object {
+	if o := r.decoded.Load(); o != nil {
+		return *o
+	}
+	o, err := decode(r.def, *r.encoded.Load())
+	if err != nil {
+		// The bytes were made by encode or accepted by Load: a broken invariant.
+		panic("store: row " + r.def.prefix + r.key + ": " + err.Error())
+	}
+	if !r.def.cold {
+		r.decoded.Store(&o)
+	}
+	return o
+}
+
+// bytes returns the encoded object, encoding it once.
+func (r *row) bytes() []byte {
+	if b := r.encoded.Load(); b != nil {
+		return *b
+	}
+	b := encode(r.def, *r.decoded.Load())
+	r.encoded.CompareAndSwap(nil, &b)
+	return *r.encoded.Load()
+}
+
+// settle drops the decoded object of a cold row once it is encoded.
+func (r *row) settle() {
+	if r.def.cold && r.encoded.Load() != nil {
+		r.decoded.Store(nil)
+	}
+}
+
+// tableState is one table at one moment.
+type tableState struct {
+	rows    *btree.BTreeG[*row]
+	indexes []*btree.BTreeG[indexEntry]
+	rev     Rev           // of the last write
+	next    chan struct{} // closed when the table is committed in a later state
+}
+
+type indexEntry struct {
+	value string
+	row   *row
+}
+
+func newTableState(def *tableDef) *tableState {
+	opts := btree.Options{NoLocks: true}
+	ts := &tableState{
+		rows: btree.NewBTreeGOptions(func(a, b *row) bool { return a.key < b.key }, opts),
+		next: make(chan struct{}),
+	}
+	for range def.indexNames {
+		ts.indexes = append(ts.indexes, btree.NewBTreeGOptions(indexLess, opts))
+	}
+	return ts
+}
+
+func indexLess(a, b indexEntry) bool {
+	if c := cmp.Compare(a.value, b.value); c != 0 {
+		return c < 0
+	}
+	return a.row.key < b.row.key
+}
+
+// copy returns a table state that shares everything until it is written.
+func (ts *tableState) copy() *tableState {
+	c := &tableState{
+		rows: ts.rows.IsoCopy(), rev: ts.rev, next: make(chan struct{}),
+		indexes: make([]*btree.BTreeG[indexEntry], len(ts.indexes)),
+	}
+	for i, ix := range ts.indexes {
+		c.indexes[i] = ix.IsoCopy()
+	}
+	return c
+}
+
+func (ts *tableState) get(key string) (*row, bool) { return ts.rows.Get(&row{key: key}) }
+
+// ascend calls f for the rows at or after from whose key has the prefix.
+func (ts *tableState) ascend(from, prefix string, f func(*row) bool) {
+	ts.rows.Ascend(&row{key: from}, func(r *row) bool {
+		return strings.HasPrefix(r.key, prefix) && f(r)
+	})
+}
+
+func (ts *tableState) lookup(index int, value string, f func(*row) bool) {
+	ts.indexes[index].Ascend(indexEntry{value, &row{}}, func(e indexEntry) bool {
+		return e.value == value && f(e.row)
+	})
+}
+
+// set replaces old (nil: none) by r (nil: delete) in the rows and the indexes.
+func (ts *tableState) set(old, r *row) {
+	if old != nil {
+		for i, values := range old.indexed {
+			for _, v := range values {
+				ts.indexes[i].Delete(indexEntry{v, old})
+			}
+		}
+	}
+	switch {
+	case r != nil:
+		ts.rows.Set(r)
+	case old != nil:
+		ts.rows.Delete(old)
+		return
+	default:
+		return
+	}
+	for i, values := range r.indexed {
+		for _, v := range values {
+			ts.indexes[i].Set(indexEntry{v, r})
+		}
+	}
+}
+
+// state is all tables at one moment; immutable once published.
+type state struct {
+	rev      Rev // last durable write
+	volatile Rev // last volatile write
+	tables   map[*tableDef]*tableState
+	sealed   chan struct{} // closed when the head moves past this state
+	next     chan struct{} // closed when a later state is committed
+}
+
+func newState() *state {
+	return &state{tables: map[*tableDef]*tableState{}, sealed: make(chan struct{}), next: make(chan struct{})}
+}
+
+func (s *state) table(def *tableDef) *tableState {
+	ts, ok := s.tables[def]
+	if !ok {
+		panic("store: table " + string(def.id) + " is not part of this store")
+	}
+	return ts
+}
+
+// revOf returns the revision of the sequence def's table counts in.
+func (s *state) revOf(def *tableDef) Rev {
+	if def.volatile {
+		return s.volatile
+	}
+	return s.rev
+}
+
+// Reader is what tables can be read from: a Snapshot or a Tx.
+type Reader interface{ state() *state }
+
+// Snapshot is all tables at one moment.
+type Snapshot struct {
+	s    *state
+	next <-chan struct{}
+}
+
+func (s *Snapshot) state() *state { return s.s }
+
+// Rev returns the revision of the last durable write the snapshot holds.
+func (s *Snapshot) Rev() Rev { return s.s.rev }
+
+// TableRev returns the revision up to which the snapshot shows t's table: what
+// a list answers as its resourceVersion and a watch may resume from. It counts
+// in t's own sequence where t is volatile.
+func (s *Snapshot) TableRev(t Def) Rev { return s.s.revOf(t.definition()) }
+
+// Next is closed when the store has a later snapshot of the same kind
+// (committed or head).
+func (s *Snapshot) Next() <-chan struct{} { return s.next }

@@ -1,0 +1,221 @@
+package store
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"trireme/internal/object"
+)
+
+// Rev is a revision: the place of one write in the order of all writes. As
+// decimal text it is the object's resourceVersion.
+type Rev int64
+
+// String returns the revision as a resourceVersion.
+func (r Rev) String() string { return strconv.FormatInt(int64(r), 10) }
+
+// TableID names a table: the plural resource, "pods".
+type TableID string
+
+// Object is what a table can hold: a pointer to an API type.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Spec declares a table of objects of type T (a pointer) whose rows carry a
+// head of type H. The zero value of a field that is not marked required is
+// useful.
+type Spec[T Object, H any] struct {
+	ID  TableID                 // required, unique in a Store
+	GVK schema.GroupVersionKind // required: the version that is stored
+	// Prefix of the table's keys in the log, with both slashes:
+	// "/registry/pods/". Required.
+	Prefix string
+	// New returns an empty object. Required.
+	New func() T
+	// Head extracts what loops look at without decoding the object. Nil: the
+	// zero H.
+	Head func(T) H
+	// Indexes, by name. Each returns the values under which the row is found.
+	Indexes map[string]func(T) []string
+	// Namespaced: the objects live in namespaces.
+	Namespaced bool
+	// Cold drops decoded objects after the commit.
+	Cold bool
+	// Volatile keeps the table out of the log: its rows die with the process.
+	Volatile bool
+}
+
+// Table is a declared table. It holds no rows itself: a Store opened with it
+// does, so one Table value serves any number of Stores.
+type Table[T Object, H any] struct {
+	spec Spec[T, H]
+	def  *tableDef
+}
+
+// Def is the untyped half of a Table: what Open takes.
+type Def interface{ definition() *tableDef }
+
+// NewTable declares a table. It panics where the declaration is incomplete.
+func NewTable[T Object, H any](spec Spec[T, H]) *Table[T, H] {
+	if spec.ID == "" || spec.New == nil || !strings.HasPrefix(spec.Prefix, "/") || !strings.HasSuffix(spec.Prefix, "/") {
+		panic(fmt.Sprintf("store: incomplete table declaration %+v", spec.ID))
+	}
+	t := &Table[T, H]{spec: spec}
+	t.def = &tableDef{
+		id: spec.ID, gvk: spec.GVK, prefix: spec.Prefix, cold: spec.Cold, volatile: spec.Volatile,
+		namespaced: spec.Namespaced,
+		newObject: func() Object { return spec.New() },
+		head: func(o Object) any {
+			if spec.Head == nil {
+				var none H
+				return none
+			}
+			return spec.Head(o.(T))
+		},
+	}
+	for name := range spec.Indexes {
+		t.def.indexNames = append(t.def.indexNames, name)
+	}
+	slices.Sort(t.def.indexNames)
+	for _, name := range t.def.indexNames {
+		f := spec.Indexes[name]
+		t.def.indexKeys = append(t.def.indexKeys, func(o Object) []string { return f(o.(T)) })
+	}
+	return t
+}
+
+func (t *Table[T, H]) definition() *tableDef { return t.def }
+
+// Any returns the same table without its types, for code that works on every
+// noun alike (garbage collection, the Kubernetes door's storage view).
+func (t *Table[T, H]) Any() *Table[Object, any] {
+	return &Table[Object, any]{spec: Spec[Object, any]{ID: t.spec.ID}, def: t.def}
+}
+
+// ID returns the table's name.
+func (t *Table[T, H]) ID() TableID { return t.def.id }
+
+// GVK returns the version and kind that the table stores.
+func (t *Table[T, H]) GVK() schema.GroupVersionKind { return t.def.gvk }
+
+// Namespaced reports whether the table's objects live in namespaces.
+func (t *Table[T, H]) Namespaced() bool { return t.def.namespaced }
+
+// New returns an empty object of the table's type.
+func (t *Table[T, H]) New() T { return t.def.newObject().(T) }
+
+// HasIndex reports whether By may be called with the index.
+func (t *Table[T, H]) HasIndex(index string) bool { return slices.Contains(t.def.indexNames, index) }
+
+// Row is one row as loops see it. The zero Row is no row.
+type Row[T Object, H any] struct{ r *row }
+
+// Key returns the row's key.
+func (r Row[T, H]) Key() object.Key { return object.ParseKey(r.r.key) }
+
+// Rev returns the revision of the row's last write, 0 within the transaction
+// that writes it.
+func (r Row[T, H]) Rev() Rev { return r.r.rev }
+
+// Head returns what the table's Head function extracted. Shared; do not change.
+func (r Row[T, H]) Head() H { return r.r.head.(H) }
+
+// Object returns the whole object, decoding it if need be. Shared: change a
+// DeepCopy.
+func (r Row[T, H]) Object() T { return r.r.object().(T) }
+
+// Get returns the object at key, false if there is none.
+func (t *Table[T, H]) Get(r Reader, key object.Key) (T, bool) {
+	row, ok := r.state().table(t.def).get(key.String())
+	if !ok {
+		var none T
+		return none, false
+	}
+	return row.object().(T), true
+}
+
+// Row returns the row at key without decoding it, false if there is none.
+func (t *Table[T, H]) Row(r Reader, key object.Key) (Row[T, H], bool) {
+	row, ok := r.state().table(t.def).get(key.String())
+	return Row[T, H]{row}, ok
+}
+
+// Len returns how many rows the table has.
+func (t *Table[T, H]) Len(r Reader) int { return r.state().table(t.def).rows.Len() }
+
+// Rev returns the revision of the last write to the table that r sees.
+func (t *Table[T, H]) Rev(r Reader) Rev { return r.state().table(t.def).rev }
+
+// All returns every object in key order.
+func (t *Table[T, H]) All(r Reader) iter.Seq[T] { return objects(t.Rows(r, "")) }
+
+// In returns the objects of one namespace in key order.
+func (t *Table[T, H]) In(r Reader, namespace string) iter.Seq[T] {
+	return objects(t.Rows(r, namespace))
+}
+
+// Rows returns the rows of one namespace, or of all where it is empty, in key
+// order.
+func (t *Table[T, H]) Rows(r Reader, namespace string) iter.Seq[Row[T, H]] {
+	prefix := ""
+	if namespace != "" {
+		prefix = namespace + "/"
+	}
+	ts := r.state().table(t.def)
+	return func(yield func(Row[T, H]) bool) {
+		ts.ascend(prefix, prefix, func(row *row) bool { return yield(Row[T, H]{row}) })
+	}
+}
+
+// By returns the rows found under value in the named index, in key order. It
+// panics if the table has no such index.
+func (t *Table[T, H]) By(r Reader, index, value string) iter.Seq[Row[T, H]] {
+	i := slices.Index(t.def.indexNames, index)
+	if i < 0 {
+		panic(fmt.Sprintf("store: table %s has no index %q", t.def.id, index))
+	}
+	ts := r.state().table(t.def)
+	return func(yield func(Row[T, H]) bool) {
+		ts.lookup(i, value, func(row *row) bool { return yield(Row[T, H]{row}) })
+	}
+}
+
+// Put creates or replaces the object's row. The store owns o from then on; it
+// fills in an empty UID and creation time. Putting back the very object that
+// the table holds panics: change a DeepCopy.
+func (t *Table[T, H]) Put(tx *Tx, o T) { tx.put(t.def, o) }
+
+// Delete removes the row at key, if there is one.
+func (t *Table[T, H]) Delete(tx *Tx, key object.Key) { tx.remove(t.def, key.String()) }
+
+// Changed returns, in key order, the keys written or deleted since the reading
+// loop's last good pass, whoever wrote them; all keys on a full pass. Outside a
+// loop it returns all keys.
+func (t *Table[T, H]) Changed(tx *Tx) iter.Seq[object.Key] {
+	return func(yield func(object.Key) bool) {
+		for _, k := range tx.changed(t.def) {
+			if !yield(object.ParseKey(k)) {
+				return
+			}
+		}
+	}
+}
+
+func objects[T Object, H any](rows iter.Seq[Row[T, H]]) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for r := range rows {
+			if !yield(r.Object()) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,50 @@
+// Package tables declares the typed table of every noun: one file a noun, with
+// its head, its indexes and nothing else.
+//
+// All lists them, for opening a Store and for code that treats every noun
+// alike. Keys follow Kubernetes' own etcd layout, so that a snapshot of an
+// existing cluster can be read.
+//
+// To add a noun: one file here (declare, add to All), its defaults and
+// validation in object, and a line in the door that serves it
+// (docs/adding-a-noun.md).
+package tables
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/store"
+)
+
+// OwnerIndex is the index that every table has: the UIDs of the row's owner
+// references, for garbage collection and for controllers to find their own.
+const OwnerIndex = "owner"
+
+// All returns every table in a fixed order.
+func All() []*store.Table[store.Object, any] {
+	return []*store.Table[store.Object, any]{
+		Namespaces.Any(), Nodes.Any(), Pods.Any(), Services.Any(), Endpoints.Any(), EndpointSlices.Any(),
+		ConfigMaps.Any(), Secrets.Any(), ServiceAccounts.Any(), Deployments.Any(), ReplicaSets.Any(), Events.Any(),
+	}
+}
+
+// Defs returns every table as store.Open takes them.
+func Defs() []store.Def {
+	var defs []store.Def
+	for _, t := range All() {
+		defs = append(defs, t)
+	}
+	return defs
+}
+
+func owners[T metav1.Object](o T) []string {
+	refs := o.GetOwnerReferences()
+	uids := make([]string, len(refs))
+	for i, r := range refs {
+		uids[i] = string(r.UID)
+	}
+	return uids
+}
+
+// none is the head of tables whose loops read the whole object.
+type none = struct{}

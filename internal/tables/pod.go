@@ -1,0 +1,80 @@
+package tables
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/store"
+)
+
+// Indexes of Pods, beside OwnerIndex.
+const (
+	// PodsByNode finds pods by spec.nodeName; the empty value finds the pods
+	// that wait for a node (not bound, not ended).
+	PodsByNode = "node"
+	// PodsDeleting finds, under "true", the pods with a deletion timestamp.
+	PodsDeleting = "deleting"
+)
+
+// PodHead is what loops look at without decoding the pod.
+type PodHead struct {
+	UID        types.UID
+	Owner      types.UID // of the controller; empty: none
+	Labels     map[string]string
+	Node       string
+	Phase      corev1.PodPhase
+	Ready      bool
+	ReadySince time.Time
+	Deleting   bool
+	IP         string
+	Created    time.Time
+}
+
+// Ended reports whether the pod's containers will not run again.
+func (h *PodHead) Ended() bool { return h.Phase == corev1.PodSucceeded || h.Phase == corev1.PodFailed }
+
+// Pods holds the pods: everything that runs, whichever door it came by.
+var Pods = store.NewTable(store.Spec[*corev1.Pod, *PodHead]{
+	ID:         "pods",
+	GVK:        corev1.SchemeGroupVersion.WithKind("Pod"),
+	Prefix:     "/registry/pods/",
+	Namespaced: true,
+	Cold:       true,
+	New:        func() *corev1.Pod { return &corev1.Pod{} },
+	Head:       podHead,
+	Indexes: map[string]func(*corev1.Pod) []string{
+		OwnerIndex: owners[*corev1.Pod],
+		PodsByNode: func(p *corev1.Pod) []string {
+			ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+			if p.Spec.NodeName == "" && ended {
+				return nil
+			}
+			return []string{p.Spec.NodeName}
+		},
+		PodsDeleting: func(p *corev1.Pod) []string {
+			if p.DeletionTimestamp == nil {
+				return nil
+			}
+			return []string{"true"}
+		},
+	},
+})
+
+func podHead(p *corev1.Pod) *PodHead {
+	h := &PodHead{
+		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
+		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
+	}
+	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
+		h.Owner = ref.UID
+	}
+	for i := range p.Status.Conditions {
+		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			h.Ready, h.ReadySince = true, c.LastTransitionTime.Time
+		}
+	}
+	return h
+}
