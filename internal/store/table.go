@@ -73,7 +73,7 @@ func NewTable[T Object, H any](spec Spec[T, H]) *Table[T, H] {
 	t.def = &tableDef{
 		id: spec.ID, gvk: spec.GVK, prefix: spec.Prefix, cold: spec.Cold, volatile: spec.Volatile,
 		namespaced: spec.Namespaced,
-		newObject: func() Object { return spec.New() },
+		newObject:  func() Object { return spec.New() },
 		head: func(o Object) any {
 			if spec.Head == nil {
 				var none H
