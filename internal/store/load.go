@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ func (s *Store) load(ctx context.Context, st *state) error {
 		}
 		ts := st.table(def)
 		ts.set(nil, r)
-		ts.rev = max(ts.rev, e.Rev)
+		ts.rev = max(ts.rev, r.rev)
 	}
 	for _, ring := range s.rings {
 		ring.dropped = max(ring.dropped, c.Floor)
@@ -38,7 +39,7 @@ func (s *Store) load(ctx context.Context, st *state) error {
 		if def == nil || def.volatile {
 			continue
 		}
-		e := &Event{Rev: ch.Rev, def: def, row: historyRow(def, key, ch.Value, ch.Rev), old: historyRow(def, key, ch.Old, ch.OldRev)}
+		e := &Event{Rev: ch.Rev, def: def, row: historyRow(def, key, ch.Value, ch.Rev), old: historyRow(def, key, ch.Old, 0)}
 		if live, ok := st.table(def).get(key); ok && live.rev == ch.Rev {
 			e.row = live
 		}
@@ -57,22 +58,22 @@ func split(defs []*tableDef, key string) (*tableDef, string) {
 	return nil, ""
 }
 
-// loadedRow decodes once, for the head and the indexes. The log is the
-// authority on the revision: values another Kubernetes wrote do not hold theirs.
+// loadedRow decodes once, for the head and the indexes. A value that another
+// Kubernetes wrote does not hold its revision: it gets the log's.
 func loadedRow(def *tableDef, key string, value []byte, rev Rev) (*row, error) {
 	o, err := decode(def, value)
 	if err != nil {
 		return nil, err
 	}
 	r := newRow(def, key, o)
-	r.rev = rev
-	if o.GetResourceVersion() == rev.String() {
+	if own, err := strconv.ParseInt(o.GetResourceVersion(), 10, 64); err == nil {
+		r.rev = Rev(own)
 		r.encoded.Store(&value)
-		r.settle()
-		return r, nil
+	} else {
+		r.rev = rev
+		o.SetResourceVersion(rev.String())
+		r.bytes()
 	}
-	o.SetResourceVersion(rev.String())
-	r.bytes()
 	r.settle()
 	return r, nil
 }

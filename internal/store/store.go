@@ -32,8 +32,10 @@ type Log interface {
 
 // Contents is what a log holds when a store opens it.
 type Contents struct {
-	Rows []Entry // the live rows
-	Rev  Rev     // the last revision given out; no less than the Rev of any row
+	// Rows are the live rows. Their Rev counts only where the value does not
+	// hold its own resourceVersion, as in a snapshot of another Kubernetes.
+	Rows []Entry
+	Rev  Rev // the last revision given out; no less than the Rev of any row
 	// History is the recent writes in order of revision, Old the value a write
 	// replaced. It reaches back to, and excludes, Floor.
 	History []Change
@@ -43,8 +45,7 @@ type Contents struct {
 // Change is one write of a log's history.
 type Change struct {
 	Entry
-	Old    []byte
-	OldRev Rev
+	Old []byte
 }
 
 // Config configures a Store.

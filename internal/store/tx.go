@@ -86,6 +86,10 @@ func (tx *Tx) NewName(prefix string) string {
 	return string(b)
 }
 
+// FullPass reports whether the reading loop sees all keys as changed: at its
+// first step, after an error, and at a resync. A loop drops its caches then.
+func (tx *Tx) FullPass() bool { return tx.view == nil || !tx.view.since.read }
+
 // Writes returns how many puts and deletes the transaction holds so far.
 func (tx *Tx) Writes() int { return len(tx.journal) }
 
