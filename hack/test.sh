@@ -1,0 +1,12 @@
+#!/bin/bash
+# Runs every test: the lint, the packages, then the tests of the built binary on
+# real containers (test/). Prints go test's own lines.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+hack/lint.sh
+echo "== packages"
+go test -p 2 -timeout 15m ./cmd/... ./internal/...
+echo "== race: what is pure and what is concurrent without the API library"
+go test -p 2 -race -timeout 15m ./internal/{kind,store,loop,rollout,orchestrate,allocate,schedule}/...
+echo "== the binary, on real containers"
+go test -p 1 -timeout 30m ./test/...
