@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,7 @@ type Config struct {
 const (
 	groupEntriesMax = 1000
 	groupBytesMax   = 4 << 20
+	chunkEntriesMax = 4 * groupEntriesMax
 	// backlogMax is how many sealed writes may wait before a tick waits for them.
 	backlogMax = 8 * groupEntriesMax
 )
@@ -244,13 +246,35 @@ func (s *Store) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if len(entries) > 0 {
-			if err := s.cfg.Log.Append(ctx, entries); err != nil {
+		for chunk := range chunks(entries) {
+			if err := s.cfg.Log.Append(ctx, chunk); err != nil {
 				s.release(group, kind.New(kind.Unavailable, "committing to the log: %w", err))
 				return err
 			}
 		}
 		s.commit(group)
+	}
+}
+
+// chunks cuts a group that is too large for one commit of the log. Only a tick
+// can be that large. A crash in its midst keeps a prefix of it, in order, that
+// nobody has seen: loops look at what is and go on from there.
+func chunks(entries []Entry) iter.Seq[[]Entry] {
+	return func(yield func([]Entry) bool) {
+		start, bytes := 0, 0
+		for i := range entries {
+			size := len(entries[i].Value)
+			if i > start && (i-start >= chunkEntriesMax || bytes+size > groupBytesMax) {
+				if !yield(entries[start:i]) {
+					return
+				}
+				start, bytes = i, 0
+			}
+			bytes += size
+		}
+		if start < len(entries) {
+			yield(entries[start:])
+		}
 	}
 }
 

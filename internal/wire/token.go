@@ -1,0 +1,47 @@
+package wire
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"trireme/internal/kind"
+)
+
+// tokenPrefix tells what a token is for and in which version of the format:
+// TRIREME-1-<CA digest, 64 hex>-<secret, 32 hex>.
+const tokenPrefix = "TRIREME-1-"
+
+// Token lets a machine join: Digest pins the cluster's authority, so that the
+// machine knows whom it talks to; Secret tells the cluster that it may.
+type Token struct{ Digest, Secret string }
+
+// NewToken returns a token with a fresh secret for the authority with the digest.
+func NewToken(digest string) Token {
+	b := make([]byte, 16)
+	if _, err := rand.Read(b); err != nil {
+		panic(fmt.Sprintf("wire: no randomness: %v", err))
+	}
+	return Token{Digest: digest, Secret: hex.EncodeToString(b)}
+}
+
+// String returns the token as users pass it.
+func (t Token) String() string { return tokenPrefix + t.Digest + "-" + t.Secret }
+
+// ParseToken is the inverse of String; kind.Invalid where s is no token.
+func ParseToken(s string) (Token, error) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(s), tokenPrefix)
+	digest, secret, cut := strings.Cut(rest, "-")
+	if !ok || !cut || len(digest) != 64 || len(secret) != 32 {
+		return Token{}, &kind.Error{Kind: kind.Invalid, Field: "token",
+			Err: fmt.Errorf("want %s<64 hex digits>-<32 hex digits>: `trireme status` on a manager prints it", tokenPrefix)}
+	}
+	return Token{digest, secret}, nil
+}
+
+// Matches compares the secret with one that was sent, in constant time.
+func (t Token) Matches(secret string) bool {
+	return subtle.ConstantTimeCompare([]byte(t.Secret), []byte(secret)) == 1
+}
