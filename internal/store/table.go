@@ -129,6 +129,16 @@ func (r Row[T, H]) Rev() Rev { return r.r.rev }
 // Head returns what the table's Head function extracted. Shared; do not change.
 func (r Row[T, H]) Head() H { return r.r.head.(H) }
 
+// Indexed returns the values under which the named index finds the row, without
+// decoding it. Shared; do not change. It panics if the table has no such index.
+func (r Row[T, H]) Indexed(index string) []string {
+	i := slices.Index(r.r.def.indexNames, index)
+	if i < 0 {
+		panic(fmt.Sprintf("store: table %s has no index %q", r.r.def.id, index))
+	}
+	return r.r.indexed[i]
+}
+
 // Object returns the whole object, decoding it if need be. Shared: change a
 // DeepCopy.
 func (r Row[T, H]) Object() T { return r.r.object().(T) }
@@ -173,6 +183,15 @@ func (t *Table[T, H]) Rows(r Reader, namespace string) iter.Seq[Row[T, H]] {
 	ts := r.state().table(t.def)
 	return func(yield func(Row[T, H]) bool) {
 		ts.ascend(prefix, prefix, func(row *row) bool { return yield(Row[T, H]{row}) })
+	}
+}
+
+// RowsFrom returns the rows whose key as text ("namespace/name") has the prefix
+// and is not before from, in key order.
+func (t *Table[T, H]) RowsFrom(r Reader, prefix, from string) iter.Seq[Row[T, H]] {
+	ts := r.state().table(t.def)
+	return func(yield func(Row[T, H]) bool) {
+		ts.ascend(max(prefix, from), prefix, func(row *row) bool { return yield(Row[T, H]{row}) })
 	}
 }
 

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,10 @@ const (
 	PodsDeleting = "deleting"
 )
 
+// deletionCost is the annotation that ranks pods for deletion (Kubernetes,
+// "ReplicaSet", pod deletion cost).
+const deletionCost = "controller.kubernetes.io/pod-deletion-cost"
+
 // PodHead is what loops look at without decoding the pod.
 type PodHead struct {
 	UID        types.UID
@@ -31,6 +36,9 @@ type PodHead struct {
 	Deleting   bool
 	IP         string
 	Created    time.Time
+	// DeletionCost is what the annotation of that name says: among equal pods the
+	// cheapest are deleted first.
+	DeletionCost int32
 }
 
 // Ended reports whether the pod's containers will not run again.
@@ -75,6 +83,9 @@ func podHead(p *corev1.Pod) *PodHead {
 		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
 			h.Ready, h.ReadySince = true, c.LastTransitionTime.Time
 		}
+	}
+	if c, err := strconv.ParseInt(p.Annotations[deletionCost], 10, 32); err == nil {
+		h.DeletionCost = int32(c)
 	}
 	return h
 }
