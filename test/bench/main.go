@@ -1,0 +1,130 @@
+// Command bench measures what docs/performance.md reports. It prints one JSON
+// line a figure on stdout, {"bench":…,"value":…,"unit":…,"detail":{…}}, and
+// progress on stderr. It never fails on a time.
+//
+//	bench [NAME...]     run the named benchmarks, or all
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"trireme/test/cluster"
+)
+
+// line is one figure.
+type line struct {
+	Bench  string         `json:"bench"`
+	Value  float64        `json:"value"`
+	Unit   string         `json:"unit"`
+	Detail map[string]any `json:"detail"`
+}
+
+// config is what a benchmark may be told.
+type config struct {
+	binary      string
+	nodes, pods int
+	starts      int // pods of pod_start_vs_cri
+	kubernetes  bool
+}
+
+// benchmark makes one or more lines.
+type benchmark struct {
+	names []string
+	run   func(ctx context.Context, c *config) ([]line, error)
+}
+
+func benchmarks() []benchmark {
+	return []benchmark{
+		{[]string{"ready_s", "idle_rss_mb"}, ready},
+		{[]string{"bound_pods_per_s", "running_pods_per_s"}, fleet},
+		{[]string{"pod_start_vs_cri"}, podStart},
+	}
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "cri-baseline" {
+		os.Exit(exit(criBaseline(os.Args[2])))
+	}
+	c := config{}
+	flag.StringVar(&c.binary, "binary", "bin/trireme", "the binary to measure")
+	flag.IntVar(&c.nodes, "nodes", 1000, "hollow nodes")
+	flag.IntVar(&c.pods, "pods", 10000, "replicas")
+	flag.IntVar(&c.starts, "starts", 20, "pods started one after another")
+	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	os.Exit(exit(run(ctx, &c, flag.Args())))
+}
+
+func exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "error:", err)
+	return 1
+}
+
+func run(ctx context.Context, c *config, want []string) error {
+	var err error
+	if c.binary, err = filepath.Abs(c.binary); err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.binary); err != nil {
+		return fmt.Errorf("%w: run make build first", err)
+	}
+	var known []string
+	var failed error
+	for _, b := range benchmarks() {
+		known = append(known, b.names...)
+		if len(want) > 0 && !slices.ContainsFunc(want, func(w string) bool { return slices.Contains(b.names, w) }) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "== %s\n", strings.Join(b.names, " "))
+		lines, err := b.run(ctx, c)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", strings.Join(b.names, " "), err))
+			continue
+		}
+		for _, l := range lines {
+			if len(want) > 0 && !slices.Contains(want, l.Bench) {
+				continue
+			}
+			if err := json.NewEncoder(os.Stdout).Encode(l); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range want {
+		if !slices.Contains(known, w) {
+			failed = errors.Join(failed, fmt.Errorf("no benchmark %q: there are %s", w, strings.Join(known, ", ")))
+		}
+	}
+	return failed
+}
+
+// host runs f on a fresh test machine on which up was started with args.
+func host(ctx context.Context, c *config, args []string, f func(ctx context.Context, h *cluster.Host, started time.Time) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	cl, err := cluster.New(ctx, cluster.Config{Hosts: 1, Binary: c.binary})
+	if err != nil {
+		return err
+	}
+	h := cl.Hosts[0]
+	started := time.Now()
+	if err = h.Start(append([]string{"up"}, args...)...); err == nil {
+		err = f(ctx, h, started)
+	}
+	return errors.Join(err, cl.Close())
+}
