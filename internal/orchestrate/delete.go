@@ -1,0 +1,41 @@
+package orchestrate
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// WritesMax is how many rows one step of a loop writes before it lets the others
+// have their turn. A loop that stops there keeps what is left in a cache and
+// is stepped again, because it has written a table that it reads.
+const WritesMax = 2000
+
+// Delete deletes the object at key as the API would: its row goes, or it is
+// marked and waits for whoever holds it. It reports whether it wrote anything;
+// an object that is marked already, or is not there, is left alone.
+func Delete[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], key object.Key, policy metav1.DeletionPropagation) bool {
+	o, ok := table.Get(tx, key)
+	if !ok {
+		return false
+	}
+	next := o.DeepCopyObject().(T)
+	remove, changed := object.Deletion{Now: tx.Now(), Policy: policy}.Mark(next)
+	switch {
+	case remove:
+		table.Delete(tx, key)
+	case changed:
+		table.Put(tx, next)
+	}
+	return remove || changed
+}
+
+// Terminating reports whether nothing new may be made in the namespace: it is
+// going away, or is not there.
+func Terminating(r store.Reader, namespace string) bool {
+	ns, ok := tables.Namespaces.Get(r, object.Key{Name: namespace})
+	return !ok || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating
+}
