@@ -133,3 +133,21 @@ func condition(all []*criv1.RuntimeCondition, want string) error {
 	}
 	return kind.New(kind.Unavailable, "runtime does not report %s", want)
 }
+
+// WaitAnswer blocks until the runtime answers or ctx ends: for somebody who has
+// just started it.
+func (r *Runtime) WaitAnswer(ctx context.Context) error {
+	for {
+		_, err := r.calls.Version(ctx, &criv1.VersionRequest{}, grpc.WaitForReady(true))
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return classify(err, "waiting for the runtime", "")
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond): // it listens and is not set up yet
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package containerd
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// containerGrace is how long containers may take to end by themselves.
+const containerGrace = 5 * time.Second
+
+// Teardown ends every container, shim and containerd below root, whoever started
+// them, unmounts everything below root and removes the containers' cgroups.
+// Images and containerd's metadata stay. It needs neither containerd nor our
+// binaries, may be called again, and goes as far as it can: the error joins what
+// did not work.
+func Teardown(ctx context.Context, root string, log *slog.Logger) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return fmt.Errorf("taking down containers: %w", err)
+	}
+	d := dirs(root)
+	// containerd first: it would react to everything else.
+	errs := []error{endDaemons(ctx, d, log)}
+	containers, err := readContainers(d.runc())
+	errs = append(errs, err, endContainers(ctx, containers), endHelpers(ctx, d))
+	// What was about to start may have started meanwhile.
+	late, err := readContainers(d.runc())
+	errs = append(errs, err, endContainers(ctx, late))
+	errs = append(errs, unmountBelow(root))
+	for _, c := range append(containers, late...) {
+		errs = append(errs, removeCgroups(c.Cgroups))
+	}
+	for _, dir := range []string{d.state(), d.sockets()} {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	errs = append(errs, removeSockets(d))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("taking down containers below %s: %w", root, err)
+	}
+	return nil
+}
+
+// container is what runc's state.json says that we need.
+type container struct {
+	Pid     int               `json:"init_process_pid"`
+	Start   uint64            `json:"init_process_start"` // field 22 of /proc/PID/stat
+	Cgroups map[string]string `json:"cgroup_paths"`       // by controller; "" in version 2
+}
+
+// readContainers reads the state of every container runc knows below root, of
+// any containerd namespace.
+func readContainers(root string) ([]container, error) {
+	paths, err := filepath.Glob(filepath.Join(root, "*", "*", "state.json"))
+	if err != nil {
+		return nil, fmt.Errorf("looking for containers: %w", err)
+	}
+	var out []container
+	var errs []error
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		var c container
+		if err == nil {
+			err = json.Unmarshal(b, &c)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading the state of a container: %w", err))
+			continue
+		}
+		out = append(out, c)
+	}
+	return out, errors.Join(errs...)
+}
+
+// endContainers asks the first processes to end, waits, and then kills all that
+// is left in the containers' cgroups.
+func endContainers(ctx context.Context, all []container) error {
+	var first []process
+	for _, c := range all {
+		p, err := open(c.Pid)
+		if err != nil {
+			continue // ended
+		}
+		if startTime(c.Pid) != c.Start {
+			p.close()
+			continue // the number is another's now
+		}
+		first = append(first, p)
+	}
+	errs := []error{end(ctx, first, containerGrace)}
+	for _, c := range all {
+		errs = append(errs, killCgroups(ctx, c.Cgroups))
+	}
+	return errors.Join(errs...)
+}
+
+// endHelpers kills shims, and what a shim has in flight.
+func endHelpers(ctx context.Context, d dirs) error {
+	left, err := find(func(argv []string) bool {
+		if len(argv) == 0 {
+			return false
+		}
+		name := filepath.Base(argv[0])
+		if name != "runc" && !strings.HasPrefix(name, "containerd-shim") {
+			return false
+		}
+		return slices.ContainsFunc(argv, func(a string) bool { return strings.HasPrefix(a, d.base()+"/") })
+	})
+	if err != nil {
+		return err
+	}
+	return end(ctx, left, 0)
+}
+
+// unmountBelow unmounts everything below root, the last mounted first.
+func unmountBelow(root string) error {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("reading mounts: %w", err)
+	}
+	var errs []error
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	for _, line := range slices.Backward(lines) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		path := unescape(fields[4])
+		if !strings.HasPrefix(path, root+"/") {
+			continue
+		}
+		// Detached: what still holds it open is ended, or not ours to wait for.
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("unmounting %s: %w", path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unescape undoes mountinfo's octal escapes.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
+
+// removeSockets removes what a new containerd would make anyway, so that nobody
+// takes it for a running one.
+func removeSockets(d dirs) error {
+	var errs []error
+	for _, path := range []string{d.socket(), d.socket() + ".ttrpc"} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// deepestFirst orders paths so that a folder follows what lies in it.
+func deepestFirst(paths []string) {
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(b, "/"), strings.Count(a, "/")), cmp.Compare(a, b))
+	})
+}
