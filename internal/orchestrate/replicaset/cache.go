@@ -1,0 +1,261 @@
+package replicaset
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// counts are a set's pods by what they are. Active pods have neither ended nor
+// been asked to; the others but ending are parts of active.
+type counts struct{ active, labeled, ready, available, ending int }
+
+func (c *counts) add(d counts, sign int) {
+	c.active += sign * d.active
+	c.labeled += sign * d.labeled
+	c.ready += sign * d.ready
+	c.available += sign * d.available
+	c.ending += sign * d.ending
+}
+
+// set is what the loop knows of one ReplicaSet.
+type set struct {
+	uid        types.UID
+	key        object.Key
+	generation int64
+	selector   labels.Selector // nil: matches nothing
+	template   labels.Set
+	minReady   time.Duration
+
+	count  counts
+	next   time.Time           // when the next ready pod becomes available
+	strays map[object.Key]bool // pods it owns and does not select
+}
+
+// take reads the set's spec and reports whether its pods must be counted anew.
+func (s *set) take(rs *appsv1.ReplicaSet) (recount bool) {
+	if s.template != nil && s.generation == rs.Generation {
+		return false
+	}
+	s.generation = rs.Generation
+	s.template = labels.Set(rs.Spec.Template.Labels)
+	if s.template == nil {
+		s.template = labels.Set{}
+	}
+	s.minReady = time.Duration(rs.Spec.MinReadySeconds) * time.Second
+	s.selector = nil
+	if sel, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector); err == nil && !sel.Empty() {
+		s.selector = sel
+	}
+	return true
+}
+
+func (s *set) matches(l map[string]string) bool {
+	return s.selector != nil && s.selector.Matches(labels.Set(l))
+}
+
+// one returns what a pod adds to the set's counts, and when that changes by
+// itself; zero: never.
+func (s *set) one(h *tables.PodHead, now time.Time) (c counts, at time.Time) {
+	switch {
+	case h.Ended():
+		return c, at
+	case h.Deleting:
+		c.ending = 1
+		return c, at
+	}
+	c.active = 1
+	if contains(h.Labels, s.template) {
+		c.labeled = 1
+	}
+	if h.Ready {
+		c.ready = 1
+		if at = h.ReadySince.Add(s.minReady); s.minReady == 0 || !now.Before(at) {
+			c.available, at = 1, time.Time{}
+		}
+	}
+	return c, at
+}
+
+func contains(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// cache is everything the loop keeps between steps.
+type cache struct {
+	sets      map[types.UID]*set
+	byKey     map[object.Key]*set
+	namespace map[string]map[types.UID]*set
+	pods      map[object.Key]podState
+	orphans   map[string]map[object.Key]bool // pods without a controller, by namespace
+	waiting   map[types.UID]*set             // sets whose next is set
+}
+
+// podState is what a pod last added to its owner's counts.
+type podState struct {
+	owner types.UID
+	count counts
+}
+
+func newCache() cache {
+	return cache{
+		sets: map[types.UID]*set{}, byKey: map[object.Key]*set{}, namespace: map[string]map[types.UID]*set{},
+		pods: map[object.Key]podState{}, orphans: map[string]map[object.Key]bool{},
+		waiting: map[types.UID]*set{},
+	}
+}
+
+func (c *cache) inNamespace(ns string) map[types.UID]*set {
+	if c.namespace[ns] == nil {
+		c.namespace[ns] = map[types.UID]*set{}
+	}
+	return c.namespace[ns]
+}
+
+func (c *cache) forget(s *set) {
+	delete(c.sets, s.uid)
+	delete(c.waiting, s.uid)
+	delete(c.byKey, s.key)
+	delete(c.namespace[s.key.Namespace], s.uid)
+}
+
+// observePod takes in a pod that changed and marks the sets it concerns.
+func (l *Loop) observePod(tx *store.Tx, key object.Key) {
+	was := l.pods[key]
+	if s := l.sets[was.owner]; s != nil {
+		s.count.add(was.count, -1)
+		delete(s.strays, key)
+		l.dirty[was.owner] = true
+	}
+	delete(l.pods, key)
+	delete(l.orphans[key.Namespace], key)
+	row, ok := tables.Pods.Row(tx, key)
+	if !ok {
+		return
+	}
+	h := row.Head()
+	if h.Owner == "" {
+		l.orphan(key, h)
+		return
+	}
+	s := l.sets[h.Owner]
+	if s == nil {
+		return // not ours; a set that comes later counts its pods itself
+	}
+	l.count(s, key, h, tx.Now())
+	l.dirty[h.Owner] = true
+}
+
+// count adds a pod to its set.
+func (l *Loop) count(s *set, key object.Key, h *tables.PodHead, now time.Time) {
+	c, at := s.one(h, now)
+	s.count.add(c, 1)
+	l.pods[key] = podState{s.uid, c}
+	if !at.IsZero() && (s.next.IsZero() || at.Before(s.next)) {
+		s.next = at
+		l.waiting[s.uid] = s
+	}
+	if c.active == 1 && !s.matches(h.Labels) {
+		if s.strays == nil {
+			s.strays = map[object.Key]bool{}
+		}
+		s.strays[key] = true
+	}
+}
+
+// orphan remembers a pod that some set may adopt.
+func (l *Loop) orphan(key object.Key, h *tables.PodHead) {
+	if h.Deleting || h.Ended() {
+		return
+	}
+	if l.orphans[key.Namespace] == nil {
+		l.orphans[key.Namespace] = map[object.Key]bool{}
+	}
+	l.orphans[key.Namespace][key] = true
+	for uid, s := range l.namespace[key.Namespace] {
+		if s.matches(h.Labels) {
+			l.dirty[uid] = true
+		}
+	}
+}
+
+// recount counts a set's pods from their heads.
+func (l *Loop) recount(tx *store.Tx, s *set) {
+	s.count, s.next, s.strays = counts{}, time.Time{}, nil
+	for row := range tables.Pods.By(tx, tables.OwnerIndex, string(s.uid)) {
+		if h := row.Head(); h.Owner == s.uid {
+			l.count(s, row.Key(), h, tx.Now())
+		}
+	}
+}
+
+// mature counts anew the sets in which a pod has been ready for long enough.
+func (l *Loop) mature(tx *store.Tx) {
+	for uid, s := range l.waiting {
+		if tx.Now().Before(s.next) {
+			continue
+		}
+		delete(l.waiting, uid)
+		l.recount(tx, s)
+		l.dirty[uid] = true
+	}
+}
+
+// nextMature returns when the next pod of any set becomes available.
+func (l *Loop) nextMature() (next time.Time) {
+	for _, s := range l.waiting {
+		if next.IsZero() || s.next.Before(next) {
+			next = s.next
+		}
+	}
+	return next
+}
+
+// claim adopts the orphans that the set selects and releases the pods of its own
+// that it does not select any more. It returns how many pods it wrote.
+func (l *Loop) claim(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, budget int) (wrote int) {
+	for _, key := range sortedKeys(s.strays) {
+		pod, ok := tables.Pods.Get(tx, key)
+		if !ok || wrote >= budget {
+			continue
+		}
+		next := pod.DeepCopy()
+		next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == s.uid })
+		tables.Pods.Put(tx, next)
+		wrote++
+	}
+	for _, key := range sortedKeys(l.orphans[s.key.Namespace]) {
+		row, ok := tables.Pods.Row(tx, key)
+		if !ok || wrote >= budget || row.Head().Owner != "" || !s.matches(row.Head().Labels) {
+			continue
+		}
+		next := row.Object().DeepCopy()
+		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(rs, tables.ReplicaSets.GVK()))
+		tables.Pods.Put(tx, next)
+		wrote++
+	}
+	return wrote
+}
+
+func sortedKeys(m map[object.Key]bool) []object.Key {
+	if len(m) == 0 {
+		return nil
+	}
+	keys := slices.Collect(maps.Keys(m))
+	slices.SortFunc(keys, compareKeys)
+	return keys
+}

@@ -1,0 +1,120 @@
+package replicaset
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object"
+	"trireme/internal/object/defaults"
+	"trireme/internal/orchestrate"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// create makes n pods of the set's template.
+func create(tx *store.Tx, rs *appsv1.ReplicaSet, n int) {
+	model := fromTemplate(rs)
+	for range n {
+		pod := *model
+		key := object.Key{Namespace: rs.Namespace, Name: tx.NewName(model.GenerateName)}
+		for taken(tx, key) {
+			key.Name = tx.NewName(model.GenerateName)
+		}
+		pod.Name = key.Name
+		tables.Pods.Put(tx, &pod)
+	}
+}
+
+func taken(tx *store.Tx, key object.Key) bool {
+	_, ok := tables.Pods.Row(tx, key)
+	return ok
+}
+
+// fromTemplate returns the pod that all pods of the set are shallow copies of.
+func fromTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
+	t := rs.Spec.Template.DeepCopy()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: rs.Name + "-", Namespace: rs.Namespace, Generation: 1,
+			Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
+			OwnerReferences: []metav1.OwnerReference{object.ControllerRef(rs, tables.ReplicaSets.GVK())},
+		},
+		Spec: t.Spec,
+	}
+	defaults.Pod(pod)
+	defaults.CreatedPod(pod)
+	return pod
+}
+
+// candidate is a pod that may be deleted, as Kubernetes ranks them.
+type candidate struct {
+	key       object.Key
+	head      *tables.PodHead
+	neighbors int // pods of the set on the same node
+}
+
+// remove deletes the n pods whose loss costs least.
+func remove(tx *store.Tx, s *set, n int) {
+	var all []candidate
+	onNode := map[string]int{}
+	for row := range tables.Pods.By(tx, tables.OwnerIndex, string(s.uid)) {
+		h := row.Head()
+		if h.Owner == s.uid && !h.Deleting && !h.Ended() {
+			all = append(all, candidate{key: row.Key(), head: h})
+			onNode[h.Node]++
+		}
+	}
+	for i := range all {
+		all[i].neighbors = onNode[all[i].head.Node]
+	}
+	slices.SortFunc(all, cheaper)
+	for _, c := range all[:min(n, len(all))] {
+		orchestrate.Delete(tx, tables.Pods, c.key, metav1.DeletePropagationBackground)
+	}
+}
+
+// cheaper orders pods by what their loss costs, the cheapest first (Kubernetes,
+// "ReplicaSet", "Scaling a ReplicaSet"): without a node, pending, not ready, low
+// deletion cost, crowded on a node, ready for a short time, new. Equal pods go by name,
+// so that the same pods give the same choice.
+func cheaper(a, b candidate) int {
+	return cmp.Or(
+		falseFirst(a.head.Node != "", b.head.Node != ""),
+		cmp.Compare(phaseRank(a.head.Phase), phaseRank(b.head.Phase)),
+		falseFirst(a.head.Ready, b.head.Ready),
+		cmp.Compare(a.head.DeletionCost, b.head.DeletionCost),
+		cmp.Compare(b.neighbors, a.neighbors),
+		b.head.ReadySince.Compare(a.head.ReadySince),
+		b.head.Created.Compare(a.head.Created),
+		compareKeys(a.key, b.key),
+	)
+}
+
+func phaseRank(p corev1.PodPhase) int {
+	switch p {
+	case corev1.PodRunning:
+		return 2
+	case corev1.PodUnknown:
+		return 1
+	}
+	return 0
+}
+
+func falseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func compareKeys(a, b object.Key) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
