@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"text/template"
+
+	"golang.org/x/sys/unix"
 )
 
 // configTemplate is containerd's configuration, version 4. What is not named is
@@ -13,7 +15,7 @@ import (
 //   - disabled plugins: what a node of ours never uses costs memory and start time.
 //   - NRI and CRIU off: nothing here speaks to them.
 //   - containerd and its shims are the last to be killed when memory runs out,
-//     which fails harmlessly where we lack the right.
+//     where we have the right to say so.
 //   - runc's own state goes below our root, so that nodes on one machine do not
 //     meet and Teardown finds all of it.
 //   - apparmor off and the OOM score restricted: both need rights that a node in
@@ -28,7 +30,7 @@ import (
 const configTemplate = `version = 4
 root = {{q .Root}}
 state = {{q .State}}
-oom_score = -999
+oom_score = {{.OOMScore}}
 disabled_plugins = [
   "io.containerd.nri.v1.nri",
   "io.containerd.tracing.processor.v1.otlp",
@@ -57,9 +59,11 @@ disabled_plugins = [
 [plugins."io.containerd.internal.v1.opt"]
   path = {{q .Opt}}
 
+[plugins."io.containerd.transfer.v1.local"]
+  max_concurrent_downloads = 4
+
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
-  max_concurrent_downloads = 4
   stats_collect_period = 10
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = {{q .Pause}}
@@ -109,7 +113,7 @@ func (c *Config) render() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"Root": d.root(), "State": d.state(),
+		"Root": d.root(), "State": d.state(), "OOMScore": oomScore(),
 		"Socket": d.socket(), "TTRPC": d.socket() + ".ttrpc", "Sockets": d.sockets(), "Opt": d.in("opt"),
 		"Pause": c.PauseImage, "RegistryDir": c.RegistryDir,
 		"CNIBinDir": c.CNIBinDir, "CNIConfDir": c.CNIConfDir,
@@ -119,4 +123,14 @@ func (c *Config) render() ([]byte, error) {
 		return nil, fmt.Errorf("writing the configuration: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// oomScore is containerd's oom_score_adj; 0, no change, without CAP_SYS_RESOURCE.
+func oomScore() int {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&head, &data[0]) != nil || data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		return 0
+	}
+	return -999
 }

@@ -26,8 +26,8 @@ var byCode = map[codes.Code]kind.Kind{
 	codes.Aborted:            kind.Unavailable,
 }
 
-// byText classifies what containerd and CRI-O return as codes.Unknown. The
-// first fragment that is found decides.
+// byText classifies what containerd and CRI-O return as codes.Unknown, or, a
+// taken name, as FailedPrecondition. The first fragment that is found decides.
 var byText = []struct {
 	fragment string
 	kind     kind.Kind
@@ -64,8 +64,8 @@ func classify(err error, op, object string) error {
 		return &kind.Error{Kind: kind.Internal, Op: op, Object: object, Err: err}
 	}
 	k, known := byCode[st.Code()]
-	if !known {
-		k = kindOfText(st.Message())
+	if !known || st.Code() == codes.FailedPrecondition {
+		k = kindOfText(st.Message(), k)
 	}
 	cause := error(kind.New(k, "%s", st.Message()))
 	if st.Code() == codes.Canceled {
@@ -74,13 +74,14 @@ func classify(err error, op, object string) error {
 	return &kind.Error{Kind: k, Op: op, Object: object, Err: cause}
 }
 
-func kindOfText(message string) kind.Kind {
+// kindOfText returns what the message's words say, otherwise where they say nothing.
+func kindOfText(message string, otherwise kind.Kind) kind.Kind {
 	for _, t := range byText {
 		if strings.Contains(message, t.fragment) {
 			return t.kind
 		}
 	}
-	return kind.Internal
+	return otherwise
 }
 
 // gone reports whether err says that the object is not there, which is what the

@@ -26,7 +26,7 @@ import (
 const (
 	criNamespace = "k8s.io"
 	managedLabel = "io.cri-containerd.image"
-	// Images that an archive does not name are stored under this name and their digest.
+	// Images that an archive gives a tag only are stored under this name and the tag.
 	importedName = "localhost/imported"
 	chunkBytes   = 256 << 10
 	appearMax    = 15 * time.Second
@@ -64,7 +64,7 @@ func (r *Runtime) Import(ctx context.Context, archive io.Reader) ([]string, erro
 	}
 	brought := <-saved
 	if len(brought) == 0 {
-		return nil, kind.New(kind.Invalid, "importing images: the archive holds none for linux/%s", goruntime.GOARCH)
+		return nil, kind.New(kind.Invalid, "importing images: the archive names none for linux/%s", goruntime.GOARCH)
 	}
 	return brought, r.appear(ctx, brought)
 }
@@ -87,7 +87,7 @@ func importRequest(id string) *transfer.TransferRequest {
 			Platforms: []*types.Platform{platform},
 			Unpacks:   []*transfertypes.UnpackConfiguration{{Platform: platform}},
 			ExtraReferences: []*transfertypes.ImageReference{{
-				Name: importedName, IsPrefix: true, AllowOverwrite: true, AddDigest: true, SkipNamedDigest: true,
+				Name: importedName, IsPrefix: true, AllowOverwrite: true,
 			}},
 		}),
 		Options: &transfer.TransferOptions{ProgressStream: "progress-" + id},

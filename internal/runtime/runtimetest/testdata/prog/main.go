@@ -30,9 +30,11 @@ func main() {
 		<-wait
 		fmt.Println("ending")
 	case "stubborn": // until it is killed
-		signal.Ignore(syscall.SIGTERM)
+		deaf := make(chan os.Signal, 1)
+		signal.Notify(deaf, syscall.SIGTERM)
 		fmt.Println("ignoring SIGTERM")
-		select {}
+		for range deaf {
+		}
 	case "exit":
 		code, err := strconv.Atoi(args[0])
 		if err != nil {
