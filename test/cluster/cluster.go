@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{cfg: cfg, id: "t" + hex.EncodeToString(b)}
 	if cfg.Dir == "" {
-		dir, err := os.MkdirTemp("", "trireme-"+c.id+"-")
+		dir, err := os.MkdirTemp("", "tri-")
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,64 @@
+package test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCommandLine walks through what a user does without kubectl.
+func TestCommandLine(t *testing.T) {
+	h := machine(t)
+	k := newClient(t, h)
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := h.Trireme(t.Context(), append(args, "--namespace", k.namespace)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	contains := func(what, out, want string) {
+		t.Helper()
+		if !strings.Contains(out, want) {
+			t.Errorf("%s does not say %q:\n%s", what, want, out)
+		}
+	}
+	contains("run", run("run", "web", "--image", "trireme.local/web:1", "--replicas", "2", "--publish", "8090:8080", "--env", "A=b", "--memory", "64Mi", "--cpus", "0.1"), "port 8090")
+	await(t, h, 10*time.Second, "the app answers", func() error {
+		_, err := curl(t.Context(), h, "http://127.0.0.1:8090/")
+		return err
+	})
+	contains("ps", run("ps"), "Running")
+	contains("ps -o json", run("ps", "web", "-o", "json"), `"trireme.local/web:1"`)
+	contains("logs", run("logs", "web"), "web-")
+	contains("scale", run("scale", "web", "3"), "scaled to 3")
+	contains("update", run("update", "web", "--image", "trireme.local/web:2"), "updated")
+	if img := k.must("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[0].image}"); strings.Contains(img, "web:1") {
+		t.Errorf("after the update the pods run %s", img)
+	}
+	contains("rollback", run("rollback", "web"), "rolled back")
+	contains("node ls", run("node", "ls", "-o", "wide"), "Ready")
+	contains("image ls", run("image", "ls"), "trireme.local/web:1")
+	contains("status", run("status"), "1 ready")
+	contains("top", run("top"), "node")
+	pod := k.must("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}")
+	contains("why", run("why", pod), "runs since")
+	contains("run large", run("run", "large", "--image", "trireme.local/web:1", "--cpus", "1000", "--detach"), "created")
+	var large string
+	await(t, h, 10*time.Second, "the large pod is refused", func() error {
+		large = k.must("get", "pods", "-l", "app=large", "-o", "name")
+		if large == "" {
+			return errNotYet
+		}
+		if out := k.must("get", large, "-o", "jsonpath={.status.conditions[?(@.type=='PodScheduled')].reason}"); out != "Unschedulable" {
+			return fmt.Errorf("reason %q", out)
+		}
+		return nil
+	})
+	contains("why large", run("why", strings.TrimPrefix(large, "pod/")), "Insufficient cpu")
+	contains("rm", run("rm", "web", "large"), "removed")
+	contains("config print", run("config", "print"), "serviceCIDR: 10.96.0.0/12")
+	contains("doctor", run("doctor"), "nftables")
+}

@@ -1,0 +1,213 @@
+// Package test drives the built binary on real containers, through the front
+// doors: kubectl, the trireme command line, sockets. Every test has its own
+// namespace on one shared machine, or machines of its own.
+package test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"trireme/test/cluster"
+)
+
+// binary is what is tested.
+func binary() string {
+	path, err := filepath.Abs("../bin/trireme")
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
+
+const busybox = "trireme.local/busybox:1"
+
+var shared struct {
+	once    sync.Once
+	cluster *cluster.Cluster
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Geteuid() != 0 {
+		fmt.Println("skipped: not root: these tests run containers")
+		os.Exit(0)
+	}
+	if _, err := os.Stat(binary()); err != nil {
+		fmt.Fprintln(os.Stderr, "no bin/trireme: run make build first")
+		os.Exit(1)
+	}
+	code := m.Run()
+	if shared.cluster != nil {
+		if err := shared.cluster.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "closing the shared machine:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// machine returns the shared machine with a running cluster of one node.
+func machine(t *testing.T) *cluster.Host {
+	t.Helper()
+	shared.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		shared.cluster, shared.err = cluster.New(ctx, cluster.Config{Binary: binary()})
+		if shared.err == nil {
+			shared.err = bringUp(ctx, shared.cluster.Hosts[0])
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.cluster.Hosts[0]
+}
+
+// ownMachines returns machines that run nothing and are removed after the test.
+func ownMachines(t *testing.T, n int) []*cluster.Host {
+	t.Helper()
+	c, err := cluster.New(t.Context(), cluster.Config{Hosts: n, Binary: binary()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, h := range c.Hosts {
+				t.Logf("%s:\n%s", h.Name, h.LogTail(40))
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c.Hosts
+}
+
+func bringUp(ctx context.Context, h *cluster.Host, args ...string) error {
+	if err := h.Start(append([]string{"up"}, args...)...); err != nil {
+		return err
+	}
+	if err := h.Ready(ctx); err != nil {
+		return err
+	}
+	tar, err := busyboxArchive()
+	if err != nil {
+		return err
+	}
+	_, err = h.Trireme(ctx, "image", "import", tar)
+	return err
+}
+
+// busyboxArchive makes an image of the machine's static busybox, once.
+var busyboxArchive = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "trireme-busybox-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "busybox.tar")
+	cmd := exec.Command("go", "run", "./hack/mkimage", "-busybox", "-name", busybox, "-o", path)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("making the busybox image: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+// client runs kubectl in a namespace of the test's own.
+type client struct {
+	t         *testing.T
+	h         *cluster.Host
+	namespace string
+	embedded  bool
+}
+
+// newClient makes a namespace named after the test; it is deleted after it.
+func newClient(t *testing.T, h *cluster.Host) *client {
+	t.Helper()
+	ns := strings.Trim(strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), "-")
+	k := &client{t: t, h: h, namespace: ns}
+	k.must("create", "namespace", ns)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, what := range []string{"get all,ep -o wide", "get events", "describe pods"} {
+				out, _ := k.run(context.Background(), "", strings.Fields(what)...)
+				t.Logf("kubectl %s:\n%s", what, out)
+			}
+			t.Logf("log:\n%s", h.LogTail(30))
+		}
+		if out, err := k.run(context.Background(), "", "delete", "namespace", ns, "--timeout=60s"); err != nil {
+			t.Errorf("deleting the namespace: %v: %s", err, out)
+		}
+	})
+	return k
+}
+
+// run runs kubectl with stdin and returns stdout and stderr together.
+func (k *client) run(ctx context.Context, stdin string, args ...string) (string, error) {
+	name := "kubectl"
+	if k.embedded {
+		name, args = binary(), append([]string{"kubectl"}, args...)
+	}
+	args = append(args[:len(args):len(args)], "--namespace", k.namespace)
+	if i := indexOf(args, "--"); i >= 0 { // flags go before the command of exec
+		args = append(append(append([]string{}, args[:i]...), "--namespace", k.namespace), args[i:len(args)-2]...)
+	}
+	cmd := k.h.Command(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func indexOf(list []string, s string) int {
+	for i, l := range list {
+		if l == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// must runs kubectl and fails the test where it fails.
+func (k *client) must(args ...string) string {
+	k.t.Helper()
+	out, err := k.run(k.t.Context(), "", args...)
+	if err != nil {
+		k.t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// apply applies manifests.
+func (k *client) apply(yaml string) {
+	k.t.Helper()
+	if out, err := k.run(k.t.Context(), yaml, "apply", "-f", "-"); err != nil {
+		k.t.Fatalf("kubectl apply: %v: %s", err, out)
+	}
+}
+
+// await waits, bounded, until f returns nil.
+func await(t *testing.T, h *cluster.Host, limit time.Duration, what string, f func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := h.Await(ctx, what, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// curl asks a URL on the host and returns the body.
+func curl(ctx context.Context, h *cluster.Host, url string) (string, error) {
+	return h.Run(ctx, "curl", "-fsS", "--max-time", "2", url)
+}
+
+var errNotYet = errors.New("not yet")
