@@ -1,0 +1,189 @@
+package deployment
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"trireme/internal/object"
+	"trireme/internal/orchestrate"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// Loop is the control loop of deployments.
+type Loop struct {
+	owners    map[object.Key]object.Key // of replica sets, by the set's key
+	orphans   map[object.Key]bool       // replica sets without a controller
+	deadlines map[object.Key]time.Time  // when a deployment must be looked at again
+}
+
+// New returns the loop.
+func New() *Loop { return &Loop{} }
+
+// The methods of loop.Reconciler.
+
+func (l *Loop) Name() string { return "orchestrate/deployment" }
+
+func (l *Loop) Reads() []store.TableID {
+	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.Namespaces.ID()}
+}
+
+func (l *Loop) Writes() []store.TableID {
+	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID()}
+}
+
+func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
+	if tx.FullPass() {
+		*l = Loop{map[object.Key]object.Key{}, map[object.Key]bool{}, map[object.Key]time.Time{}}
+	}
+	for _, key := range l.due(tx) {
+		delete(l.deadlines, key)
+		d, ok := tables.Deployments.Get(tx, key)
+		if !ok {
+			continue
+		}
+		s := newStep(tx, d, l.orphans)
+		s.run()
+		if !s.next.IsZero() {
+			l.deadlines[key] = s.next
+		}
+	}
+	for _, at := range l.deadlines {
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next, nil
+}
+
+// due returns the deployments to look at, in key order: those that changed, whose
+// sets changed, or whose time has come.
+func (l *Loop) due(tx *store.Tx) []object.Key {
+	dirty := map[object.Key]bool{}
+	for key := range tables.Deployments.Changed(tx) {
+		dirty[key] = true
+	}
+	for key := range tables.ReplicaSets.Changed(tx) {
+		l.observeSet(tx, key, dirty)
+	}
+	for key, at := range l.deadlines {
+		if !tx.Now().Before(at) {
+			dirty[key] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(dirty), func(a, b object.Key) int {
+		return strings.Compare(a.String(), b.String())
+	})
+}
+
+// observeSet marks the deployments that a changed set concerns: the one that had
+// it, the one that has it, and if none has it those that may adopt it.
+func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]bool) {
+	if was, ok := l.owners[key]; ok {
+		dirty[was] = true
+		delete(l.owners, key)
+	}
+	delete(l.orphans, key)
+	rs, ok := tables.ReplicaSets.Get(tx, key)
+	if !ok {
+		return
+	}
+	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
+		if ref.Kind == tables.Deployments.GVK().Kind {
+			owner := object.Key{Namespace: key.Namespace, Name: ref.Name}
+			l.owners[key], dirty[owner] = owner, true
+		}
+		return
+	}
+	l.orphans[key] = true
+	for d := range tables.Deployments.In(tx, key.Namespace) {
+		if selector(d).Matches(labels.Set(rs.Labels)) {
+			dirty[object.KeyOf(d)] = true
+		}
+	}
+}
+
+// selector returns what the deployment selects; nothing where it says nothing.
+func selector(d *appsv1.Deployment) labels.Selector {
+	sel, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil || sel.Empty() {
+		return labels.Nothing()
+	}
+	return sel
+}
+
+// claim returns the deployment's sets, oldest first, having adopted those of the
+// orphans that it selects and released what it does not select.
+func claim(tx *store.Tx, d *appsv1.Deployment, orphans map[object.Key]bool) []*appsv1.ReplicaSet {
+	var sets, strays []*appsv1.ReplicaSet
+	sel := selector(d)
+	for row := range tables.ReplicaSets.By(tx, tables.OwnerIndex, string(d.UID)) {
+		rs := row.Object()
+		switch {
+		case !metav1.IsControlledBy(rs, d):
+		case sel.Matches(labels.Set(rs.Labels)):
+			sets = append(sets, rs)
+		default:
+			strays = append(strays, rs)
+		}
+	}
+	if d.DeletionTimestamp == nil {
+		for _, rs := range strays {
+			next := rs.DeepCopy()
+			next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == d.UID })
+			tables.ReplicaSets.Put(tx, next)
+		}
+		for key := range orphans {
+			if rs, ok := tables.ReplicaSets.Get(tx, key); ok && adopts(d, sel, rs) {
+				next := rs.DeepCopy()
+				next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(d, tables.Deployments.GVK()))
+				sets = append(sets, next)
+			}
+		}
+	}
+	slices.SortStableFunc(sets, func(a, b *appsv1.ReplicaSet) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	for _, rs := range sets {
+		if orphans[object.KeyOf(rs)] && !stands(tx, rs) {
+			tables.ReplicaSets.Put(tx, rs)
+		}
+	}
+	return sets
+}
+
+func adopts(d *appsv1.Deployment, sel labels.Selector, rs *appsv1.ReplicaSet) bool {
+	return rs.Namespace == d.Namespace && metav1.GetControllerOfNoCopy(rs) == nil && rs.DeletionTimestamp == nil &&
+		sel.Matches(labels.Set(rs.Labels))
+}
+
+// stands reports whether rs is the very object in the table.
+func stands(tx *store.Tx, rs *appsv1.ReplicaSet) bool {
+	have, ok := tables.ReplicaSets.Get(tx, object.KeyOf(rs))
+	return ok && have == rs
+}
+
+// prune deletes sets without pods beyond the history limit, oldest revision
+// first.
+func (s *step) prune() {
+	if s.d.Spec.RevisionHistoryLimit == nil {
+		return
+	}
+	var idle []*appsv1.ReplicaSet
+	for _, rs := range s.sets {
+		if rs != s.fresh && rs.DeletionTimestamp == nil && sizeOf(rs) == 0 && rs.Status.Replicas == 0 && rs.Status.ObservedGeneration >= rs.Generation {
+			idle = append(idle, rs)
+		}
+	}
+	slices.SortStableFunc(idle, func(a, b *appsv1.ReplicaSet) int { return int(revisionOf(a) - revisionOf(b)) })
+	for _, rs := range idle[:max(len(idle)-int(*s.d.Spec.RevisionHistoryLimit), 0)] {
+		orchestrate.Delete(s.tx, tables.ReplicaSets, object.KeyOf(rs), metav1.DeletePropagationBackground)
+	}
+}
