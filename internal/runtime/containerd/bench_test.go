@@ -1,0 +1,50 @@
+package containerd_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/runtime"
+	"trireme/internal/runtime/runtimetest"
+)
+
+// BenchmarkPod measures what CRI itself takes for one small pod, one after
+// another: what a pod's start on a node is held against.
+func BenchmarkPod(b *testing.B) {
+	n := newNode(b)
+	defer n.run(b)()
+	r := n.dial(b)
+	took := map[string][]time.Duration{}
+	step := func(name string, f func() error) {
+		begun := time.Now()
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+		took[name] = append(took[name], time.Since(begun))
+	}
+	for i := 0; b.Loop(); i++ {
+		s := &runtime.SandboxConfig{
+			Name: fmt.Sprint("pod-", i), Namespace: "default", UID: types.UID(fmt.Sprint("uid-", i)),
+			LogDir: fmt.Sprint(n.root, "/logs/", i), CgroupParent: cgroup(),
+		}
+		c := &runtime.ContainerConfig{
+			Name: "main", Image: testImage, Command: []string{runtimetest.Prog, "serve"}, LogPath: "main.log", MaskedPaths: true,
+		}
+		var sid, cid string
+		begun := time.Now()
+		step("sandbox", func() (err error) { sid, err = r.RunSandbox(b.Context(), s); return err })
+		step("create", func() (err error) { cid, err = r.CreateContainer(b.Context(), sid, s, c); return err })
+		step("start", func() error { return r.StartContainer(b.Context(), cid) })
+		took["pod"] = append(took["pod"], time.Since(begun))
+		step("stop", func() error { return r.StopSandbox(b.Context(), sid) })
+		step("remove", func() error { return r.RemoveSandbox(b.Context(), sid) })
+	}
+	for name, all := range took {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, name+"-p50-ms")
+	}
+}
