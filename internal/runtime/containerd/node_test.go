@@ -193,6 +193,8 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func itoa(n int) string { return strconv.Itoa(n) }
+
 func cgroup() string { return "/" + os.Getenv("TRIREME_TEST_CGROUP") + "/pods" }
 
 func TestConformance(t *testing.T) {
