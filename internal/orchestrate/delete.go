@@ -39,3 +39,11 @@ func Terminating(r store.Reader, namespace string) bool {
 	ns, ok := tables.Namespaces.Get(r, object.Key{Name: namespace})
 	return !ok || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating
 }
+
+// Deleting reports whether the row is marked as deleted, without decoding pods.
+func Deleting(row store.Row[store.Object, any]) bool {
+	if h, ok := row.Head().(*tables.PodHead); ok {
+		return h.Deleting
+	}
+	return row.Object().GetDeletionTimestamp() != nil
+}

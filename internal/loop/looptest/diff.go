@@ -81,21 +81,20 @@ func writeDiff(b *strings.Builder, key string, old, now flat) {
 func (w *World) flat() map[string]flat {
 	snap := w.Store.Head()
 	rows := map[string]flat{}
-	names := map[string]string{} // UIDs are written as what they belong to
 	for _, table := range w.all {
 		for o := range table.All(snap) {
-			names[string(o.GetUID())] = "uid-of-" + o.GetName()
+			w.names[string(o.GetUID())] = "uid-of-" + o.GetName() // those that are gone stay known
 		}
 	}
 	for _, table := range w.all {
 		for row := range table.Rows(snap, "") {
-			rows[string(table.ID())+" "+row.Key().String()] = w.flatten(row.Object(), names)
+			rows[string(table.ID())+" "+row.Key().String()] = w.flatten(row.Object())
 		}
 	}
 	return rows
 }
 
-func (w *World) flatten(o store.Object, names map[string]string) flat {
+func (w *World) flatten(o store.Object) flat {
 	var tree map[string]any
 	w.must(json.Unmarshal(w.json(o), &tree))
 	f := flat{}
@@ -112,7 +111,7 @@ func (w *World) flatten(o store.Object, names map[string]string) flat {
 			}
 		case nil:
 		case string:
-			if name := names[v]; name != "" {
+			if name := w.names[v]; name != "" {
 				v = name
 			}
 			f[path] = v

@@ -36,13 +36,14 @@ type World struct {
 	now   time.Time
 	ids   int
 	all   []Table
-	seen  map[string]flat // rows at the last Diff
+	seen  map[string]flat   // rows at the last Diff
+	names map[string]string // UIDs, as text writes them
 }
 
 // New returns an empty World of the given tables.
 func New(t testing.TB, tables []Table) *World {
 	t.Helper()
-	w := &World{t: t, now: Start, all: tables, seen: map[string]flat{}}
+	w := &World{t: t, now: Start, all: tables, seen: map[string]flat{}, names: map[string]string{}}
 	defs := make([]store.Def, len(tables))
 	for i, table := range tables {
 		defs[i] = table

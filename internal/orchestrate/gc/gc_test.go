@@ -1,0 +1,16 @@
+package gc_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/gc"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+		return []loop.Reconciler{gc.New()}
+	})
+}

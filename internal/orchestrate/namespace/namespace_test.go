@@ -1,0 +1,16 @@
+package namespace_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/namespace"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+		return []loop.Reconciler{namespace.New([]byte("PEM"))}
+	})
+}
