@@ -302,12 +302,13 @@ func TestContainersGetWhatTheirPodSays(t *testing.T) {
 		c.Mounts = []runtime.Mount{{HostPath: n.root + "/volume", Path: "/volume", ReadOnly: true}}
 		c.Security = &corev1.SecurityContext{
 			ReadOnlyRootFilesystem: new(true), AllowPrivilegeEscalation: new(false),
-			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		}
 	})
 	for _, want := range []string{
 		"uid 1234 gid 2345 groups [2345 3000 4000]", "hostname strict", "dir /volume", "env given", "root readonly",
-		"CapEff: 0000000000000000", "NoNewPrivs: 1", "search default.svc.cluster.local; nameserver 10.96.0.10; options ndots:5",
+		"CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2", "search default.svc.cluster.local; nameserver 10.96.0.10; options ndots:5",
 	} {
 		if !strings.Contains(strict, want) {
 			t.Errorf("strict: no %q in\n%s", want, strict)
@@ -315,7 +316,7 @@ func TestContainersGetWhatTheirPodSays(t *testing.T) {
 	}
 	// The image's user, a name, applies where the pod says nothing.
 	plain := n.facts(t, r, "plain", nil)
-	for _, want := range []string{"uid 1000 gid 1000", "NoNewPrivs: 0"} {
+	for _, want := range []string{"uid 1000 gid 1000", "NoNewPrivs: 0", "Seccomp: 0"} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("plain: no %q in\n%s", want, plain)
 		}
