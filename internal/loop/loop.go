@@ -38,3 +38,8 @@ type Reconciler interface {
 	// step again even if nothing changes; zero: never.
 	Reconcile(tx *store.Tx) (next time.Time, err error)
 }
+
+// StepWritesMax is how many rows one step should write before it lets the other
+// loops have their turn. A loop that stops there keeps what is left in a cache;
+// it is stepped again at once if it has written a table that it reads.
+const StepWritesMax = 2000

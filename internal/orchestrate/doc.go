@@ -1,7 +1,7 @@
-// Package orchestrate holds the loops that turn what users asked for into pods,
-// one folder a kind, and what these loops share.
+// Package orchestrate lists the loops that turn what users asked for into pods;
+// each kind has a folder of its own below it.
 //
-// It is not for addresses (allocate), for nodes (schedule), or for a pod's
+// They are not for addresses (allocate), for nodes (schedule), or for a pod's
 // status (dispatch): each field has one writer. Loops do not call each other;
 // they meet in the tables (docs/loops.md tells who reads and writes which).
 //

@@ -1,6 +1,7 @@
 package looptest
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -62,4 +63,14 @@ func diffText(before, after string) string {
 		return "(a row was put that equals what was there)"
 	}
 	return strings.TrimSpace(cmp.Diff(before, after))
+}
+
+// CheckFile is Check of the script at path.
+func CheckFile(t *testing.T, path string, tables []Table, loops Loops) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Check(t, string(text), tables, loops)
 }

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -184,6 +184,6 @@ func (s *step) prune() {
 	}
 	slices.SortStableFunc(idle, func(a, b *appsv1.ReplicaSet) int { return int(revisionOf(a) - revisionOf(b)) })
 	for _, rs := range idle[:max(len(idle)-int(*s.d.Spec.RevisionHistoryLimit), 0)] {
-		orchestrate.Delete(s.tx, tables.ReplicaSets, object.KeyOf(rs), metav1.DeletePropagationBackground)
+		reap.Delete(s.tx, tables.ReplicaSets, object.KeyOf(rs), metav1.DeletePropagationBackground)
 	}
 }

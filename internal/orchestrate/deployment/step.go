@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/rollout"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -43,7 +43,7 @@ func newStep(tx *store.Tx, d *appsv1.Deployment, orphans map[object.Key]bool) *s
 // status. What it wrote makes it due again.
 func (s *step) run() {
 	d := s.d
-	if d.DeletionTimestamp != nil || orchestrate.Terminating(s.tx, d.Namespace) {
+	if d.DeletionTimestamp != nil || reap.Terminating(s.tx, d.Namespace) {
 		s.writeStatus()
 		return
 	}

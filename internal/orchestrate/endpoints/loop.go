@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -66,7 +66,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	}
 	for _, s := range slices.SortedFunc(maps.Keys(l.dirty), compare) {
 		delete(l.dirty, s)
-		if orchestrate.Terminating(tx, s.key.Namespace) {
+		if reap.Terminating(tx, s.key.Namespace) {
 			continue
 		}
 		s.sync(tx, l.slices)

@@ -9,8 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -74,7 +75,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.owners, l.at = map[types.UID]owner{}, map[place]types.UID{}
 		l.work, l.alien = map[types.UID]bool{}, map[types.UID]bool{}
 	}
-	l.budget = orchestrate.WritesMax
+	l.budget = loop.StepWritesMax
 	for _, t := range l.tables {
 		for key := range t.Changed(tx) {
 			l.observe(tx, place{t, key})
@@ -112,7 +113,7 @@ func (l *Loop) observe(tx *store.Tx, p place) {
 			l.work[o.uid] = true
 		}
 	}
-	if orchestrate.Deleting(row) {
+	if reap.Deleting(row) {
 		l.observeDeleting(tx, p, row.Object())
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -37,7 +37,7 @@ func (l *Loop) collect(tx *store.Tx, o owner) (done bool) {
 	for _, t := range l.tables {
 		var todo []object.Key
 		for row := range t.By(tx, tables.OwnerIndex, string(o.uid)) {
-			if !orchestrate.Deleting(row) {
+			if !reap.Deleting(row) {
 				todo = append(todo, row.Key())
 			}
 		}
@@ -88,7 +88,7 @@ func (l *Loop) dependent(tx *store.Tx, p place) {
 			policy = metav1.DeletePropagationForeground
 		}
 	}
-	if orchestrate.Delete(tx, p.table, p.key, policy) {
+	if reap.Delete(tx, p.table, p.key, policy) {
 		l.budget--
 	}
 }
@@ -125,7 +125,7 @@ func (l *Loop) foreground(tx *store.Tx, o owner, have store.Object) (done bool) 
 		var todo []object.Key
 		for row := range t.By(tx, tables.OwnerIndex, string(o.uid)) {
 			switch {
-			case !orchestrate.Deleting(row):
+			case !reap.Deleting(row):
 				todo = append(todo, row.Key())
 			case !blocked:
 				blocked = blocks(row.Object(), o.uid)

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -46,14 +46,14 @@ func (l *Loop) clear(tx *store.Tx, name string, budget int) (wrote int) {
 func empty(tx *store.Tx, t *store.Table[store.Object, any], ns string, budget int) (wrote, left int) {
 	var keys []object.Key
 	for row := range t.Rows(tx, ns) {
-		if orchestrate.Deleting(row) {
+		if reap.Deleting(row) {
 			left++
 		} else {
 			keys = append(keys, row.Key())
 		}
 	}
 	for _, key := range keys {
-		if wrote < budget && orchestrate.Delete(tx, t, key, metav1.DeletePropagationBackground) {
+		if wrote < budget && reap.Delete(tx, t, key, metav1.DeletePropagationBackground) {
 			wrote++
 		}
 		if _, still := t.Row(tx, key); still {

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -69,7 +69,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 			l.furnish(tx, name)
 		}
 	}
-	budget := orchestrate.WritesMax
+	budget := loop.StepWritesMax
 	for _, name := range slices.Sorted(maps.Keys(l.terminating)) {
 		budget -= l.clear(tx, name, budget)
 		if budget <= 0 {

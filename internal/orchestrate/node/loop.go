@@ -10,8 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -242,7 +243,7 @@ func tolerates(tol *corev1.Toleration, t *corev1.Taint) bool {
 // evictDue deletes the pods whose time has come and returns when the next one
 // is due.
 func (l *Loop) evictDue(tx *store.Tx) (next time.Time) {
-	budget := orchestrate.WritesMax
+	budget := loop.StepWritesMax
 	for _, node := range slices.Sorted(maps.Keys(l.due)) {
 		if l.disrupted() && onlyOurs(l.evict[node]) {
 			continue
@@ -255,7 +256,7 @@ func (l *Loop) evictDue(tx *store.Tx) (next time.Time) {
 				}
 				continue
 			}
-			orchestrate.Delete(tx, tables.Pods, key, metav1.DeletePropagationBackground)
+			reap.Delete(tx, tables.Pods, key, metav1.DeletePropagationBackground)
 			delete(l.due[node], key)
 			budget--
 		}

@@ -8,8 +8,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -52,7 +53,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		}
 	}
 	l.mature(tx)
-	budget := orchestrate.WritesMax
+	budget := loop.StepWritesMax
 	for _, set := range l.due() {
 		if budget <= 0 {
 			break // the rest stays dirty: this step has written pods
@@ -89,7 +90,7 @@ func (l *Loop) reconcile(tx *store.Tx, s *set, budget int) (wrote int) {
 		want := int(*replicas(rs))
 		switch have := s.count.active; {
 		case wrote > 0: // the next step counts them
-		case have < want && !orchestrate.Terminating(tx, rs.Namespace):
+		case have < want && !reap.Terminating(tx, rs.Namespace):
 			wrote = min(want-have, budget)
 			create(tx, rs, wrote)
 		case have > want:

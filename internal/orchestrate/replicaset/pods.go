@@ -11,7 +11,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/defaults"
-	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -74,7 +74,7 @@ func remove(tx *store.Tx, s *set, n int) {
 	}
 	slices.SortFunc(all, cheaper)
 	for _, c := range all[:min(n, len(all))] {
-		orchestrate.Delete(tx, tables.Pods, c.key, metav1.DeletePropagationBackground)
+		reap.Delete(tx, tables.Pods, c.key, metav1.DeletePropagationBackground)
 	}
 }
 

@@ -1,4 +1,4 @@
-package orchestrate
+package reap
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -8,11 +8,6 @@ import (
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
-
-// WritesMax is how many rows one step of a loop writes before it lets the others
-// have their turn. A loop that stops there keeps what is left in a cache and
-// is stepped again, because it has written a table that it reads.
-const WritesMax = 2000
 
 // Delete deletes the object at key as the API would: its row goes, or it is
 // marked and waits for whoever holds it. It reports whether it wrote anything;

@@ -1,0 +1,120 @@
+package orchestrate_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/loop"
+	"trireme/internal/object/defaults"
+	"trireme/internal/orchestrate"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// BenchmarkDeployment measures the loops alone, without a log, from a Deployment
+// of 10,000 replicas to all its pods, and from all pods ready to all endpoints.
+func BenchmarkDeployment(b *testing.B) {
+	const replicas = 10_000
+	var made, ready time.Duration
+	for b.Loop() {
+		s := open(b)
+		r := loop.New(s, loop.Config{}, orchestrate.Loops(orchestrate.Config{})...)
+		start := time.Now()
+		settle(b, r)
+		made += time.Since(start)
+		if n := tables.Pods.Len(s.Head()); n != replicas {
+			b.Fatalf("%d pods", n)
+		}
+		makeReady(b, s)
+		start = time.Now()
+		settle(b, r)
+		ready += time.Since(start)
+	}
+	n := float64(b.N) * replicas
+	b.ReportMetric(float64(made.Nanoseconds())/n, "ns/created-pod")
+	b.ReportMetric(n/made.Seconds(), "created-pods/s")
+	b.ReportMetric(float64(ready.Nanoseconds())/n, "ns/ready-pod")
+}
+
+func settle(b *testing.B, r *loop.Runner) {
+	b.Helper()
+	for again := true; again; {
+		var err error
+		if again, _, err = r.Tick(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		for _, st := range r.Stats() {
+			if st.Err != "" {
+				b.Fatal(st.Name, st.Err)
+			}
+		}
+	}
+}
+
+func open(b *testing.B) *store.Store {
+	b.Helper()
+	s, err := store.Open(context.Background(), store.Config{
+		Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) },
+	}, tables.Defs()...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	replicas := int32(10_000)
+	app := map[string]string{"app": "web"}
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: 1},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: app},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: app},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:1"}}},
+			},
+		},
+	}
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec:       corev1.ServiceSpec{Selector: app, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	defaults.Object(d)
+	defaults.Object(svc)
+	update(b, s, func(tx *store.Tx) {
+		tables.Namespaces.Put(tx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+		tables.Services.Put(tx, svc)
+		tables.Deployments.Put(tx, d)
+	})
+	return s
+}
+
+func update(b *testing.B, s *store.Store, f func(*store.Tx)) {
+	b.Helper()
+	if _, err := s.Update(context.Background(), func(tx *store.Tx) error { f(tx); return nil }); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func makeReady(b *testing.B, s *store.Store) {
+	b.Helper()
+	update(b, s, func(tx *store.Tx) {
+		tables.Nodes.Put(tx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+		var all []*corev1.Pod
+		for p := range tables.Pods.All(tx) {
+			all = append(all, p)
+		}
+		for _, p := range all {
+			next := *p
+			next.Spec.NodeName = "n1"
+			next.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.128.0.1", Conditions: []corev1.PodCondition{
+				{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tx.Now())},
+			}}
+			tables.Pods.Put(tx, &next)
+		}
+	})
+}

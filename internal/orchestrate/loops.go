@@ -1,0 +1,27 @@
+package orchestrate
+
+import (
+	"trireme/internal/loop"
+	"trireme/internal/orchestrate/deployment"
+	"trireme/internal/orchestrate/endpoints"
+	"trireme/internal/orchestrate/gc"
+	"trireme/internal/orchestrate/namespace"
+	"trireme/internal/orchestrate/node"
+	"trireme/internal/orchestrate/podgc"
+	"trireme/internal/orchestrate/replicaset"
+)
+
+// Config configures the loops. The zero value is useful.
+type Config struct {
+	CAPEM []byte // the cluster's CA, for the config map kube-root-ca.crt; empty: no such map
+}
+
+// Loops returns new loops of every kind, in the order in which they feed each
+// other.
+func Loops(cfg Config) []loop.Reconciler {
+	return []loop.Reconciler{
+		namespace.New(cfg.CAPEM), node.New(),
+		deployment.New(), replicaset.New(),
+		gc.New(), podgc.New(), endpoints.New(),
+	}
+}

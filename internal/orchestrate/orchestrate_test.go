@@ -1,0 +1,30 @@
+package orchestrate_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate"
+	"trireme/internal/tables"
+)
+
+func loops() []loop.Reconciler { return orchestrate.Loops(orchestrate.Config{CAPEM: []byte("PEM")}) }
+
+// TestScripts plays all loops together.
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", tables.All(), loops)
+}
+
+// TestTogether plays every script of every loop with all loops at once: none may
+// keep another from coming to rest.
+func TestTogether(t *testing.T) {
+	paths, err := filepath.Glob("*/testdata/*.txtar")
+	if err != nil || len(paths) < 10 {
+		t.Fatalf("found the scripts %v (%v)", paths, err)
+	}
+	for _, path := range paths {
+		t.Run(path, func(t *testing.T) { looptest.CheckFile(t, path, tables.All(), loops) })
+	}
+}
