@@ -78,9 +78,7 @@ func (l *Loop) due(tx *store.Tx) []object.Key {
 			dirty[key] = true
 		}
 	}
-	return slices.SortedFunc(maps.Keys(dirty), func(a, b object.Key) int {
-		return strings.Compare(a.String(), b.String())
-	})
+	return slices.SortedFunc(maps.Keys(dirty), object.Key.Compare)
 }
 
 // observeSet marks the deployments that a changed set concerns: the one that had

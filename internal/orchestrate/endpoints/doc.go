@@ -10,7 +10,9 @@
 // pods and in which slice each stands, and only slices in which something changed
 // are written. A slice holds up to 100 endpoints of one set of ports; the old form
 // holds 1,000 and, above 100, is written once a second at most, because it is
-// written whole each time.
+// written whole each time. After a step that wrote many slices of one service the
+// next waits some milliseconds for each, so that a mass start is not a write of
+// every slice in every tick.
 //
 // A pod is an endpoint from when it has an address until it has ended. ready:
 // it is ready and not on its way out, or the service publishes all; serving: it is

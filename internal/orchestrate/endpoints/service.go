@@ -30,7 +30,8 @@ type service struct {
 	touched  map[object.Key]bool  // pods that changed since the last sync
 	slices   []*slice
 	where    map[object.Key]*slice
-	legacyAt time.Time // the old form is not written before
+	syncAt   time.Time // slices are not written before
+	legacyAt time.Time // nor the old form
 }
 
 // facts are what an endpoint says of a pod.

@@ -3,7 +3,6 @@ package endpoints
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -101,8 +100,8 @@ func (s *service) disturbed(key object.Key, o *discoveryv1.EndpointSlice, ok boo
 }
 
 // sync moves touched pods to where they belong and writes the slices that
-// changed.
-func (s *service) sync(tx *store.Tx, all map[object.Key]*service) {
+// changed. It returns how many it wrote.
+func (s *service) sync(tx *store.Tx, all map[object.Key]*service) (wrote int) {
 	for _, pod := range sorted(s.touched) {
 		s.place(pod)
 	}
@@ -127,8 +126,10 @@ func (s *service) sync(tx *store.Tx, all map[object.Key]*service) {
 		if sl.changed {
 			s.write(tx, sl)
 			all[sl.key] = s
+			wrote++
 		}
 	}
+	return wrote
 }
 
 // place puts a pod into a slice of its ports, or takes it out.
@@ -165,7 +166,8 @@ func (s *service) write(tx *store.Tx, sl *slice) {
 	next := &discoveryv1.EndpointSlice{}
 	switch {
 	case sl.written != nil:
-		next = sl.written.DeepCopy()
+		next.ObjectMeta = *sl.written.ObjectMeta.DeepCopy()
+		next.AddressType = sl.written.AddressType
 	default:
 		if sl.key.Name == "" {
 			sl.key = newKey(tx, s.key)
@@ -236,5 +238,5 @@ func (s *service) endpoint(pod object.Key) discoveryv1.Endpoint {
 }
 
 func sorted[V any](m map[object.Key]V) []object.Key {
-	return slices.SortedFunc(maps.Keys(m), func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(maps.Keys(m), object.Key.Compare)
 }

@@ -283,5 +283,5 @@ func onlyOurs(taints []corev1.Taint) bool {
 }
 
 func byKey(m map[object.Key]time.Time) []object.Key {
-	return slices.SortedFunc(maps.Keys(m), func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(maps.Keys(m), object.Key.Compare)
 }

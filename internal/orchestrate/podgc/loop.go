@@ -3,7 +3,6 @@ package podgc
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"trireme/internal/object"
@@ -103,7 +102,7 @@ func on(tx *store.Tx, node string) []object.Key {
 	for row := range tables.Pods.By(tx, tables.PodsByNode, node) {
 		keys = append(keys, row.Key())
 	}
-	slices.SortFunc(keys, func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(keys, object.Key.Compare)
 	return keys
 }
 

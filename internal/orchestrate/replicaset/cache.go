@@ -256,6 +256,6 @@ func sortedKeys(m map[object.Key]bool) []object.Key {
 		return nil
 	}
 	keys := slices.Collect(maps.Keys(m))
-	slices.SortFunc(keys, compareKeys)
+	slices.SortFunc(keys, object.Key.Compare)
 	return keys
 }

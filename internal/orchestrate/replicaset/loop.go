@@ -2,7 +2,6 @@ package replicaset
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -74,7 +73,7 @@ func (l *Loop) due() []*set {
 			delete(l.dirty, uid)
 		}
 	}
-	slices.SortFunc(sets, func(a, b *set) int { return strings.Compare(a.key.String(), b.key.String()) })
+	slices.SortFunc(sets, func(a, b *set) int { return a.key.Compare(b.key) })
 	return sets
 }
 

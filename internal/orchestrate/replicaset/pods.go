@@ -3,7 +3,6 @@ package replicaset
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -91,7 +90,7 @@ func cheaper(a, b candidate) int {
 		cmp.Compare(b.neighbors, a.neighbors),
 		b.head.ReadySince.Compare(a.head.ReadySince),
 		b.head.Created.Compare(a.head.Created),
-		compareKeys(a.key, b.key),
+		a.key.Compare(b.key),
 	)
 }
 
@@ -113,8 +112,4 @@ func falseFirst(a, b bool) int {
 		return -1
 	}
 	return 1
-}
-
-func compareKeys(a, b object.Key) int {
-	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
