@@ -22,7 +22,7 @@ const repeats = 5
 //   - so does a step of a loop that was just made: its caches say nothing that
 //     the tables do not;
 //   - the same rows, clock and IDs give the same rows.
-func Check(t *testing.T, script string, tables []Table, loops Loops) {
+func Check(t testing.TB, script string, tables []Table, loops Loops) {
 	t.Helper()
 	ar := txtar.Parse([]byte(script))
 	first := ""
@@ -45,7 +45,7 @@ func Check(t *testing.T, script string, tables []Table, loops Loops) {
 }
 
 // atRest steps each loop once on all keys and wants nothing written.
-func atRest(t *testing.T, w *World, what string, loops []loop.Reconciler) {
+func atRest(t testing.TB, w *World, what string, loops []loop.Reconciler) {
 	t.Helper()
 	before := w.Store.Head().Rev()
 	rows := w.Text()

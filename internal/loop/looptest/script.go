@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"trireme/internal/loop"
@@ -101,4 +102,21 @@ func (w *World) do(f txtar.File, r *loop.Runner) bool {
 		w.seen = w.flat()
 	}
 	return false
+}
+
+// Golden wants the file at path to hold got; with -update it writes it.
+func Golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s is not what it should be; -update rewrites it (-want +got):\n%s", path, d)
+	}
 }
