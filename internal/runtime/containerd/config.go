@@ -1,20 +1,25 @@
 package containerd
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"path/filepath"
 
 	"trireme/internal/kind"
 )
 
-// socketDirMax keeps a shim's socket, a folder and 64 hex digits, within what
-// the kernel takes for a unix socket's path (108 bytes with the final zero).
-const socketDirMax = 107 - 1 - 64
+// The kernel takes 107 bytes for a unix socket's path.
+const (
+	socketMax    = 107
+	socketDirMax = socketMax - 1 - 64 // a shim's socket is named by 64 hex digits
+)
 
 // Config says where things are.
 type Config struct {
 	// Root is the node's state folder; everything is below Root/containerd.
-	// Absolute, and at most 29 bytes long.
+	// Absolute, and at most 74 bytes long. One of more than 29 has its shims'
+	// sockets in a folder of /run/trireme: they would not fit below it.
 	Root string
 	// BinDir holds containerd, containerd-shim-runc-v2 and runc.
 	BinDir string
@@ -43,10 +48,9 @@ func (c *Config) validate() error {
 	if c.PauseImage == "" || c.Log == nil {
 		return kind.New(kind.Invalid, "configuring containerd: PauseImage and Log are required")
 	}
-	if dir := dirs(c.Root).sockets(); len(dir) > socketDirMax {
+	if long := len(dirs(c.Root).ttrpc()) - socketMax; long > 0 {
 		return &kind.Error{Kind: kind.Invalid, Op: "configuring containerd", Field: "Root",
-			Err: kind.New(kind.Invalid, "%q is too long: unix sockets below it would not fit; use at most %d bytes",
-				c.Root, socketDirMax-len(dir)+len(c.Root))}
+			Err: kind.New(kind.Invalid, "%q is %d bytes too long: unix sockets below it would not fit", c.Root, long)}
 	}
 	return nil
 }
@@ -62,8 +66,17 @@ func (d dirs) log() string               { return d.in("containerd.log") }
 func (d dirs) root() string              { return d.in("root") }
 func (d dirs) state() string             { return d.in("state") }
 func (d dirs) runc() string              { return d.in("state", "runc") }
-func (d dirs) sockets() string           { return d.in("s") }
+func (d dirs) ttrpc() string             { return d.socket() + ".ttrpc" }
 func (d dirs) boot() string              { return d.in("state", "boot_id") }
 func (d dirs) imports() string           { return d.in("imported.json") }
 func (d dirs) bundles() string           { return d.in("state", "io.containerd.runtime.v2.task", "k8s.io") }
 func (c *Config) binary(n string) string { return filepath.Join(c.BinDir, n) }
+
+// sockets is where shims listen.
+func (d dirs) sockets() string {
+	if dir := d.in("s"); len(dir) <= socketDirMax {
+		return dir
+	}
+	sum := sha256.Sum256([]byte(d))
+	return filepath.Join("/run/trireme", hex.EncodeToString(sum[:8]))
+}

@@ -21,7 +21,7 @@ func TestConfigValidate(t *testing.T) {
 		"no bin dir":    func(c *Config) { c.BinDir = "" },
 		"no pause":      func(c *Config) { c.PauseImage = "" },
 		"no log":        func(c *Config) { c.Log = nil },
-		"long root":     func(c *Config) { c.Root = "/" + strings.Repeat("x", 29) },
+		"long root":     func(c *Config) { c.Root = "/" + strings.Repeat("x", 74) },
 	} {
 		c := valid()
 		spoil(&c)
@@ -30,9 +30,20 @@ func TestConfigValidate(t *testing.T) {
 		}
 	}
 	c := valid()
-	c.Root = "/" + strings.Repeat("x", 28)
+	c.Root = "/" + strings.Repeat("x", 73)
 	if _, err := New(c); err != nil {
 		t.Errorf("the longest root: %v", err)
+	}
+}
+
+func TestShimSocketsFit(t *testing.T) {
+	for root, below := range map[string]bool{
+		"/var/lib/trireme": true, "/" + strings.Repeat("x", 28): true, "/" + strings.Repeat("x", 29): false,
+	} {
+		dir := dirs(root).sockets()
+		if len(dir) > socketDirMax || strings.HasPrefix(dir, root+"/") != below {
+			t.Errorf("%s: %s, %d bytes", root, dir, len(dir))
+		}
 	}
 }
 

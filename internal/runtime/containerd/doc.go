@@ -6,7 +6,7 @@
 //	<Root>/containerd/containerd.log   bounded; containerd.log.1 is the part before
 //	<Root>/containerd/root             images, snapshots, metadata: survives everything
 //	<Root>/containerd/state            shims' bundles, runc's state, network namespaces: until the next boot
-//	<Root>/containerd/s                shims' sockets
+//	<Root>/containerd/s                shims' sockets; for a long Root a folder of /run/trireme
 //
 // Containers do not depend on containerd: each runs under its shim, so ending or
 // killing containerd, or us, leaves them alone, and the next containerd finds

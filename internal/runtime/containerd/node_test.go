@@ -45,7 +45,7 @@ func newNode(t testing.TB) *node {
 	if why := lacking(); why != "" {
 		t.Skip(why)
 	}
-	root, err := os.MkdirTemp("/tmp", "trn") // short: sockets lie below it
+	root, err := os.MkdirTemp("/tmp", "trn")
 	if err != nil {
 		t.Fatal(err)
 	}

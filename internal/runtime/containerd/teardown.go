@@ -157,8 +157,9 @@ var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\13
 // removeSockets removes what a new containerd would make anyway, so that nobody
 // takes it for a running one.
 func removeSockets(d dirs) error {
+	_ = os.Remove(filepath.Dir(d.sockets())) // /run/trireme, if no other node uses it; never a folder that holds anything
 	var errs []error
-	for _, path := range []string{d.socket(), d.socket() + ".ttrpc"} {
+	for _, path := range []string{d.socket(), d.ttrpc()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

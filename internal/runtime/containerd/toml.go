@@ -114,7 +114,7 @@ func (c *Config) render() ([]byte, error) {
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Root": d.root(), "State": d.state(), "OOMScore": oomScore(),
-		"Socket": d.socket(), "TTRPC": d.socket() + ".ttrpc", "Sockets": d.sockets(), "Opt": d.in("opt"),
+		"Socket": d.socket(), "TTRPC": d.ttrpc(), "Sockets": d.sockets(), "Opt": d.in("opt"),
 		"Pause": c.PauseImage, "RegistryDir": c.RegistryDir,
 		"CNIBinDir": c.CNIBinDir, "CNIConfDir": c.CNIConfDir,
 		"Shim": c.binary("containerd-shim-runc-v2"), "Runc": c.binary("runc"), "RuncRoot": d.runc(),
