@@ -54,7 +54,7 @@ func newNode(t testing.TB) *node {
 	}
 	n := &node{root: root, prog: runtimetest.BuildProg(t)}
 	t.Cleanup(func() {
-		if err := containerd.Teardown(context.WithoutCancel(t.Context()), root, slog.New(slog.DiscardHandler)); err != nil {
+		if err := containerd.Teardown(context.WithoutCancel(t.Context()), root); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
@@ -449,7 +449,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 		t.Fatalf("processes while pods run: %q, want three shims", got)
 	}
 	for range 2 {
-		if err := containerd.Teardown(t.Context(), n.root, n.cfg.Log); err != nil {
+		if err := containerd.Teardown(t.Context(), n.root); err != nil {
 			t.Fatal(err)
 		}
 		n.clean(t)

@@ -25,14 +25,14 @@ const containerGrace = 5 * time.Second
 // Images and containerd's metadata stay. It needs neither containerd nor our
 // binaries, may be called again, and goes as far as it can: the error joins what
 // did not work.
-func Teardown(ctx context.Context, root string, log *slog.Logger) error {
+func Teardown(ctx context.Context, root string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return fmt.Errorf("taking down containers: %w", err)
 	}
 	d := dirs(root)
 	// containerd first: it would react to everything else.
-	errs := []error{endDaemons(ctx, d, log)}
+	errs := []error{endDaemons(ctx, d, slog.New(slog.DiscardHandler))}
 	containers, err := readContainers(d.runc())
 	errs = append(errs, err, endContainers(ctx, containers), endHelpers(ctx, d))
 	// What was about to start may have started meanwhile.
