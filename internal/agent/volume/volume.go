@@ -1,0 +1,256 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"golang.org/x/sys/unix"
+
+	"trireme/internal/agent/config"
+)
+
+// Volume is a volume that is ready.
+type Volume struct {
+	Path     string
+	ReadOnly bool // whatever the mount says
+}
+
+// Manager prepares the volumes of one node's pods.
+type Manager struct {
+	root    string
+	objects config.Objects
+	node    func() *config.Node
+}
+
+// New returns a manager whose volumes lie below root. node is asked for each
+// downward API value.
+func New(root string, objects config.Objects, node func() *config.Node) *Manager {
+	return &Manager{root: root, objects: objects, node: node}
+}
+
+// PodDir returns the directory that holds everything of the pod.
+func (m *Manager) PodDir(uid types.UID) string { return podDir(m.root, uid) }
+
+func podDir(root string, uid types.UID) string { return filepath.Join(root, "pods", string(uid)) }
+
+// Setup makes all volumes of the pod and returns them by name. It may be called
+// again; what is there is brought up to date.
+func (m *Manager) Setup(pod *corev1.Pod) (map[string]Volume, error) {
+	out := make(map[string]Volume, len(pod.Spec.Volumes))
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		one, err := m.setup(pod, v)
+		if err != nil {
+			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", v.Name, err)
+		}
+		out[v.Name] = one
+	}
+	return out, nil
+}
+
+func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
+	switch {
+	case v.EmptyDir != nil:
+		dir := m.dir(pod.UID, "empty-dir", v.Name)
+		return Volume{Path: dir}, m.emptyDir(pod, v.EmptyDir, dir)
+	case v.HostPath != nil:
+		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
+	}
+	kind, files, err := m.content(pod, v)
+	if err != nil {
+		return Volume{}, err
+	}
+	if kind == "" {
+		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir and hostPath")
+	}
+	dir := m.dir(pod.UID, kind, v.Name)
+	return Volume{Path: dir, ReadOnly: true}, write(dir, files, group(pod))
+}
+
+// Refresh rewrites the volumes whose content comes from objects. Volumes that
+// cannot be read now keep their content, and the error says which.
+func (m *Manager) Refresh(pod *corev1.Pod) error {
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		kind, files, err := m.content(pod, v)
+		if err == nil && kind != "" {
+			err = write(m.dir(pod.UID, kind, v.Name), files, group(pod))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("refreshing volume %q: %w", v.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// FromObjects reports whether a volume of the pod takes its content from objects.
+func FromObjects(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil
+	})
+}
+
+func (m *Manager) dir(uid types.UID, kind, name string) string {
+	return filepath.Join(m.PodDir(uid), "volumes", "kubernetes.io~"+kind, name)
+}
+
+func group(pod *corev1.Pod) *int64 {
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		return sc.FSGroup
+	}
+	return nil
+}
+
+func (m *Manager) emptyDir(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource, dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if src.Medium == corev1.StorageMediumMemory && !mounted(dir) {
+		opts := "mode=0777"
+		if src.SizeLimit != nil && src.SizeLimit.Value() > 0 {
+			opts += fmt.Sprintf(",size=%d", src.SizeLimit.Value())
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+			return fmt.Errorf("mounting memory at %s: %w", dir, err)
+		}
+	}
+	mode := os.FileMode(0o777)
+	if g := group(pod); g != nil {
+		if err := os.Chown(dir, -1, int(*g)); err != nil {
+			return err
+		}
+		mode |= fs.ModeSetgid
+	}
+	return os.Chmod(dir, mode) // past the umask
+}
+
+func mounted(dir string) bool {
+	var here, up unix.Stat_t
+	if unix.Lstat(dir, &here) != nil || unix.Lstat(filepath.Dir(dir), &up) != nil {
+		return false
+	}
+	return here.Dev != up.Dev
+}
+
+// hostPath checks the path against its type, and makes what the type says may be
+// missing (Kubernetes, "hostPath volume types").
+func hostPath(src *corev1.HostPathVolumeSource) error {
+	want := corev1.HostPathUnset
+	if src.Type != nil {
+		want = *src.Type
+	}
+	switch want {
+	case corev1.HostPathUnset:
+		return nil
+	case corev1.HostPathDirectoryOrCreate:
+		if err := os.MkdirAll(src.Path, 0o755); err != nil {
+			return err
+		}
+	case corev1.HostPathFileOrCreate:
+		f, err := os.OpenFile(src.Path, os.O_CREATE|os.O_RDONLY, 0o644)
+		if err != nil && !errors.Is(err, syscall.EISDIR) {
+			return err
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	st, err := os.Stat(src.Path)
+	if err != nil {
+		return fmt.Errorf("hostPath type check failed: %w", err)
+	}
+	mode, ok := st.Mode(), false
+	switch want {
+	case corev1.HostPathDirectory, corev1.HostPathDirectoryOrCreate:
+		ok = mode.IsDir()
+	case corev1.HostPathFile, corev1.HostPathFileOrCreate:
+		ok = mode.IsRegular()
+	case corev1.HostPathSocket:
+		ok = mode&fs.ModeSocket != 0
+	case corev1.HostPathCharDev:
+		ok = mode&fs.ModeCharDevice != 0
+	case corev1.HostPathBlockDev:
+		ok = mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
+	}
+	if !ok {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", src.Path, strings.TrimSuffix(string(want), "OrCreate"))
+	}
+	return nil
+}
+
+// Teardown unmounts and removes everything of the pod.
+func (m *Manager) Teardown(uid types.UID) error { return teardown(m.PodDir(uid)) }
+
+// Teardown unmounts and removes the volumes of every pod below root.
+func Teardown(root string) error { return teardown(filepath.Join(root, "pods")) }
+
+func teardown(dir string) error {
+	if err := unmountBelow(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing volumes: %w", err)
+	}
+	return nil
+}
+
+// unmountBelow unmounts all that is mounted at or below dir, the newest first.
+func unmountBelow(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("reading the mounts: %w", err)
+	}
+	var points []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			if p := unescape(f[4]); p == real || strings.HasPrefix(p, real+"/") {
+				points = append(points, p)
+			}
+		}
+	}
+	slices.Reverse(points)
+	for _, p := range points {
+		if err := unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmounting %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// unescape undoes the octal escapes of mountinfo(5).
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// Pods returns the UIDs of the pods that have a directory here.
+func (m *Manager) Pods() ([]types.UID, error) {
+	entries, err := os.ReadDir(filepath.Join(m.root, "pods"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []types.UID
+	for _, e := range entries {
+		out = append(out, types.UID(e.Name()))
+	}
+	return out, nil
+}

@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"trireme/internal/kind"
+)
+
+// Pull brings an image unless the script calls it missing.
+func (f *Fake) Pull(ctx context.Context, ref string, _ []Credentials, _ *SandboxConfig) (string, error) {
+	if err := f.call(ctx, "Pull", ref, f.cfg.PullDelay); err != nil {
+		return "", err
+	}
+	if slices.Contains(f.cfg.Missing, ref) {
+		return "", notFound("pulling image", ref)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.images[ref] == nil {
+		f.images[ref] = fakeImage(ref)
+	}
+	return f.images[ref].ID, nil
+}
+
+// Image returns the image that a reference or ID names.
+func (f *Fake) Image(ctx context.Context, ref string) (*Image, error) {
+	if err := f.call(ctx, "Image", ref, 0); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.findImageLocked(ref)
+	if img == nil {
+		return nil, notFound("looking for image", ref)
+	}
+	one := *img
+	return &one, nil
+}
+
+// ListImages returns all images, sorted by ID.
+func (f *Fake) ListImages(ctx context.Context) ([]Image, error) {
+	if err := f.call(ctx, "ListImages", "", 0); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]Image, 0, len(f.images))
+	for _, img := range f.images {
+		out = append(out, *img)
+	}
+	slices.SortFunc(out, func(a, b Image) int { return strings.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// RemoveImage removes the image of an ID or reference.
+func (f *Fake) RemoveImage(ctx context.Context, id string) error {
+	if err := f.call(ctx, "RemoveImage", id, 0); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for ref, img := range f.images {
+		if img.ID == id || ref == id {
+			delete(f.images, ref)
+		}
+	}
+	return nil
+}
+
+// Import reads one name a line: the fake's own archive format.
+func (f *Fake) Import(ctx context.Context, archive io.Reader) ([]string, error) {
+	if err := f.call(ctx, "Import", "", 0); err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(archive)
+	if err != nil {
+		return nil, fmt.Errorf("importing images: %w", err)
+	}
+	names := strings.Fields(string(b))
+	if len(names) == 0 {
+		return nil, kind.New(kind.Invalid, "importing images: an empty archive")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ref := range names {
+		f.images[ref] = fakeImage(ref)
+	}
+	return names, nil
+}
+
+// fakeImageBytes is the size of every fake image.
+const fakeImageBytes = 10 << 20
+
+// ImageFS returns the script's capacity and 10 MiB for each image.
+func (f *Fake) ImageFS(ctx context.Context) (capacity, used int64, err error) {
+	if err := f.call(ctx, "ImageFS", "", 0); err != nil {
+		return 0, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	capacity = f.cfg.CapacityBytes
+	if capacity == 0 {
+		capacity = 100 << 30
+	}
+	return capacity, int64(len(f.images)) * fakeImageBytes, nil
+}
+
+func (f *Fake) findImageLocked(ref string) *Image {
+	if img := f.images[ref]; img != nil {
+		return img
+	}
+	for _, img := range f.images {
+		if img.ID == ref {
+			return img
+		}
+	}
+	return nil
+}
+
+func fakeImage(ref string) *Image {
+	return &Image{
+		ID: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref))), Names: []string{ref}, SizeBytes: fakeImageBytes,
+	}
+}
