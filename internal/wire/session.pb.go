@@ -200,7 +200,7 @@ type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
 	NodeStatus    []byte                 `protobuf:"bytes,2,opt,name=node_status,json=nodeStatus,proto3" json:"node_status,omitempty"` // corev1.NodeStatus, where it changed
-	Pods          []*PodReport           `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`                               // pods whose status changed
+	Pods          []*PodState            `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`                               // pods whose status changed
 	Events        [][]byte               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`                           // corev1.Event
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -250,7 +250,7 @@ func (x *Report) GetNodeStatus() []byte {
 	return nil
 }
 
-func (x *Report) GetPods() []*PodReport {
+func (x *Report) GetPods() []*PodState {
 	if x != nil {
 		return x.Pods
 	}
@@ -316,8 +316,8 @@ func (x *Hello) GetTables() []string {
 	return nil
 }
 
-// PodReport is the newest status of one pod.
-type PodReport struct {
+// PodState is the newest status of one pod.
+type PodState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
@@ -328,20 +328,20 @@ type PodReport struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PodReport) Reset() {
-	*x = PodReport{}
+func (x *PodState) Reset() {
+	*x = PodState{}
 	mi := &file_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PodReport) String() string {
+func (x *PodState) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PodReport) ProtoMessage() {}
+func (*PodState) ProtoMessage() {}
 
-func (x *PodReport) ProtoReflect() protoreflect.Message {
+func (x *PodState) ProtoReflect() protoreflect.Message {
 	mi := &file_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -353,40 +353,40 @@ func (x *PodReport) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PodReport.ProtoReflect.Descriptor instead.
-func (*PodReport) Descriptor() ([]byte, []int) {
+// Deprecated: Use PodState.ProtoReflect.Descriptor instead.
+func (*PodState) Descriptor() ([]byte, []int) {
 	return file_session_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *PodReport) GetNamespace() string {
+func (x *PodState) GetNamespace() string {
 	if x != nil {
 		return x.Namespace
 	}
 	return ""
 }
 
-func (x *PodReport) GetName() string {
+func (x *PodState) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *PodReport) GetUid() string {
+func (x *PodState) GetUid() string {
 	if x != nil {
 		return x.Uid
 	}
 	return ""
 }
 
-func (x *PodReport) GetStatus() []byte {
+func (x *PodState) GetStatus() []byte {
 	if x != nil {
 		return x.Status
 	}
 	return nil
 }
 
-func (x *PodReport) GetGone() bool {
+func (x *PodState) GetGone() bool {
 	if x != nil {
 		return x.Gone
 	}
@@ -398,7 +398,7 @@ type Assignments struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Full          bool                   `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"` // this message starts a full set: forget what is not in it
 	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the set goes on in the next message
-	Items         []*Item                `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
+	Items         []*Assignment          `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	HeartbeatMs   uint32                 `protobuf:"varint,4,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"` // how often to say something; 0: as before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -448,7 +448,7 @@ func (x *Assignments) GetMore() bool {
 	return false
 }
 
-func (x *Assignments) GetItems() []*Item {
+func (x *Assignments) GetItems() []*Assignment {
 	if x != nil {
 		return x.Items
 	}
@@ -462,8 +462,8 @@ func (x *Assignments) GetHeartbeatMs() uint32 {
 	return 0
 }
 
-// Item is one object, or its going.
-type Item struct {
+// Assignment is one object, or its going.
+type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`   // "pods", "secrets"…
 	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`       // "namespace/name"
@@ -473,20 +473,20 @@ type Item struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Item) Reset() {
-	*x = Item{}
+func (x *Assignment) Reset() {
+	*x = Assignment{}
 	mi := &file_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Item) String() string {
+func (x *Assignment) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Item) ProtoMessage() {}
+func (*Assignment) ProtoMessage() {}
 
-func (x *Item) ProtoReflect() protoreflect.Message {
+func (x *Assignment) ProtoReflect() protoreflect.Message {
 	mi := &file_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -498,33 +498,33 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Item.ProtoReflect.Descriptor instead.
-func (*Item) Descriptor() ([]byte, []int) {
+// Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
+func (*Assignment) Descriptor() ([]byte, []int) {
 	return file_session_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *Item) GetTable() string {
+func (x *Assignment) GetTable() string {
 	if x != nil {
 		return x.Table
 	}
 	return ""
 }
 
-func (x *Item) GetKey() string {
+func (x *Assignment) GetKey() string {
 	if x != nil {
 		return x.Key
 	}
 	return ""
 }
 
-func (x *Item) GetObject() []byte {
+func (x *Assignment) GetObject() []byte {
 	if x != nil {
 		return x.Object
 	}
 	return nil
 }
 
-func (x *Item) GetDeleted() bool {
+func (x *Assignment) GetDeleted() bool {
 	if x != nil {
 		return x.Deleted
 	}
@@ -548,28 +548,29 @@ const file_session_proto_rawDesc = "" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\"@\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x9f\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x9e\x01\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
-	"nodeStatus\x12.\n" +
-	"\x04pods\x18\x03 \x03(\v2\x1a.trireme.wire.v1.PodReportR\x04pods\x12\x16\n" +
+	"nodeStatus\x12-\n" +
+	"\x04pods\x18\x03 \x03(\v2\x19.trireme.wire.v1.PodStateR\x04pods\x12\x16\n" +
 	"\x06events\x18\x04 \x03(\fR\x06events\"3\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x16\n" +
-	"\x06tables\x18\x02 \x03(\tR\x06tables\"{\n" +
-	"\tPodReport\x12\x1c\n" +
+	"\x06tables\x18\x02 \x03(\tR\x06tables\"z\n" +
+	"\bPodState\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\fR\x06status\x12\x12\n" +
-	"\x04gone\x18\x05 \x01(\bR\x04gone\"\x85\x01\n" +
+	"\x04gone\x18\x05 \x01(\bR\x04gone\"\x8b\x01\n" +
 	"\vAssignments\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\x12+\n" +
-	"\x05items\x18\x03 \x03(\v2\x15.trireme.wire.v1.ItemR\x05items\x12!\n" +
-	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\"`\n" +
-	"\x04Item\x12\x14\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x121\n" +
+	"\x05items\x18\x03 \x03(\v2\x1b.trireme.wire.v1.AssignmentR\x05items\x12!\n" +
+	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\"f\n" +
+	"\n" +
+	"Assignment\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12\x18\n" +
@@ -598,14 +599,14 @@ var file_session_proto_goTypes = []any{
 	(*JoinResponse)(nil), // 2: trireme.wire.v1.JoinResponse
 	(*Report)(nil),       // 3: trireme.wire.v1.Report
 	(*Hello)(nil),        // 4: trireme.wire.v1.Hello
-	(*PodReport)(nil),    // 5: trireme.wire.v1.PodReport
+	(*PodState)(nil),     // 5: trireme.wire.v1.PodState
 	(*Assignments)(nil),  // 6: trireme.wire.v1.Assignments
-	(*Item)(nil),         // 7: trireme.wire.v1.Item
+	(*Assignment)(nil),   // 7: trireme.wire.v1.Assignment
 }
 var file_session_proto_depIdxs = []int32{
 	4, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	5, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodReport
-	7, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Item
+	5, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	7, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
 	0, // 3: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
 	1, // 4: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
 	3, // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report

@@ -1,0 +1,172 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+)
+
+// ReportPod reports the pod's status. The newest wins; it is sent again after a
+// reconnect until the pod is deleted or replaced.
+func (c *Client) ReportPod(s PodReport) {
+	r := &PodState{Namespace: s.Key.Namespace, Name: s.Key.Name, Uid: string(s.UID), Gone: s.Gone}
+	if s.Status != nil {
+		r.Status = mustMarshal(s.Status)
+	}
+	c.mu.Lock()
+	c.reports[s.UID] = r
+	c.dirty[s.UID] = true
+	c.mu.Unlock()
+	c.signal()
+}
+
+// ReportNode reports the node's status where it changed. After a reconnect the
+// hello carries it.
+func (c *Client) ReportNode(s *corev1.NodeStatus) {
+	b := mustMarshal(s)
+	c.mu.Lock()
+	c.node = b
+	c.mu.Unlock()
+	c.signal()
+}
+
+// ReportEvent reports an event. Where more than 1,000 wait the oldest is dropped.
+func (c *Client) ReportEvent(e *corev1.Event) {
+	b := mustMarshal(e)
+	c.mu.Lock()
+	if len(c.events) == eventsMax {
+		c.events = append(c.events[:0], c.events[1:]...)
+	}
+	c.events = append(c.events, b)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *Client) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func mustMarshal(m interface{ Marshal() ([]byte, error) }) []byte {
+	b, err := m.Marshal()
+	if err != nil {
+		panic(fmt.Sprintf("wire: encoding %T: %v", m, err)) // API types always encode
+	}
+	return b
+}
+
+// send sends reports as they come, gathered for a moment, and a heartbeat where
+// there is nothing to say. It returns when the stream or ctx ends.
+func (c *Client) send(ctx context.Context, s stream) {
+	timer := time.NewTimer(time.Duration(c.heartbeat.Load()))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.wake:
+			select {
+			case <-time.After(batchDelay):
+			case <-ctx.Done():
+				return
+			}
+		}
+		for sent := false; ; sent = true {
+			r, more := c.takeReport()
+			if r == nil && sent {
+				break
+			}
+			if r == nil {
+				r = &Report{} // a heartbeat
+			}
+			if s.Send(r) != nil {
+				return // receive learns why
+			}
+			if !more {
+				break
+			}
+		}
+		timer.Reset(time.Duration(c.heartbeat.Load()))
+	}
+}
+
+// takeReport takes what waits, nil where nothing does. more: some was left.
+func (c *Client) takeReport() (r *Report, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0) {
+		return nil, false
+	}
+	r = &Report{NodeStatus: c.node, Events: c.events}
+	c.node, c.events = nil, nil
+	for uid := range c.dirty {
+		if len(r.Pods) == batchPodsMax {
+			return r, true
+		}
+		p := c.reports[uid]
+		r.Pods = append(r.Pods, p)
+		delete(c.dirty, uid)
+		if c.assigned[object.Key{Namespace: p.Namespace, Name: p.Name}] != uid {
+			delete(c.reports, uid) // nobody asks for it: said once is enough
+		}
+	}
+	return r, false
+}
+
+type message interface {
+	runtime.Object
+	Unmarshal([]byte) error
+}
+
+// newObject returns an empty object of a table that sessions carry, nil for others.
+func newObject(table string) message {
+	switch table {
+	case "pods":
+		return &corev1.Pod{}
+	case "secrets":
+		return &corev1.Secret{}
+	case "configmaps":
+		return &corev1.ConfigMap{}
+	case "serviceaccounts":
+		return &corev1.ServiceAccount{}
+	case "services":
+		return &corev1.Service{}
+	case "endpointslices":
+		return &discoveryv1.EndpointSlice{}
+	case "nodes":
+		return &corev1.Node{}
+	}
+	return nil
+}
+
+// NewAssignment encodes nothing: it names an object whose protobuf encoding is
+// raw, or with a nil raw its going.
+func NewAssignment(table string, key object.Key, raw []byte) *Assignment {
+	return &Assignment{Table: table, Key: key.String(), Object: raw, Deleted: raw == nil}
+}
+
+func decodeItem(i *Assignment) (Item, error) {
+	item := Item{Table: i.Table, Key: object.ParseKey(i.Key), Deleted: i.Deleted}
+	if i.Deleted {
+		return item, nil
+	}
+	o := newObject(i.Table)
+	if o == nil {
+		return item, kind.New(kind.Malformed, "an assignment of an unknown table %q", i.Table)
+	}
+	if err := o.Unmarshal(i.Object); err != nil {
+		return item, fmt.Errorf("decoding %s %s: %w", i.Table, i.Key, err)
+	}
+	item.Object = o
+	return item, nil
+}
