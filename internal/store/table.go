@@ -143,6 +143,24 @@ func (r Row[T, H]) Indexed(index string) []string {
 // DeepCopy.
 func (r Row[T, H]) Object() T { return r.r.object().(T) }
 
+// Raw returns the object's protobuf encoding, nil where its type has none. It is
+// shared by all who ask: do not change it.
+func (r Row[T, H]) Raw() []byte {
+	if b := raw(r.r.bytes()); b != nil {
+		return b
+	}
+	m, ok := any(r.r.object()).(protoMessage) // stored as JSON by another Kubernetes
+	if !ok {
+		return nil
+	}
+	b := make([]byte, m.Size())
+	n, err := m.MarshalToSizedBuffer(b)
+	if err != nil {
+		panic("store: encoding " + r.r.key + ": " + err.Error())
+	}
+	return b[:n]
+}
+
 // Get returns the object at key, false if there is none.
 func (t *Table[T, H]) Get(r Reader, key object.Key) (T, bool) {
 	row, ok := r.state().table(t.def).get(key.String())

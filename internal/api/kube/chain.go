@@ -1,0 +1,80 @@
+package kube
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
+	"k8s.io/apiserver/pkg/authentication/request/union"
+	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+)
+
+// chain is what every request passes before its handler: the library's filters
+// less those that cost a goroutine or do nothing here (the timeout filter, audit
+// without a policy, CORS, tracing).
+func chain(api http.Handler, c *genericapiserver.Config) http.Handler {
+	h := genericapifilters.WithAuthorization(api, c.Authorization.Authorizer, c.Serializer)
+	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
+	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
+	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, genericapifilters.Unauthorized(c.Serializer), nil, nil)
+	h = genericapifilters.WithWarningRecorder(h)
+	h = genericapifilters.WithRequestDeadline(h, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
+	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
+	h = genericapifilters.WithCacheControl(h)
+	h = genericapifilters.WithRequestInfo(h, c.RequestInfoResolver)
+	h = genericapifilters.WithRequestReceivedTimestamp(h)
+	h = genericfilters.WithPanicRecovery(h, c.RequestInfoResolver)
+	return genericapifilters.WithAuditInit(h)
+}
+
+// longRunning reports whether a request may last: watches and streams.
+var longRunning = genericfilters.BasicLongRunningRequestCheck(
+	sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+
+// newAuthenticator takes client certificates of our CA, and lets the unknown in as
+// anonymous, so that they reach what is open to all (/healthz, /version).
+func newAuthenticator(ca *x509.CertPool) authenticator.Request {
+	opts := x509request.DefaultVerifyOptions()
+	opts.Roots = ca
+	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return union.New(
+		x509request.New(opts, x509request.CommonNameUserConversion),
+		anonymous.NewAuthenticator([]apiserverconfig.AnonymousAuthCondition{
+			{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"},
+		}),
+	)
+}
+
+// masters allows system:masters everything and everybody the pages that are
+// open to all.
+var masters = authorizer.AuthorizerFunc(authorize)
+
+var open = []string{"/healthz", "/livez", "/readyz", "/version"}
+
+func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if slices.Contains(a.GetUser().GetGroups(), user.SystemPrivilegedGroup) {
+		return authorizer.DecisionAllow, "", nil
+	}
+	if !a.IsResourceRequest() && a.IsReadOnly() {
+		path := strings.TrimSuffix(a.GetPath(), "/")
+		for _, p := range open {
+			if path == p || strings.HasPrefix(path, p+"/") {
+				return authorizer.DecisionAllow, "", nil
+			}
+		}
+	}
+	return authorizer.DecisionNoOpinion, fmt.Sprintf("only members of %s may use this API: ask for a client certificate with that organisation", user.SystemPrivilegedGroup), nil
+}

@@ -1,0 +1,332 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"trireme/internal/store"
+)
+
+// printer makes the tables kubectl shows, for the kinds of one table.
+type printer struct{ table store.TableID }
+
+// column is one column; wide ones are shown with -o wide only.
+type column struct {
+	name string
+	wide bool
+}
+
+// kindTable is how one kind is shown: its columns between Name and the end, and
+// the cells of an object in their order.
+type kindTable struct {
+	columns []column
+	cells   func(o runtime.Object) []any
+}
+
+// ConvertToTable implements rest.TableConvertor.
+func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*metav1.Table, error) {
+	kt, ok := kindTables[p.table]
+	if !ok {
+		kt = kindTable{[]column{{"Age", false}}, func(o runtime.Object) []any { return []any{age(o.(metav1.Object))} }}
+	}
+	t := &metav1.Table{}
+	if to, ok := opts.(*metav1.TableOptions); !ok || !to.NoHeaders {
+		t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{
+			Name: "Name", Type: "string", Format: "name", Description: "Name of the object",
+		})
+		for _, c := range kt.columns {
+			d := metav1.TableColumnDefinition{Name: c.name, Type: "string", Description: c.name}
+			if c.wide {
+				d.Priority = 1
+			}
+			t.ColumnDefinitions = append(t.ColumnDefinitions, d)
+		}
+	}
+	row := func(o runtime.Object) error {
+		cells := append([]any{o.(metav1.Object).GetName()}, kt.cells(o)...)
+		t.Rows = append(t.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}})
+		return nil
+	}
+	if m, err := meta.ListAccessor(o); err == nil {
+		t.ResourceVersion, t.Continue, t.RemainingItemCount = m.GetResourceVersion(), m.GetContinue(), m.GetRemainingItemCount()
+		return t, meta.EachListItem(o, row)
+	}
+	m, err := meta.CommonAccessor(o)
+	if err != nil {
+		return nil, err
+	}
+	t.ResourceVersion = m.GetResourceVersion()
+	return t, row(o)
+}
+
+func cols(names ...string) []column {
+	var all []column
+	for _, n := range names {
+		name, wide := strings.CutSuffix(n, "*")
+		all = append(all, column{name, wide})
+	}
+	return all
+}
+
+// kindTables is the columns of every kind; a star marks the wide ones.
+var kindTables = map[store.TableID]kindTable{
+	"namespaces": {cols("Status", "Age"), func(o runtime.Object) []any {
+		n := o.(*corev1.Namespace)
+		return []any{string(n.Status.Phase), age(n)}
+	}},
+	"pods":  {cols("Ready", "Status", "Restarts", "Age", "IP*", "Node*", "Nominated Node*", "Readiness Gates*"), podCells},
+	"nodes": {cols("Status", "Roles", "Age", "Version", "Internal-IP*", "External-IP*", "OS-Image*", "Kernel-Version*", "Container-Runtime*"), nodeCells},
+	"services": {cols("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector*"), func(o runtime.Object) []any {
+		s := o.(*corev1.Service)
+		return []any{string(s.Spec.Type), or(s.Spec.ClusterIP, "None"), externalIP(s), ports(s), age(s), selector(s.Spec.Selector)}
+	}},
+	"endpoints": {cols("Endpoints", "Age"), func(o runtime.Object) []any {
+		e := o.(*corev1.Endpoints)
+		var all []string
+		for _, s := range e.Subsets {
+			for _, p := range s.Ports {
+				for _, a := range s.Addresses {
+					all = append(all, fmt.Sprintf("%s:%d", a.IP, p.Port))
+				}
+			}
+		}
+		return []any{more(all), age(e)}
+	}},
+	"endpointslices": {cols("AddressType", "Ports", "Endpoints", "Age"), func(o runtime.Object) []any {
+		s := o.(*discoveryv1.EndpointSlice)
+		var ps, as []string
+		for _, p := range s.Ports {
+			if p.Port != nil {
+				ps = append(ps, strconv.Itoa(int(*p.Port)))
+			}
+		}
+		for _, e := range s.Endpoints {
+			as = append(as, strings.Join(e.Addresses, ","))
+		}
+		return []any{string(s.AddressType), more(ps), more(as), age(s)}
+	}},
+	"configmaps": {cols("Data", "Age"), func(o runtime.Object) []any {
+		c := o.(*corev1.ConfigMap)
+		return []any{int64(len(c.Data) + len(c.BinaryData)), age(c)}
+	}},
+	"secrets": {cols("Type", "Data", "Age"), func(o runtime.Object) []any {
+		s := o.(*corev1.Secret)
+		return []any{string(s.Type), int64(len(s.Data)), age(s)}
+	}},
+	"serviceaccounts": {cols("Secrets", "Age"), func(o runtime.Object) []any {
+		s := o.(*corev1.ServiceAccount)
+		return []any{int64(len(s.Secrets)), age(s)}
+	}},
+	"deployments": {cols("Ready", "Up-to-date", "Available", "Age", "Containers*", "Images*", "Selector*"), func(o runtime.Object) []any {
+		d := o.(*appsv1.Deployment)
+		names, images := containers(&d.Spec.Template.Spec)
+		return []any{fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, replicas(d.Spec.Replicas)), int64(d.Status.UpdatedReplicas),
+			int64(d.Status.AvailableReplicas), age(d), names, images, metav1.FormatLabelSelector(d.Spec.Selector)}
+	}},
+	"replicasets": {cols("Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"), func(o runtime.Object) []any {
+		r := o.(*appsv1.ReplicaSet)
+		names, images := containers(&r.Spec.Template.Spec)
+		return []any{int64(replicas(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r), names, images,
+			metav1.FormatLabelSelector(r.Spec.Selector)}
+	}},
+	"events": {cols("Last Seen", "Type", "Reason", "Object", "Message", "Source*", "First Seen*", "Count*"), eventCells},
+}
+
+func eventCells(o runtime.Object) []any {
+	e := o.(*corev1.Event)
+	last, first, count := e.LastTimestamp.Time, e.FirstTimestamp.Time, int64(max(e.Count, 1))
+	if last.IsZero() {
+		last = e.EventTime.Time
+	}
+	if first.IsZero() {
+		first = e.EventTime.Time
+	}
+	if e.Series != nil {
+		last, count = e.Series.LastObservedTime.Time, int64(e.Series.Count)
+	}
+	object := strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
+	return []any{since(last), e.Type, e.Reason, object, strings.TrimSpace(e.Message), or(e.Source.Component, e.ReportingController), since(first), count}
+}
+
+func nodeCells(o runtime.Object) []any {
+	n := o.(*corev1.Node)
+	status := "Unknown"
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			status = map[corev1.ConditionStatus]string{corev1.ConditionTrue: "Ready"}[c.Status]
+			status = or(status, "NotReady")
+		}
+	}
+	if n.Spec.Unschedulable {
+		status += ",SchedulingDisabled"
+	}
+	var roles []string
+	for l := range n.Labels {
+		if r, ok := strings.CutPrefix(l, "node-role.kubernetes.io/"); ok {
+			roles = append(roles, r)
+		}
+	}
+	i := n.Status.NodeInfo
+	address := func(t corev1.NodeAddressType) string {
+		for _, a := range n.Status.Addresses {
+			if a.Type == t {
+				return a.Address
+			}
+		}
+		return "<none>"
+	}
+	return []any{status, or(strings.Join(roles, ","), "<none>"), age(n), i.KubeletVersion, address(corev1.NodeInternalIP),
+		address(corev1.NodeExternalIP), or(i.OSImage, "<unknown>"), or(i.KernelVersion, "<unknown>"), or(i.ContainerRuntimeVersion, "<unknown>")}
+}
+
+func podCells(o runtime.Object) []any {
+	p := o.(*corev1.Pod)
+	status, ready, restarts := podStatus(p)
+	ip := or(p.Status.PodIP, "<none>")
+	gates := "<none>"
+	if n := len(p.Spec.ReadinessGates); n > 0 {
+		gates = fmt.Sprintf("%d", n)
+	}
+	return []any{fmt.Sprintf("%d/%d", ready, len(p.Spec.Containers)), status, restarts, age(p), ip,
+		or(p.Spec.NodeName, "<none>"), or(p.Status.NominatedNodeName, "<none>"), gates}
+}
+
+// podStatus returns the one word kubectl shows for a pod, its ready containers
+// and its restarts.
+func podStatus(p *corev1.Pod) (status string, ready int, restarts string) {
+	status = or(p.Status.Reason, string(p.Status.Phase))
+	total := int32(0)
+	var last time.Time
+	initializing := false
+	for i, c := range p.Status.InitContainerStatuses {
+		total += c.RestartCount
+		switch {
+		case c.State.Terminated != nil && c.State.Terminated.ExitCode == 0, c.Started != nil && *c.Started:
+			continue
+		case c.State.Terminated != nil:
+			status = "Init:" + or(c.State.Terminated.Reason, fmt.Sprintf("ExitCode:%d", c.State.Terminated.ExitCode))
+		case c.State.Waiting != nil && c.State.Waiting.Reason != "" && c.State.Waiting.Reason != "PodInitializing":
+			status = "Init:" + c.State.Waiting.Reason
+		default:
+			status = fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
+		}
+		initializing = true
+		break
+	}
+	running := false
+	if !initializing {
+		for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
+			c := &p.Status.ContainerStatuses[i]
+			total += c.RestartCount
+			if t := c.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(last) {
+				last = t.FinishedAt.Time
+			}
+			switch {
+			case c.State.Waiting != nil && c.State.Waiting.Reason != "":
+				status = c.State.Waiting.Reason
+			case c.State.Terminated != nil:
+				status = or(c.State.Terminated.Reason, fmt.Sprintf("ExitCode:%d", c.State.Terminated.ExitCode))
+			case c.Ready && c.State.Running != nil:
+				running = true
+				ready++
+			}
+		}
+		if status == "Completed" && running {
+			status = "Running"
+		}
+	}
+	if p.DeletionTimestamp != nil {
+		status = "Terminating"
+	}
+	restarts = strconv.Itoa(int(total))
+	if total > 0 && !last.IsZero() {
+		restarts += " (" + since(last) + " ago)"
+	}
+	return status, ready, restarts
+}
+
+func externalIP(s *corev1.Service) string {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return s.Spec.ExternalName
+	}
+	all := append([]string(nil), s.Spec.ExternalIPs...)
+	for _, i := range s.Status.LoadBalancer.Ingress {
+		all = append(all, or(i.IP, i.Hostname))
+	}
+	switch {
+	case len(all) > 0:
+		return strings.Join(all, ",")
+	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
+		return "<pending>"
+	}
+	return "<none>"
+}
+
+func ports(s *corev1.Service) string {
+	var all []string
+	for _, p := range s.Spec.Ports {
+		text := strconv.Itoa(int(p.Port))
+		if p.NodePort > 0 {
+			text += ":" + strconv.Itoa(int(p.NodePort))
+		}
+		all = append(all, text+"/"+string(p.Protocol))
+	}
+	return or(strings.Join(all, ","), "<none>")
+}
+
+func containers(s *corev1.PodSpec) (names, images string) {
+	var ns, is []string
+	for _, c := range s.Containers {
+		ns, is = append(ns, c.Name), append(is, c.Image)
+	}
+	return strings.Join(ns, ","), strings.Join(is, ",")
+}
+
+func selector(m map[string]string) string {
+	return metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: m})
+}
+
+// more shows three items and counts the rest.
+func more(all []string) string {
+	switch {
+	case len(all) == 0:
+		return "<none>"
+	case len(all) > 3:
+		return strings.Join(all[:3], ",") + fmt.Sprintf(" + %d more...", len(all)-3)
+	}
+	return strings.Join(all, ",")
+}
+
+func replicas(p *int32) int32 {
+	if p == nil {
+		return 0
+	}
+	return *p
+}
+
+func age(o metav1.Object) string { return since(o.GetCreationTimestamp().Time) }
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "<unknown>"
+	}
+	return duration.HumanDuration(time.Since(t))
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,169 @@
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	restclient "k8s.io/client-go/rest"
+
+	"trireme/internal/admit"
+	"trireme/internal/api/kube/openapi"
+	"trireme/internal/kind"
+	"trireme/internal/store"
+)
+
+// Config configures the door. Everything but Log is required.
+type Config struct {
+	Listener net.Listener
+	// TLS is the serving side; it asks clients for a certificate and verifies a
+	// given one itself or leaves that to ClientCA.
+	TLS      *tls.Config
+	ClientCA *x509.CertPool
+	// NodeTLS is what the door shows to agents.
+	NodeTLS *tls.Config
+	// Allocate gives a service its addresses inside the transaction that writes
+	// it, so that the answer shows them. old is nil at creation.
+	Allocate func(tx *store.Tx, o, old store.Object) error
+	Log      *slog.Logger
+}
+
+// Server is the Kubernetes door over one store.
+type Server struct {
+	cfg    Config
+	store  *store.Store
+	scheme *runtime.Scheme
+	codecs serializer.CodecFactory
+	api    *genericapiserver.GenericAPIServer
+	nodes  http.RoundTripper // to the agents
+}
+
+// New builds the door. It serves nothing until Run.
+func New(s *store.Store, cfg Config) (*Server, error) {
+	if cfg.Listener == nil || cfg.TLS == nil || cfg.ClientCA == nil || cfg.NodeTLS == nil || cfg.Allocate == nil {
+		return nil, kind.New(kind.Invalid, "kube: Config is incomplete")
+	}
+	served, plain, err := schemes()
+	if err != nil {
+		return nil, err
+	}
+	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served)}
+	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
+	c := srv.config(plain)
+	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("building the API server: %w", err)
+	}
+	return srv, srv.install()
+}
+
+func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
+	c := genericapiserver.NewConfig(s.codecs)
+	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	c.ExternalAddress = s.cfg.Listener.Addr().String()
+	c.LoopbackClientConfig = &restclient.Config{}
+	c.EnableProfiling = false
+	c.Authentication.Authenticator = newAuthenticator(s.cfg.ClientCA)
+	c.Authorization.Authorizer = masters
+	c.BuildHandlerChainFunc = chain
+	namer := apiopenapi.NewDefinitionNamer(plain)
+	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
+	c.OpenAPIConfig.Info.Title = "Trireme"
+	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
+	c.OpenAPIV3Config.Info.Title = "Trireme"
+	c.LongRunningFunc = longRunning
+	return c
+}
+
+// install serves every resource, group by group.
+func (s *Server) install() error {
+	groups := map[string]*genericapiserver.APIGroupInfo{}
+	var order []string
+	for _, r := range resources() {
+		storages, err := s.storages(r)
+		if err != nil {
+			return err
+		}
+		info := groups[r.gv.Group]
+		if info == nil {
+			i := genericapiserver.APIGroupInfo{
+				PrioritizedVersions:          []schema.GroupVersion{r.gv},
+				VersionedResourcesStorageMap: map[string]map[string]rest.Storage{r.gv.Version: {}},
+				OptionsExternalVersion:       &schema.GroupVersion{Version: "v1"},
+				Scheme:                       s.scheme,
+				NegotiatedSerializer:         s.codecs,
+				ParameterCodec:               runtime.NewParameterCodec(s.scheme),
+			}
+			info = &i
+			groups[r.gv.Group] = info
+			order = append(order, r.gv.Group)
+		}
+		for path, st := range storages {
+			info.VersionedResourcesStorageMap[r.gv.Version][path] = st
+		}
+	}
+	for _, g := range order {
+		var err error
+		if g == "" {
+			err = s.api.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, groups[g])
+		} else {
+			err = s.api.InstallAPIGroup(groups[g])
+		}
+		if err != nil {
+			return fmt.Errorf("serving group %q: %w", g, err)
+		}
+	}
+	return nil
+}
+
+// beforePut is what every write through the door passes inside its transaction.
+func (s *Server) beforePut(tx *store.Tx, o, old store.Object) error {
+	if err := admit.InTx(tx, o, old); err != nil {
+		return statusError(err)
+	}
+	return statusError(s.cfg.Allocate(tx, o, old))
+}
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	// The library's own Run would listen itself; its hooks are all that is needed.
+	s.api.PrepareRun()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.api.RunPostStartHooks(ctx)
+	defer s.api.Destroy()
+	web := &http.Server{
+		Handler: s.api.Handler, TLSConfig: s.cfg.TLS, MaxHeaderBytes: 1 << 20,
+		IdleTimeout: 90 * time.Second, ReadHeaderTimeout: 32 * time.Second,
+		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- web.ServeTLS(s.cfg.Listener, "", "") }()
+	var err error
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+	case err = <-served:
+		err = fmt.Errorf("serving the Kubernetes API: %w", err)
+	}
+	cancel()
+	web.Close()
+	if errors.Is(err, context.Canceled) {
+		return ctx.Err()
+	}
+	return err
+}

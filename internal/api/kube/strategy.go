@@ -1,0 +1,117 @@
+package kube
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"trireme/internal/admit"
+	"trireme/internal/store"
+)
+
+// strategy answers the registry's questions about any kind by asking admit.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+	namespaced bool
+	gv         schema.GroupVersion
+}
+
+func newStrategy(s *runtime.Scheme, r resource) strategy {
+	return strategy{s, names.SimpleNameGenerator, r.table.Namespaced(), r.gv}
+}
+
+// The methods below implement rest.RESTCreateStrategy, rest.RESTUpdateStrategy
+// and rest.RESTDeleteStrategy.
+
+func (s strategy) NamespaceScoped() bool { return s.namespaced }
+
+func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
+	admit.PrepareCreate(o.(store.Object))
+}
+
+func (s strategy) Validate(_ context.Context, o runtime.Object) field.ErrorList {
+	return admit.Validate(o.(store.Object))
+}
+
+func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+
+func (s strategy) Canonicalize(runtime.Object) {}
+
+func (s strategy) AllowCreateOnUpdate(context.Context) bool { return false }
+
+func (s strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
+
+func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	admit.PrepareUpdate(o.(store.Object), old.(store.Object))
+}
+
+func (s strategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return admit.ValidateUpdate(o.(store.Object), old.(store.Object))
+}
+
+func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+// GetResetFields says that the main resource does not own the status.
+func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(s.gv.String()): fieldpath.NewSet(fieldpath.MakePathOrDie("status")),
+	}
+}
+
+// statusStrategy is the strategy of a kind's status subresource.
+type statusStrategy struct{ strategy }
+
+func (s statusStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	admit.PrepareStatus(o.(store.Object), old.(store.Object))
+}
+
+func (s statusStrategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
+	return nil
+}
+
+// GetResetFields says that the status does not own the spec.
+func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(s.gv.String()): fieldpath.NewSet(fieldpath.MakePathOrDie("spec")),
+	}
+}
+
+// podStrategy adds what is true of pods only: they are given time to end.
+type podStrategy struct{ strategy }
+
+// CheckGracefulDelete implements rest.RESTGracefulDeleteStrategy: a pod on a
+// node stays until its agent says that it has ended.
+func (s podStrategy) CheckGracefulDelete(_ context.Context, o runtime.Object, opts *metav1.DeleteOptions) bool {
+	if opts == nil {
+		return false
+	}
+	pod := o.(*corev1.Pod)
+	period := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
+		period = *g
+	}
+	if opts.GracePeriodSeconds != nil {
+		period = *opts.GracePeriodSeconds
+	}
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if pod.Spec.NodeName == "" || ended {
+		period = 0
+	}
+	opts.GracePeriodSeconds = &period
+	return true
+}
+
+// DefaultGarbageCollectionPolicy implements rest.GarbageCollectionDeleteStrategy.
+func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	return rest.DeleteDependents
+}

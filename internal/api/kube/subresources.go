@@ -1,0 +1,235 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"trireme/internal/object"
+)
+
+// namespaceStore deletes a namespace in two steps: it is marked, a control loop
+// empties it, and only then does it go (Kubernetes, "Namespaces Walkthrough").
+type namespaceStore struct{ *registryStore }
+
+// Delete implements rest.GracefulDeleter.
+func (s *namespaceStore) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, opts *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	o, err := s.Get(ctx, name, &metav1.GetOptions{})
+	if err != nil {
+		return nil, false, err
+	}
+	ns := o.(*corev1.Namespace)
+	if name == metav1.NamespaceDefault || name == metav1.NamespaceSystem || name == metav1.NamespacePublic {
+		return nil, false, apierrors.NewForbidden(s.DefaultQualifiedResource, name, fmt.Errorf("this namespace may not be deleted"))
+	}
+	if len(ns.Spec.Finalizers) == 0 {
+		return s.Store.Delete(ctx, name, validate, opts)
+	}
+	if p := opts.Preconditions; p != nil && p.UID != nil && *p.UID != ns.UID {
+		return nil, false, apierrors.NewConflict(s.DefaultQualifiedResource, name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, ns.UID))
+	}
+	if err := validate(ctx, ns); err != nil || len(opts.DryRun) > 0 {
+		return ns, false, err
+	}
+	mark := func(_ context.Context, o, _ runtime.Object) (runtime.Object, error) {
+		n := o.(*corev1.Namespace)
+		if n.DeletionTimestamp == nil {
+			now := metav1.Now()
+			n.DeletionTimestamp = &now
+			n.DeletionGracePeriodSeconds = new(int64)
+		}
+		n.Status.Phase = corev1.NamespaceTerminating
+		return n, nil
+	}
+	marking := *s.Store
+	marking.UpdateStrategy = systemStrategy{s.UpdateStrategy.(strategy)}
+	out, _, err := marking.Update(ctx, name, rest.DefaultUpdatedObjectInfo(nil, mark), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
+	return out, false, err
+}
+
+// systemStrategy lets the door itself write what users may not.
+type systemStrategy struct{ strategy }
+
+func (systemStrategy) PrepareForUpdate(context.Context, runtime.Object, runtime.Object) {}
+
+func (systemStrategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
+	return nil
+}
+
+// finalizeStore serves namespaces/finalize, which replaces spec.finalizers.
+type finalizeStore struct{ statusStore }
+
+func finalizing(st *genericregistry.Store, s strategy) *genericregistry.Store {
+	c := *st
+	c.UpdateStrategy, c.ResetFieldsStrategy = systemStrategy{s}, s
+	return &c
+}
+
+// bindingStore serves pods/binding: any scheduler binds through it.
+type bindingStore struct{ pods *genericregistry.Store }
+
+// New implements rest.Storage.
+func (s *bindingStore) New() runtime.Object { return &corev1.Binding{} }
+
+// Destroy implements rest.Storage.
+func (s *bindingStore) Destroy() {}
+
+// Create implements rest.NamedCreater.
+func (s *bindingStore) Create(ctx context.Context, name string, o runtime.Object, validate rest.ValidateObjectFunc, opts *metav1.CreateOptions) (runtime.Object, error) {
+	b := o.(*corev1.Binding)
+	if b.Target.Kind != "" && b.Target.Kind != "Node" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("target.kind: %q is not supported: a pod is bound to a Node", b.Target.Kind))
+	}
+	if b.Target.Name == "" {
+		return nil, apierrors.NewBadRequest("target.name: the name of a node is required")
+	}
+	bind := func(_ context.Context, o, _ runtime.Object) (runtime.Object, error) {
+		pod := o.(*corev1.Pod)
+		switch {
+		case pod.DeletionTimestamp != nil:
+			return nil, apierrors.NewConflict(corev1.Resource("pods/binding"), name, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", name))
+		case pod.Spec.NodeName != "":
+			return nil, apierrors.NewConflict(corev1.Resource("pods/binding"), name, fmt.Errorf("pod %s is already assigned to node %q", name, pod.Spec.NodeName))
+		}
+		pod.Spec.NodeName = b.Target.Name
+		object.SetPodCondition(pod, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
+		return pod, nil
+	}
+	pods := *s.pods
+	pods.UpdateStrategy = systemStrategy{s.pods.UpdateStrategy.(strategy)}
+	_, _, err := pods.Update(ctx, name, rest.DefaultUpdatedObjectInfo(nil, bind), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{DryRun: opts.DryRun})
+	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, err
+}
+
+// evictionStore serves pods/eviction: a deletion that may be refused. Disruption
+// budgets are not served yet, so none is.
+type evictionStore struct{ pods *genericregistry.Store }
+
+// New implements rest.Storage.
+func (s *evictionStore) New() runtime.Object { return &policyv1.Eviction{} }
+
+// Destroy implements rest.Storage.
+func (s *evictionStore) Destroy() {}
+
+// GroupVersionKind implements rest.GroupVersionKindProvider.
+func (s *evictionStore) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return policyv1.SchemeGroupVersion.WithKind("Eviction")
+}
+
+// Create implements rest.NamedCreater.
+func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	opts := o.(*policyv1.Eviction).DeleteOptions
+	if opts == nil {
+		opts = &metav1.DeleteOptions{}
+	}
+	_, _, err := s.pods.Delete(ctx, name, rest.ValidateAllObjectFunc, opts)
+	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, err
+}
+
+// scaleStore serves the scale subresource of deployments and replica sets.
+type scaleStore struct{ store *genericregistry.Store }
+
+// New implements rest.Storage.
+func (s *scaleStore) New() runtime.Object { return &autoscalingv1.Scale{} }
+
+// Destroy implements rest.Storage.
+func (s *scaleStore) Destroy() {}
+
+// GroupVersionKind implements rest.GroupVersionKindProvider.
+func (s *scaleStore) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+}
+
+// Get implements rest.Getter.
+func (s *scaleStore) Get(ctx context.Context, name string, opts *metav1.GetOptions) (runtime.Object, error) {
+	o, err := s.store.Get(ctx, name, opts)
+	if err != nil {
+		return nil, err
+	}
+	return scaleOf(o)
+}
+
+// Update implements rest.Updater.
+func (s *scaleStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	_ rest.ValidateObjectUpdateFunc, _ bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	apply := func(ctx context.Context, o, _ runtime.Object) (runtime.Object, error) {
+		old, err := scaleOf(o)
+		if err != nil {
+			return nil, err
+		}
+		n, err := info.UpdatedObject(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		next := n.(*autoscalingv1.Scale)
+		if next.Spec.Replicas < 0 {
+			return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), name,
+				field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), next.Spec.Replicas, "must be greater than or equal to 0")})
+		}
+		if rv := next.ResourceVersion; rv != "" {
+			o.(metav1.Object).SetResourceVersion(rv)
+		}
+		*replicasOf(o) = &next.Spec.Replicas
+		return o, nil
+	}
+	o, _, err := s.store.Update(ctx, name, rest.DefaultUpdatedObjectInfo(nil, apply), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, opts)
+	if err != nil {
+		return nil, false, err
+	}
+	out, err := scaleOf(o)
+	return out, false, err
+}
+
+// ConvertToTable implements rest.TableConvertor.
+func (s *scaleStore) ConvertToTable(ctx context.Context, o, opts runtime.Object) (*metav1.Table, error) {
+	return rest.NewDefaultTableConvertor(s.store.DefaultQualifiedResource).ConvertToTable(ctx, o, opts)
+}
+
+func replicasOf(o runtime.Object) **int32 {
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		return &o.Spec.Replicas
+	case *appsv1.ReplicaSet:
+		return &o.Spec.Replicas
+	}
+	panic(fmt.Sprintf("kube: %T has no scale", o))
+}
+
+func scaleOf(o runtime.Object) (*autoscalingv1.Scale, error) {
+	var selector *metav1.LabelSelector
+	s := &autoscalingv1.Scale{}
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		selector, s.Status.Replicas = o.Spec.Selector, o.Status.Replicas
+	case *appsv1.ReplicaSet:
+		selector, s.Status.Replicas = o.Spec.Selector, o.Status.Replicas
+	}
+	m := o.(metav1.Object)
+	s.ObjectMeta = metav1.ObjectMeta{
+		Name: m.GetName(), Namespace: m.GetNamespace(), UID: m.GetUID(),
+		ResourceVersion: m.GetResourceVersion(), CreationTimestamp: m.GetCreationTimestamp(),
+	}
+	if r := *replicasOf(o); r != nil {
+		s.Spec.Replicas = *r
+	}
+	sel, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return nil, err
+	}
+	if sel.String() != labels.Nothing().String() {
+		s.Status.Selector = sel.String()
+	}
+	return s, nil
+}

@@ -1,0 +1,395 @@
+// Package view shows one table of the store as the storage.Interface that
+// k8s.io/apiserver's registry works on.
+//
+// It is thin: rows are the store's, history and revisions too; a view holds
+// nothing. Reads come from committed snapshots. Read-modify-write works on the
+// head state, and its answer leaves after the commit. Objects handed out are
+// shallow copies, because encoding sets their TypeMeta.
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage"
+
+	"trireme/internal/object"
+	"trireme/internal/store"
+)
+
+// Table is the untyped table a view shows.
+type Table = *store.Table[store.Object, any]
+
+// BeforePut runs inside the transaction that writes obj, before it is put; old
+// is nil at creation. It may complete obj (addresses) or refuse it.
+type BeforePut func(tx *store.Tx, obj, old store.Object) error
+
+// View implements storage.Interface over one table.
+type View struct {
+	store     *store.Store
+	table     Table
+	prefix    string // of the keys the registry makes: "/pods/"
+	beforePut BeforePut
+	versioner storage.APIObjectVersioner
+}
+
+// New returns a view of table whose keys start with prefix and a slash.
+func New(s *store.Store, table Table, prefix string, beforePut BeforePut) *View {
+	return &View{store: s, table: table, prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut}
+}
+
+// errChanged says that the row changed between the read and the write.
+var errChanged = errors.New("the row changed meanwhile")
+
+// Versioner implements storage.Interface.
+func (v *View) Versioner() storage.Versioner { return v.versioner }
+
+func (v *View) key(key string) object.Key {
+	return object.ParseKey(strings.TrimPrefix(key, v.prefix))
+}
+
+// Create implements storage.Interface.
+func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, _ uint64) error {
+	o := obj.(store.Object)
+	if o.GetResourceVersion() != "" {
+		return storage.ErrResourceVersionSetOnCreate
+	}
+	o = o.DeepCopyObject().(store.Object)
+	_, err := v.store.Update(ctx, func(tx *store.Tx) error {
+		if _, exists := v.table.Row(tx, v.key(key)); exists {
+			return storage.NewKeyExistsError(key, 0)
+		}
+		if v.beforePut != nil {
+			if err := v.beforePut(tx, o, nil); err != nil {
+				return err
+			}
+		}
+		v.table.Put(tx, o)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return set(out, o)
+}
+
+// Get implements storage.Interface.
+func (v *View) Get(ctx context.Context, key string, opts storage.GetOptions, out runtime.Object) error {
+	snap, err := v.snapshot(ctx, opts.ResourceVersion)
+	if err != nil {
+		return err
+	}
+	o, ok := v.table.Get(snap, v.key(key))
+	switch {
+	case ok:
+		return set(out, o)
+	case opts.IgnoreNotFound:
+		return runtime.SetZeroValue(out)
+	}
+	return storage.NewKeyNotFoundError(key, 0)
+}
+
+// snapshot returns a committed snapshot that is no older than the resource
+// version; it does not wait long for one that is not there yet.
+func (v *View) snapshot(ctx context.Context, resourceVersion string) (*store.Snapshot, error) {
+	snap := v.store.Snapshot()
+	if resourceVersion == "" || resourceVersion == "0" {
+		return snap, nil
+	}
+	want, err := v.versioner.ParseResourceVersion(resourceVersion)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+	}
+	if have := uint64(snap.TableRev(v.table)); have < want {
+		return nil, storage.NewTooLargeResourceVersionError(want, have, 1)
+	}
+	return snap, nil
+}
+
+// GuaranteedUpdate implements storage.Interface. tryUpdate runs outside the
+// store's lock; the write is dropped and tried again if the row changed.
+func (v *View) GuaranteedUpdate(ctx context.Context, key string, out runtime.Object, ignoreNotFound bool,
+	pre *storage.Preconditions, tryUpdate storage.UpdateFunc, _ runtime.Object) error {
+	for {
+		err := v.tryUpdate(ctx, key, out, ignoreNotFound, pre, tryUpdate)
+		if !errors.Is(err, errChanged) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (v *View) tryUpdate(ctx context.Context, key string, out runtime.Object, ignoreNotFound bool,
+	pre *storage.Preconditions, tryUpdate storage.UpdateFunc) error {
+	k := v.key(key)
+	var cur store.Object
+	row, ok := v.table.Row(v.store.Head(), k)
+	rev := store.Rev(0)
+	switch {
+	case ok:
+		cur = row.Object()
+		rev = row.Rev()
+	case ignoreNotFound:
+		cur = v.table.New()
+	default:
+		return storage.NewKeyNotFoundError(key, 0)
+	}
+	in := cur.DeepCopyObject().(store.Object)
+	if err := pre.Check(key, in); err != nil {
+		return err
+	}
+	ret, _, err := tryUpdate(in, storage.ResponseMeta{ResourceVersion: uint64(rev)})
+	if err != nil {
+		return err
+	}
+	next := ret.(store.Object)
+	if ok && same(cur, next) {
+		return set(out, cur)
+	}
+	next = next.DeepCopyObject().(store.Object)
+	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
+		now, exists := v.table.Row(tx, k)
+		if exists != ok || (exists && now.Rev() != rev) {
+			return errChanged
+		}
+		if v.beforePut != nil {
+			var old store.Object
+			if ok {
+				old = cur
+			}
+			if err := v.beforePut(tx, next, old); err != nil {
+				return err
+			}
+		}
+		v.table.Put(tx, next)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return set(out, next)
+}
+
+// same reports whether writing next over cur would change nothing.
+func same(cur, next store.Object) bool {
+	rv := next.GetResourceVersion()
+	next.SetResourceVersion(cur.GetResourceVersion())
+	next.GetObjectKind().SetGroupVersionKind(cur.GetObjectKind().GroupVersionKind())
+	equal := equality.Semantic.DeepEqual(cur, next)
+	if !equal {
+		next.SetResourceVersion(rv)
+	}
+	return equal
+}
+
+// Delete implements storage.Interface.
+func (v *View) Delete(ctx context.Context, key string, out runtime.Object, pre *storage.Preconditions,
+	validate storage.ValidateObjectFunc, _ runtime.Object, _ storage.DeleteOptions) error {
+	k := v.key(key)
+	for {
+		row, ok := v.table.Row(v.store.Head(), k)
+		if !ok {
+			return storage.NewKeyNotFoundError(key, 0)
+		}
+		o := row.Object().DeepCopyObject().(store.Object)
+		if err := pre.Check(key, o); err != nil {
+			return err
+		}
+		if err := validate(ctx, o); err != nil {
+			return err
+		}
+		rev, err := v.store.Update(ctx, func(tx *store.Tx) error {
+			if now, exists := v.table.Row(tx, k); !exists || now.Rev() != row.Rev() {
+				return errChanged
+			}
+			v.table.Delete(tx, k)
+			return nil
+		})
+		switch {
+		case errors.Is(err, errChanged) && ctx.Err() == nil:
+			continue
+		case err != nil:
+			return err
+		}
+		o.SetResourceVersion(rev.String())
+		return set(out, o)
+	}
+}
+
+// Stats implements storage.Interface.
+func (v *View) Stats(context.Context) (storage.Stats, error) {
+	return storage.Stats{ObjectCount: int64(v.table.Len(v.store.Snapshot()))}, nil
+}
+
+// ReadinessCheck implements storage.Interface.
+func (v *View) ReadinessCheck() error {
+	select {
+	case <-v.store.Dead():
+		return errors.New("the store is closed")
+	default:
+		return nil
+	}
+}
+
+// RequestWatchProgress implements storage.Interface: watchers read the store's
+// own history and are never behind it, so there is nothing to ask for.
+func (v *View) RequestWatchProgress(context.Context) error { return nil }
+
+// GetCurrentResourceVersion implements storage.Interface.
+func (v *View) GetCurrentResourceVersion(context.Context) (uint64, error) {
+	return uint64(v.store.Snapshot().TableRev(v.table)), nil
+}
+
+// EnableResourceSizeEstimation implements storage.Interface.
+func (v *View) EnableResourceSizeEstimation(storage.KeysFunc) error { return nil }
+
+// CompactRevision implements storage.Interface: 0 is "not known".
+func (v *View) CompactRevision() int64 { return 0 }
+
+// set makes *out a shallow copy of o.
+func set(out runtime.Object, o runtime.Object) error {
+	dst, err := conversion.EnforcePtr(out)
+	if err != nil {
+		return err
+	}
+	src := reflect.ValueOf(o).Elem()
+	if dst.Type() != src.Type() {
+		return fmt.Errorf("a %s was asked for, the table holds %s", dst.Type(), src.Type())
+	}
+	dst.Set(src)
+	return nil
+}
+
+// shallow returns a copy of o that shares everything but its outermost struct.
+func shallow(o runtime.Object) runtime.Object {
+	c := reflect.New(reflect.TypeOf(o).Elem())
+	c.Elem().Set(reflect.ValueOf(o).Elem())
+	return c.Interface().(runtime.Object)
+}
+
+// GetList implements storage.Interface.
+func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
+	snap, err := v.listSnapshot(ctx, opts)
+	if err != nil {
+		return err
+	}
+	items, err := meta.GetItemsPtr(listObj)
+	if err != nil {
+		return err
+	}
+	dst, err := conversion.EnforcePtr(items)
+	if err != nil {
+		return err
+	}
+	from, rev, err := v.continueAt(key, opts, snap)
+	if err != nil {
+		return err
+	}
+	dst.Set(reflect.MakeSlice(dst.Type(), 0, 0))
+	pred := opts.Predicate
+	prefix := strings.TrimPrefix(key, strings.TrimSuffix(v.prefix, "/"))
+	prefix = strings.TrimPrefix(prefix, "/")
+	if !opts.Recursive {
+		if o, ok := v.table.Get(snap, v.key(key)); ok {
+			if err := appendMatch(dst, o, pred); err != nil {
+				return err
+			}
+		}
+		return v.versioner.UpdateList(listObj, uint64(rev), "", nil)
+	}
+	var last string
+	more := false
+	for row := range v.table.RowsFrom(snap, prefix, from) {
+		if pred.Limit > 0 && int64(dst.Len()) >= pred.Limit {
+			more = true
+			break
+		}
+		last = row.Key().String()
+		if err := appendMatch(dst, row.Object(), pred); err != nil {
+			return err
+		}
+	}
+	next := ""
+	if more {
+		next, err = storage.EncodeContinue(v.prefix+last+"\x00", v.prefix, int64(rev))
+		if err != nil {
+			return err
+		}
+	}
+	return v.versioner.UpdateList(listObj, uint64(rev), next, nil)
+}
+
+func appendMatch(dst reflect.Value, o store.Object, pred storage.SelectionPredicate) error {
+	ok, err := pred.Matches(o)
+	if err != nil || !ok {
+		return err
+	}
+	dst.Set(reflect.Append(dst, reflect.ValueOf(o).Elem()))
+	return nil
+}
+
+func (v *View) listSnapshot(ctx context.Context, opts storage.ListOptions) (*store.Snapshot, error) {
+	if opts.Predicate.Continue != "" {
+		return v.store.Snapshot(), nil
+	}
+	snap, err := v.snapshot(ctx, opts.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	if opts.ResourceVersionMatch == "Exact" && opts.ResourceVersion != snap.TableRev(v.table).String() {
+		return nil, apierrors.NewResourceExpired(fmt.Sprintf("the exact resource version %s is not kept: the newest is %s; list without resourceVersionMatch=Exact",
+			opts.ResourceVersion, snap.TableRev(v.table)))
+	}
+	return snap, nil
+}
+
+// continueAt returns the key a list goes on from and the revision it answers.
+// Snapshots are not kept between pages: a page that follows a write to the
+// table is told so (410), as Kubernetes tells it after a compaction, with a
+// token to go on inconsistently.
+func (v *View) continueAt(key string, opts storage.ListOptions, snap *store.Snapshot) (string, store.Rev, error) {
+	rev := snap.TableRev(v.table)
+	if opts.Predicate.Continue == "" {
+		return "", rev, nil
+	}
+	from, was, err := storage.DecodeContinue(opts.Predicate.Continue, v.prefix)
+	if err != nil {
+		return "", 0, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+	}
+	from = strings.TrimPrefix(from, v.prefix)
+	if was > 0 && store.Rev(was) < v.table.Rev(snap) {
+		token, err := storage.EncodeContinue(v.prefix+from, v.prefix, -1)
+		if err != nil {
+			return "", 0, err
+		}
+		e := apierrors.NewResourceExpired("the list changed since its first page; start again, or go on with the inconsistent continue token")
+		e.ErrStatus.ListMeta.Continue = token
+		return "", 0, e
+	}
+	if was > 0 {
+		rev = store.Rev(was)
+	}
+	return from, rev, nil
+}
+
+func parseRev(s string) (store.Rev, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version %q: want a non-negative integer", s))
+	}
+	return store.Rev(n), nil
+}

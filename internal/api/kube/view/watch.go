@@ -1,0 +1,214 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/storage"
+
+	"trireme/internal/kind"
+	"trireme/internal/store"
+)
+
+// bookmarkEvery is how often an idle watcher that allows it is told how far it
+// has come.
+const bookmarkEvery = 30 * time.Second
+
+// watcher pulls one table's events and sends those that match. It is as fast as
+// its reader: one that falls behind the table's history is told to list again.
+type watcher struct {
+	view   *View
+	pred   storage.SelectionPredicate
+	prefix string
+	single bool
+	result chan watch.Event
+	cancel context.CancelFunc
+
+	mu   sync.Mutex // held while sending, so that bookmarks never run ahead
+	last store.Rev
+}
+
+// Watch implements storage.Interface.
+func (v *View) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
+	from, err := parseRev(opts.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watcher{
+		view: v, pred: opts.Predicate, prefix: trimSlash(key, v.prefix), single: !opts.Recursive,
+		result: make(chan watch.Event, 100), cancel: cancel,
+	}
+	initial := from == 0
+	if opts.SendInitialEvents != nil {
+		initial = *opts.SendInitialEvents
+	}
+	go w.run(ctx, from, initial, opts.SendInitialEvents != nil && *opts.SendInitialEvents)
+	return w, nil
+}
+
+func trimSlash(key, prefix string) string {
+	if len(key) <= len(prefix) {
+		return ""
+	}
+	return key[len(prefix):]
+}
+
+// ResultChan implements watch.Interface.
+func (w *watcher) ResultChan() <-chan watch.Event { return w.result }
+
+// Stop implements watch.Interface.
+func (w *watcher) Stop() { w.cancel() }
+
+func (w *watcher) run(ctx context.Context, from store.Rev, initial, endMark bool) {
+	var wg sync.WaitGroup
+	defer func() {
+		w.cancel()
+		wg.Wait()
+		close(w.result)
+	}()
+	if initial {
+		snap := w.view.store.Snapshot()
+		from = snap.TableRev(w.view.table)
+		if !w.sendAll(ctx, snap) {
+			return
+		}
+		if endMark && !w.bookmark(ctx, from, true) {
+			return
+		}
+	} else if from == 0 {
+		from = w.view.store.Snapshot().TableRev(w.view.table)
+	}
+	w.last = from
+	if w.pred.AllowWatchBookmarks {
+		wg.Go(func() { w.bookmarks(ctx) })
+	}
+	for e, err := range w.view.store.Events(ctx, from, w.view.table) {
+		if err != nil {
+			w.sendError(ctx, err)
+			return
+		}
+		if !w.sendEvent(ctx, e) {
+			return
+		}
+	}
+}
+
+func (w *watcher) matchesKey(key string) bool {
+	if w.single {
+		return key == w.prefix
+	}
+	return len(key) >= len(w.prefix) && key[:len(w.prefix)] == w.prefix
+}
+
+func (w *watcher) sendAll(ctx context.Context, snap *store.Snapshot) bool {
+	for row := range w.view.table.RowsFrom(snap, w.prefix, "") {
+		if !w.matchesKey(row.Key().String()) {
+			continue
+		}
+		o := row.Object()
+		if ok, err := w.pred.Matches(o); err != nil || !ok {
+			continue
+		}
+		if !w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(o)}) {
+			return false
+		}
+	}
+	return true
+}
+
+// sendEvent turns a write into what the watcher's selectors see of it: an object
+// that starts to match is added, one that stops is deleted.
+func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = e.Rev
+	if !w.matchesKey(e.Key().String()) {
+		return true
+	}
+	was, is := false, false
+	if old := e.Old(); old != nil {
+		was, _ = w.pred.Matches(old)
+	}
+	if e.Type() != store.Deleted {
+		is, _ = w.pred.Matches(e.Object())
+	}
+	switch {
+	case is && was:
+		return w.send(ctx, watch.Event{Type: watch.Modified, Object: shallow(e.Object())})
+	case is:
+		return w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(e.Object())})
+	case was:
+		o := shallow(e.Object()).(store.Object)
+		if e.Type() != store.Deleted {
+			// The last state that matched, at the revision that ended it.
+			o = shallow(e.Old()).(store.Object)
+			o.SetResourceVersion(e.Rev.String())
+		}
+		return w.send(ctx, watch.Event{Type: watch.Deleted, Object: o})
+	}
+	return true
+}
+
+func (w *watcher) send(ctx context.Context, e watch.Event) bool {
+	select {
+	case w.result <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *watcher) bookmarks(ctx context.Context) {
+	tick := time.NewTicker(bookmarkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.mu.Lock()
+			ok := w.bookmark(ctx, w.last, false)
+			w.mu.Unlock()
+			if !ok {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *watcher) bookmark(ctx context.Context, rev store.Rev, end bool) bool {
+	o := w.view.table.New()
+	o.SetResourceVersion(rev.String())
+	if end {
+		if err := storage.AnnotateInitialEventsEndBookmark(o); err != nil {
+			return false
+		}
+	}
+	return w.send(ctx, watch.Event{Type: watch.Bookmark, Object: o})
+}
+
+func (w *watcher) sendError(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	var status runtime.Object
+	if kind.Is(err, kind.Gone) {
+		status = &apierrors.NewResourceExpired(err.Error()).ErrStatus
+	} else {
+		var api apierrors.APIStatus
+		s := metav1.Status{Status: metav1.StatusFailure, Message: err.Error(), Reason: metav1.StatusReasonInternalError, Code: http.StatusInternalServerError}
+		if errors.As(err, &api) {
+			s = api.Status()
+		}
+		status = &s
+	}
+	w.send(ctx, watch.Event{Type: watch.Error, Object: status})
+}

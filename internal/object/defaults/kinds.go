@@ -1,0 +1,107 @@
+package defaults
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Object defaults o where its kind has defaults.
+func Object(o runtime.Object) {
+	switch o := o.(type) {
+	case *corev1.Pod:
+		Pod(o)
+	case *corev1.Service:
+		Service(o)
+	case *corev1.Secret:
+		or(&o.Type, corev1.SecretTypeOpaque)
+	case *corev1.Namespace:
+		Namespace(o)
+	case *corev1.Endpoints:
+		for i := range o.Subsets {
+			for j := range o.Subsets[i].Ports {
+				or(&o.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)
+			}
+		}
+	case *discoveryv1.EndpointSlice:
+		for i := range o.Ports {
+			ptr(&o.Ports[i].Name, "")
+			ptr(&o.Ports[i].Protocol, corev1.ProtocolTCP)
+		}
+	case *appsv1.Deployment:
+		Deployment(o)
+	case *appsv1.ReplicaSet:
+		ptr(&o.Spec.Replicas, 1)
+		template(&o.Spec.Template)
+	}
+}
+
+// Kinds returns one empty object of every kind that Object defaults.
+func Kinds() []runtime.Object {
+	return []runtime.Object{
+		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
+		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
+	}
+}
+
+// Namespace defaults a namespace: it carries its own name as a label, so that
+// selectors can pick it.
+func Namespace(n *corev1.Namespace) {
+	if n.Name == "" {
+		return
+	}
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	n.Labels[corev1.LabelMetadataName] = n.Name
+}
+
+// Deployment defaults a deployment.
+func Deployment(d *appsv1.Deployment) {
+	ptr(&d.Spec.Replicas, 1)
+	ptr(&d.Spec.RevisionHistoryLimit, 10)
+	ptr(&d.Spec.ProgressDeadlineSeconds, 600)
+	or(&d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)
+	if d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
+		ptr(&d.Spec.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{})
+		ptr(&d.Spec.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
+		ptr(&d.Spec.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+	}
+	template(&d.Spec.Template)
+}
+
+// Service defaults a service.
+func Service(s *corev1.Service) {
+	or(&s.Spec.Type, corev1.ServiceTypeClusterIP)
+	or(&s.Spec.SessionAffinity, corev1.ServiceAffinityNone)
+	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP && s.Spec.SessionAffinityConfig == nil {
+		seconds := corev1.DefaultClientIPServiceAffinitySeconds
+		s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+	}
+	for i := range s.Spec.Ports {
+		p := &s.Spec.Ports[i]
+		or(&p.Protocol, corev1.ProtocolTCP)
+		if p.TargetPort == (intstr.IntOrString{}) {
+			p.TargetPort = intstr.FromInt32(p.Port)
+		}
+	}
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	ptr(&s.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+	if s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		or(&s.Spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+		if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+			ptr(&s.Spec.AllocateLoadBalancerNodePorts, true)
+		}
+	}
+	single := corev1.IPFamilyPolicySingleStack
+	if s.Spec.IPFamilyPolicy == nil {
+		s.Spec.IPFamilyPolicy = &single
+	}
+	if len(s.Spec.IPFamilies) == 0 {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+}

@@ -1,0 +1,336 @@
+package validate
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func template(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
+	errs := metavalidation.ValidateLabels(t.Labels, at.Child("metadata", "labels"))
+	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, at.Child("metadata", "annotations"))...)
+	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	return append(errs, PodSpec(&t.Spec, at.Child("spec"))...)
+}
+
+// PodSpec checks the spec of a pod or of a pod template at the given path.
+func PodSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
+	errs := oneOf(s.RestartPolicy, at.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
+	errs = append(errs, oneOf(s.DNSPolicy, at.Child("dnsPolicy"), corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
+	if g := s.TerminationGracePeriodSeconds; g != nil {
+		errs = append(errs, nonNegative(*g, at.Child("terminationGracePeriodSeconds"))...)
+	}
+	if d := s.ActiveDeadlineSeconds; d != nil && *d < 1 {
+		errs = append(errs, field.Invalid(at.Child("activeDeadlineSeconds"), *d, "must be greater than 0"))
+	}
+	if s.Hostname != "" {
+		for _, msg := range validation.IsDNS1123Label(s.Hostname) {
+			errs = append(errs, field.Invalid(at.Child("hostname"), s.Hostname, msg))
+		}
+	}
+	if s.NodeName != "" {
+		for _, msg := range apivalidation.NameIsDNSSubdomain(s.NodeName, false) {
+			errs = append(errs, field.Invalid(at.Child("nodeName"), s.NodeName, msg))
+		}
+	}
+	errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, at.Child("nodeSelector"))...)
+	volumes, more := volumes(s.Volumes, at.Child("volumes"))
+	errs = append(errs, more...)
+	if len(s.Containers) == 0 {
+		errs = append(errs, field.Required(at.Child("containers"), ""))
+	}
+	names := map[string]bool{}
+	for i := range s.InitContainers {
+		errs = append(errs, container(&s.InitContainers[i], names, volumes, at.Child("initContainers").Index(i))...)
+	}
+	hostPorts := map[string]bool{}
+	for i := range s.Containers {
+		errs = append(errs, container(&s.Containers[i], names, volumes, at.Child("containers").Index(i))...)
+		errs = append(errs, hostPortsOnce(&s.Containers[i], hostPorts, at.Child("containers").Index(i).Child("ports"))...)
+	}
+	for i, t := range s.Tolerations {
+		errs = append(errs, toleration(&t, at.Child("tolerations").Index(i))...)
+	}
+	return append(errs, affinity(s.Affinity, at.Child("affinity"))...)
+}
+
+func affinity(a *corev1.Affinity, at *field.Path) (errs field.ErrorList) {
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	at = at.Child("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+	terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	if len(terms) == 0 {
+		return field.ErrorList{field.Required(at, "must have at least one node selector term")}
+	}
+	for i, t := range terms {
+		for j, e := range t.MatchExpressions {
+			p := at.Index(i).Child("matchExpressions").Index(j)
+			errs = append(errs, oneOf(e.Operator, p.Child("operator"), corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn,
+				corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist, corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt)...)
+			for _, msg := range validation.IsQualifiedName(e.Key) {
+				errs = append(errs, field.Invalid(p.Child("key"), e.Key, msg))
+			}
+		}
+	}
+	return errs
+}
+
+func toleration(t *corev1.Toleration, at *field.Path) (errs field.ErrorList) {
+	if t.Operator != "" {
+		errs = append(errs, oneOf(t.Operator, at.Child("operator"), corev1.TolerationOpEqual, corev1.TolerationOpExists)...)
+	}
+	if t.Key == "" && t.Operator != corev1.TolerationOpExists {
+		errs = append(errs, field.Invalid(at.Child("operator"), t.Operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""))
+	}
+	if t.Effect != "" {
+		errs = append(errs, oneOf(t.Effect, at.Child("effect"), corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
+	}
+	return errs
+}
+
+func volumes(list []corev1.Volume, at *field.Path) (map[string]bool, field.ErrorList) {
+	names := map[string]bool{}
+	var errs field.ErrorList
+	for i := range list {
+		v, p := &list[i], at.Index(i)
+		for _, msg := range validation.IsDNS1123Label(v.Name) {
+			errs = append(errs, field.Invalid(p.Child("name"), v.Name, msg))
+		}
+		if names[v.Name] {
+			errs = append(errs, field.Duplicate(p.Child("name"), v.Name))
+		}
+		names[v.Name] = true
+		switch {
+		case v.HostPath != nil:
+			if !strings.HasPrefix(v.HostPath.Path, "/") || strings.Contains(v.HostPath.Path, "..") {
+				errs = append(errs, field.Invalid(p.Child("hostPath", "path"), v.HostPath.Path, "must be an absolute path and must not contain '..'"))
+			}
+		case v.ConfigMap != nil:
+			if v.ConfigMap.Name == "" {
+				errs = append(errs, field.Required(p.Child("configMap", "name"), ""))
+			}
+			errs = append(errs, keyPaths(v.ConfigMap.Items, p.Child("configMap", "items"))...)
+		case v.Secret != nil:
+			if v.Secret.SecretName == "" {
+				errs = append(errs, field.Required(p.Child("secret", "secretName"), ""))
+			}
+			errs = append(errs, keyPaths(v.Secret.Items, p.Child("secret", "items"))...)
+		case v.EmptyDir != nil && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0:
+			errs = append(errs, field.Invalid(p.Child("emptyDir", "sizeLimit"), v.EmptyDir.SizeLimit.String(), "must be greater than or equal to 0"))
+		}
+	}
+	return names, errs
+}
+
+func keyPaths(items []corev1.KeyToPath, at *field.Path) (errs field.ErrorList) {
+	for i, it := range items {
+		errs = append(errs, inside(it.Path, at.Index(i).Child("path"))...)
+	}
+	return errs
+}
+
+// inside checks that a path cannot leave the folder it is relative to.
+func inside(p string, at *field.Path) field.ErrorList {
+	switch {
+	case p == "":
+		return field.ErrorList{field.Required(at, "")}
+	case path.IsAbs(p):
+		return field.ErrorList{field.Invalid(at, p, "must be a relative path")}
+	}
+	for _, part := range strings.Split(p, "/") {
+		if part == ".." {
+			return field.ErrorList{field.Invalid(at, p, "must not contain '..'")}
+		}
+	}
+	return nil
+}
+
+func container(c *corev1.Container, names, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
+	if c.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), ""))
+	} else {
+		for _, msg := range validation.IsDNS1123Label(c.Name) {
+			errs = append(errs, field.Invalid(at.Child("name"), c.Name, msg))
+		}
+	}
+	if names[c.Name] {
+		errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+	}
+	names[c.Name] = true
+	if c.Image == "" {
+		errs = append(errs, field.Required(at.Child("image"), ""))
+	} else if strings.TrimSpace(c.Image) != c.Image {
+		errs = append(errs, field.Invalid(at.Child("image"), c.Image, "must not have leading or trailing whitespace"))
+	}
+	errs = append(errs, oneOf(c.ImagePullPolicy, at.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+	for i, p := range c.Ports {
+		errs = append(errs, portNumber(p.ContainerPort, at.Child("ports").Index(i).Child("containerPort"))...)
+		errs = append(errs, protocol(p.Protocol, at.Child("ports").Index(i).Child("protocol"))...)
+		if p.HostPort != 0 {
+			errs = append(errs, portNumber(p.HostPort, at.Child("ports").Index(i).Child("hostPort"))...)
+		}
+		if p.Name != "" {
+			for _, msg := range validation.IsValidPortName(p.Name) {
+				errs = append(errs, field.Invalid(at.Child("ports").Index(i).Child("name"), p.Name, msg))
+			}
+		}
+	}
+	for i, e := range c.Env {
+		errs = append(errs, env(&e, at.Child("env").Index(i))...)
+	}
+	errs = append(errs, mounts(c.VolumeMounts, volumes, at.Child("volumeMounts"))...)
+	errs = append(errs, resources(&c.Resources, at.Child("resources"))...)
+	errs = append(errs, probe(c.LivenessProbe, at.Child("livenessProbe"))...)
+	errs = append(errs, probe(c.ReadinessProbe, at.Child("readinessProbe"))...)
+	errs = append(errs, probe(c.StartupProbe, at.Child("startupProbe"))...)
+	if p := c.LivenessProbe; p != nil && p.SuccessThreshold != 1 {
+		errs = append(errs, field.Invalid(at.Child("livenessProbe", "successThreshold"), p.SuccessThreshold, "must be 1"))
+	}
+	return errs
+}
+
+func env(e *corev1.EnvVar, at *field.Path) (errs field.ErrorList) {
+	if e.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), ""))
+	} else {
+		for _, msg := range validation.IsRelaxedEnvVarName(e.Name) {
+			errs = append(errs, field.Invalid(at.Child("name"), e.Name, msg))
+		}
+	}
+	if e.ValueFrom != nil && e.Value != "" {
+		errs = append(errs, field.Invalid(at.Child("valueFrom"), "", "may not be specified when `value` is not empty"))
+	}
+	return errs
+}
+
+func mounts(list []corev1.VolumeMount, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
+	paths := map[string]bool{}
+	for i, m := range list {
+		p := at.Index(i)
+		if !volumes[m.Name] {
+			errs = append(errs, field.NotFound(p.Child("name"), m.Name))
+		}
+		if m.MountPath == "" {
+			errs = append(errs, field.Required(p.Child("mountPath"), ""))
+		}
+		if paths[m.MountPath] {
+			errs = append(errs, field.Invalid(p.Child("mountPath"), m.MountPath, "must be unique"))
+		}
+		paths[m.MountPath] = true
+		if m.SubPath != "" {
+			errs = append(errs, inside(m.SubPath, p.Child("subPath"))...)
+		}
+	}
+	return errs
+}
+
+func hostPortsOnce(c *corev1.Container, seen map[string]bool, at *field.Path) (errs field.ErrorList) {
+	for i, p := range c.Ports {
+		if p.HostPort == 0 {
+			continue
+		}
+		key := p.HostIP + "/" + string(p.Protocol) + "/" + strconv.Itoa(int(p.HostPort))
+		if seen[key] {
+			errs = append(errs, field.Duplicate(at.Index(i).Child("hostPort"), p.HostPort))
+		}
+		seen[key] = true
+	}
+	return errs
+}
+
+func resources(r *corev1.ResourceRequirements, at *field.Path) (errs field.ErrorList) {
+	for _, half := range []struct {
+		name string
+		list corev1.ResourceList
+	}{{"limits", r.Limits}, {"requests", r.Requests}} {
+		for name, q := range half.list {
+			p := at.Child(half.name).Key(string(name))
+			for _, msg := range validation.IsQualifiedName(string(name)) {
+				errs = append(errs, field.Invalid(p, name, msg))
+			}
+			if q.Sign() < 0 {
+				errs = append(errs, field.Invalid(p, q.String(), "must be greater than or equal to 0"))
+			}
+			if half.name == "requests" {
+				if limit, ok := r.Limits[name]; ok && q.Cmp(limit) > 0 {
+					errs = append(errs, field.Invalid(at.Child("requests").Key(string(name)), q.String(), "must be less than or equal to "+string(name)+" limit of "+quantity(limit)))
+				}
+			}
+		}
+	}
+	return errs
+}
+
+func quantity(q resource.Quantity) string { return q.String() }
+
+func probe(p *corev1.Probe, at *field.Path) (errs field.ErrorList) {
+	if p == nil {
+		return nil
+	}
+	handlers := 0
+	for _, set := range []bool{p.Exec != nil, p.HTTPGet != nil, p.TCPSocket != nil, p.GRPC != nil} {
+		if set {
+			handlers++
+		}
+	}
+	if handlers != 1 {
+		errs = append(errs, field.Required(at, "must specify exactly one handler type"))
+	}
+	for name, v := range map[string]int32{
+		"initialDelaySeconds": p.InitialDelaySeconds, "timeoutSeconds": p.TimeoutSeconds, "periodSeconds": p.PeriodSeconds,
+		"successThreshold": p.SuccessThreshold, "failureThreshold": p.FailureThreshold,
+	} {
+		errs = append(errs, nonNegative(int64(v), at.Child(name))...)
+	}
+	if p.Exec != nil && len(p.Exec.Command) == 0 {
+		errs = append(errs, field.Required(at.Child("exec", "command"), ""))
+	}
+	if p.HTTPGet != nil {
+		errs = append(errs, portRef(p.HTTPGet.Port, at.Child("httpGet", "port"))...)
+	}
+	if p.TCPSocket != nil {
+		errs = append(errs, portRef(p.TCPSocket.Port, at.Child("tcpSocket", "port"))...)
+	}
+	return errs
+}
+
+// podUpdate allows what Kubernetes allows to change in a pod's spec: images,
+// activeDeadlineSeconds, terminationGracePeriodSeconds from negative, added
+// tolerations, removed scheduling gates (API reference, Pod).
+func podUpdate(next, old *corev1.Pod) field.ErrorList {
+	c := next.Spec.DeepCopy()
+	if len(c.Containers) != len(old.Spec.Containers) || len(c.InitContainers) != len(old.Spec.InitContainers) {
+		return field.ErrorList{field.Forbidden(field.NewPath("spec", "containers"), "pod updates may not add or remove containers")}
+	}
+	for i := range c.Containers {
+		c.Containers[i].Image = old.Spec.Containers[i].Image
+	}
+	for i := range c.InitContainers {
+		c.InitContainers[i].Image = old.Spec.InitContainers[i].Image
+	}
+	c.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
+	c.EphemeralContainers = old.Spec.EphemeralContainers
+	if len(c.Tolerations) >= len(old.Spec.Tolerations) {
+		c.Tolerations = old.Spec.Tolerations
+	}
+	if len(c.SchedulingGates) <= len(old.Spec.SchedulingGates) {
+		c.SchedulingGates = old.Spec.SchedulingGates
+	}
+	if !equality.Semantic.DeepEqual(*c, old.Spec) {
+		return field.ErrorList{field.Forbidden(field.NewPath("spec"), "pod updates may not change fields other than `spec.containers[*].image`,"+
+			"`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative),"+
+			"`spec.tolerations` (only additions to existing tolerations)")}
+	}
+	return nil
+}
