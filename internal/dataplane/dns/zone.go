@@ -1,0 +1,362 @@
+package dns
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"trireme/internal/dataplane/balance"
+)
+
+const ttl = 5 // seconds
+
+// Zone is what the cluster's domain holds.
+type Zone struct {
+	domain string         // "cluster.local.", lower case
+	ranges []netip.Prefix // whose addresses are ours to name
+
+	mu       sync.RWMutex
+	services map[string]*service        // "name.ns"
+	spaces   map[string]int             // services in a namespace
+	names    map[netip.Addr][]reference // for PTR
+}
+
+type service struct {
+	name, namespace string
+	external        string       // ExternalName, absolute
+	addresses       []netip.Addr // of the service; empty: headless
+	ports           []port
+	endpoints       []endpoint
+}
+
+type port struct {
+	name, proto string // lower case
+	number      uint16
+}
+
+type endpoint struct {
+	host    string
+	address netip.Addr
+	ports   []port
+}
+
+type reference struct{ owner, name string }
+
+// NewZone returns an empty zone. Addresses in the ranges that have no name are
+// answered with NXDOMAIN, others are somebody else's.
+func NewZone(domain string, ranges ...netip.Prefix) *Zone {
+	return &Zone{
+		domain: strings.ToLower(dns.Fqdn(domain)), ranges: ranges,
+		services: map[string]*service{}, spaces: map[string]int{}, names: map[netip.Addr][]reference{},
+	}
+}
+
+// Set puts a service and its endpoints into the zone.
+func (z *Zone) Set(svc *corev1.Service, slices []*discoveryv1.EndpointSlice) {
+	s := parse(svc, slices)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.deleteLocked(s.key())
+	z.services[s.key()] = s
+	z.spaces[s.namespace]++
+	for a, name := range z.reverse(s) {
+		z.names[a] = append(z.names[a], reference{s.key(), name})
+	}
+}
+
+// Delete removes a service.
+func (z *Zone) Delete(namespace, name string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.deleteLocked(name + "." + namespace)
+}
+
+func (z *Zone) deleteLocked(key string) {
+	s := z.services[key]
+	if s == nil {
+		return
+	}
+	delete(z.services, key)
+	if z.spaces[s.namespace]--; z.spaces[s.namespace] == 0 {
+		delete(z.spaces, s.namespace)
+	}
+	for a := range z.reverse(s) {
+		left := slices.DeleteFunc(slices.Clone(z.names[a]), func(r reference) bool { return r.owner == key })
+		if z.names[a] = left; len(left) == 0 {
+			delete(z.names, a)
+		}
+	}
+}
+
+func (s *service) key() string { return s.name + "." + s.namespace }
+
+func (z *Zone) fqdn(s *service) string { return s.key() + ".svc." + z.domain }
+
+// reverse returns the names that a service gives to addresses.
+func (z *Zone) reverse(s *service) map[netip.Addr]string {
+	names := map[netip.Addr]string{}
+	for _, e := range s.endpoints {
+		names[e.address] = e.host + "." + z.fqdn(s)
+	}
+	for _, a := range s.addresses {
+		names[a] = z.fqdn(s)
+	}
+	return names
+}
+
+func parse(svc *corev1.Service, all []*discoveryv1.EndpointSlice) *service {
+	s := &service{name: svc.Name, namespace: svc.Namespace}
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		s.external = dns.Fqdn(svc.Spec.ExternalName)
+		return s
+	}
+	ips := svc.Spec.ClusterIPs
+	if len(ips) == 0 {
+		ips = []string{svc.Spec.ClusterIP}
+	}
+	for _, ip := range ips {
+		if a, err := netip.ParseAddr(ip); err == nil {
+			s.addresses = append(s.addresses, a)
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		s.ports = append(s.ports, port{p.Name, proto(p.Protocol), uint16(p.Port)})
+	}
+	for _, slice := range all {
+		ports := slicePorts(slice)
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if len(e.Addresses) == 0 || !balance.Ready(e) && !svc.Spec.PublishNotReadyAddresses {
+				continue
+			}
+			a, err := netip.ParseAddr(e.Addresses[0])
+			if err != nil {
+				continue
+			}
+			host := dashed(a)
+			if e.Hostname != nil && *e.Hostname != "" {
+				host = *e.Hostname
+			}
+			s.endpoints = append(s.endpoints, endpoint{host, a, ports})
+		}
+	}
+	return s
+}
+
+func slicePorts(s *discoveryv1.EndpointSlice) []port {
+	var ports []port
+	for _, p := range s.Ports {
+		if p.Port == nil {
+			continue
+		}
+		var name string
+		var protocol corev1.Protocol
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if p.Protocol != nil {
+			protocol = *p.Protocol
+		}
+		ports = append(ports, port{name, proto(protocol), uint16(*p.Port)})
+	}
+	return ports
+}
+
+func proto(p corev1.Protocol) string {
+	if p == "" {
+		return "tcp"
+	}
+	return strings.ToLower(string(p))
+}
+
+func dashed(a netip.Addr) string { return strings.NewReplacer(".", "-", ":", "-").Replace(a.String()) }
+
+// Reply is what the zone says to a question.
+type Reply struct {
+	Ours   bool // whether the zone answers at all
+	Exists bool // whether the name exists
+	Answer []dns.RR
+	Extra  []dns.RR
+	Chase  string // a name outside the zone whose records belong into the answer
+}
+
+// Lookup answers a question.
+func (z *Zone) Lookup(q dns.Question) Reply {
+	name := strings.ToLower(q.Name)
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	if strings.HasSuffix(name, ".in-addr.arpa.") {
+		return z.lookupAddress(name, q)
+	}
+	if name == z.domain {
+		r := Reply{Ours: true, Exists: true}
+		if q.Qtype == dns.TypeSOA {
+			r.Answer = []dns.RR{z.soa()}
+		}
+		return r
+	}
+	rest, ok := strings.CutSuffix(name, "."+z.domain)
+	if !ok {
+		return Reply{}
+	}
+	labels := strings.Split(rest, ".")
+	kind, labels := labels[len(labels)-1], labels[:len(labels)-1]
+	r := Reply{}
+	switch {
+	case kind == "svc":
+		r = z.lookupService(labels, q)
+	case kind == "pod":
+		r = z.lookupPod(labels, q)
+	case kind == "dns-version" && len(labels) == 0:
+		r.Exists = true
+		if q.Qtype == dns.TypeTXT {
+			r.Answer = []dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT), Txt: []string{"1.1.0"}}}
+		}
+	}
+	r.Ours = true
+	return r
+}
+
+func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
+	n := len(labels)
+	if n == 0 {
+		return Reply{Exists: true}
+	}
+	if n == 1 {
+		return Reply{Exists: z.spaces[labels[0]] > 0}
+	}
+	s := z.services[labels[n-2]+"."+labels[n-1]]
+	switch {
+	case s == nil:
+		return Reply{}
+	case n == 2 && s.external != "":
+		return Reply{Exists: true, Chase: s.external, Answer: []dns.RR{&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: s.external}}}
+	case n == 2:
+		return Reply{Exists: true, Answer: addresses(q, s.all())}
+	case n == 4:
+		return z.lookupPort(s, labels[0], labels[1], q)
+	case n == 3:
+		return s.lookupEndpoint(labels[0], q)
+	}
+	return Reply{}
+}
+
+// all returns the service's addresses, or its endpoints' if it has none.
+func (s *service) all() []netip.Addr {
+	if len(s.addresses) > 0 {
+		return s.addresses
+	}
+	var all []netip.Addr
+	for _, e := range s.endpoints {
+		if !slices.Contains(all, e.address) {
+			all = append(all, e.address)
+		}
+	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+func (s *service) lookupEndpoint(label string, q dns.Question) Reply {
+	var all []netip.Addr
+	for _, e := range s.endpoints {
+		if strings.EqualFold(e.host, label) && !slices.Contains(all, e.address) {
+			all = append(all, e.address)
+		}
+	}
+	if len(all) > 0 {
+		return Reply{Exists: true, Answer: addresses(q, all)}
+	}
+	protocol, ok := strings.CutPrefix(label, "_")
+	named := func(p port) bool { return p.name != "" && p.proto == protocol }
+	return Reply{Exists: ok && slices.ContainsFunc(s.ports, named)} // the parent of an SRV record
+}
+
+func (z *Zone) lookupPort(s *service, name, protocol string, q dns.Question) Reply {
+	name, ok1 := strings.CutPrefix(name, "_")
+	protocol, ok2 := strings.CutPrefix(protocol, "_")
+	if !ok1 || !ok2 || name == "" {
+		return Reply{}
+	}
+	same := func(p port) bool { return strings.EqualFold(p.name, name) && p.proto == protocol }
+	at := slices.IndexFunc(s.ports, same)
+	if at < 0 {
+		return Reply{}
+	}
+	r := Reply{Exists: true}
+	if q.Qtype != dns.TypeSRV {
+		return r
+	}
+	add := func(target string, number uint16, a []netip.Addr) {
+		r.Answer = append(r.Answer, &dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Weight: 100, Port: number, Target: target})
+		r.Extra = append(r.Extra, addresses(dns.Question{Name: target, Qtype: dns.TypeA}, a)...)
+	}
+	if len(s.addresses) > 0 {
+		add(z.fqdn(s), s.ports[at].number, s.addresses)
+		return r
+	}
+	for _, e := range s.endpoints {
+		if i := slices.IndexFunc(e.ports, same); i >= 0 {
+			add(e.host+"."+z.fqdn(s), e.ports[i].number, []netip.Addr{e.address})
+		}
+	}
+	return r
+}
+
+func (z *Zone) lookupPod(labels []string, q dns.Question) Reply {
+	switch len(labels) {
+	case 0, 1:
+		return Reply{Exists: true}
+	case 2:
+		a, err := netip.ParseAddr(strings.ReplaceAll(labels[0], "-", "."))
+		if err == nil && a.Is4() {
+			return Reply{Exists: true, Answer: addresses(q, []netip.Addr{a})}
+		}
+	}
+	return Reply{}
+}
+
+func (z *Zone) lookupAddress(name string, q dns.Question) Reply {
+	parts := strings.Split(strings.TrimSuffix(name, ".in-addr.arpa."), ".")
+	slices.Reverse(parts)
+	a, err := netip.ParseAddr(strings.Join(parts, "."))
+	if err != nil || !slices.ContainsFunc(z.ranges, func(p netip.Prefix) bool { return p.Contains(a) }) && len(z.names[a]) == 0 {
+		return Reply{}
+	}
+	r := Reply{Ours: true, Exists: len(z.names[a]) > 0}
+	for _, ref := range z.names[a] {
+		if q.Qtype == dns.TypePTR {
+			r.Answer = append(r.Answer, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: ref.name})
+		}
+	}
+	return r
+}
+
+func addresses(q dns.Question, all []netip.Addr) []dns.RR {
+	var rrs []dns.RR
+	for _, a := range all {
+		switch {
+		case q.Qtype == dns.TypeA && a.Is4():
+			rrs = append(rrs, &dns.A{Hdr: header(q.Name, dns.TypeA), A: a.AsSlice()})
+		case q.Qtype == dns.TypeAAAA && a.Is6():
+			rrs = append(rrs, &dns.AAAA{Hdr: header(q.Name, dns.TypeAAAA), AAAA: a.AsSlice()})
+		}
+	}
+	return rrs
+}
+
+func (z *Zone) soa() dns.RR {
+	return &dns.SOA{
+		Hdr: header(z.domain, dns.TypeSOA), Ns: "ns.dns." + z.domain, Mbox: "hostmaster." + z.domain,
+		Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl,
+	}
+}
+
+func header(name string, t uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: t, Class: dns.ClassINET, Ttl: ttl}
+}

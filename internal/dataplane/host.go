@@ -1,0 +1,155 @@
+package dataplane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/link"
+	"trireme/internal/dataplane/nft"
+	"trireme/internal/kind"
+)
+
+// routeLocalnet lets a connection to 127.0.0.1 be led to a pod. The guard chain
+// keeps neighbours from using it, so it must not outlive the table.
+const routeLocalnet = "net/ipv4/conf/all/route_localnet"
+
+// settings sets what the host's IP layer must do. What route_localnet was is
+// kept in the state folder for Teardown; forwarding stays on, others may have
+// come to rely on it.
+func (d *Dataplane) settings() error {
+	if _, err := d.links.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
+		return err
+	}
+	was, err := d.links.Sysctl(routeLocalnet, "1")
+	if err != nil || was == "1" {
+		return err
+	}
+	if err := os.MkdirAll(d.cfg.Root, 0o755); err != nil {
+		return fmt.Errorf("making the state folder: %w", err)
+	}
+	if err := os.WriteFile(settingFile(d.cfg.Root), []byte(was), 0o600); err != nil {
+		return fmt.Errorf("keeping a setting: %w", err)
+	}
+	return nil
+}
+
+func settingFile(root string) string { return filepath.Join(root, "route_localnet") }
+
+func confFile(root string) string {
+	return filepath.Join(root, "cni", "net.d", "10-trireme.conflist")
+}
+
+// writeConf writes the CNI configuration, whose presence tells the container
+// runtime that the network is ready.
+func (d *Dataplane) writeConf() error {
+	conf := map[string]any{
+		"cniVersion": "1.1.0", "name": "trireme",
+		"plugins": []any{map[string]any{"type": "trireme-cni", "socket": d.socket()}},
+	}
+	b, err := json.MarshalIndent(conf, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := confFile(d.cfg.Root)
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(b) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the CNI folder: %w", err)
+	}
+	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+		return fmt.Errorf("writing the CNI configuration: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+// Teardown removes every link, route, rule and setting that a dataplane with
+// this root and bridge name (empty: DefaultBridge) made in the calling thread's
+// network namespace, in whatever process. Doing it twice is no error.
+func Teardown(ctx context.Context, root, bridge string) error {
+	if bridge == "" {
+		bridge = DefaultBridge
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	links, err := link.Open(bridge)
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	var errs []error
+	if was, err := os.ReadFile(settingFile(root)); err == nil {
+		_, err = links.Sysctl(routeLocalnet, string(was)) // before the guard goes
+		errs = append(errs, err)
+	}
+	table, err := nft.Open(int(links.NS()), bridge)
+	if err == nil {
+		err = table.Remove()
+	}
+	errs = append(errs, err, links.Remove())
+	for _, path := range []string{settingFile(root), confFile(root), filepath.Join(root, "cni.sock")} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Teardown removes everything this dataplane made. It must not run any more.
+func (d *Dataplane) Teardown(ctx context.Context) error {
+	return d.links.Do(func() error { return Teardown(ctx, d.cfg.Root, d.cfg.Bridge) })
+}
+
+// Check reports what this kernel lacks, by building a small network in a network
+// namespace that is thrown away. It needs root.
+func Check() error {
+	if os.Geteuid() != 0 {
+		return kind.New(kind.Denied, "not root: links and rules cannot be made")
+	}
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread, and its namespace, end here
+		result <- check()
+	}()
+	return <-result
+}
+
+func check() error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("making a network namespace: %w", err)
+	}
+	links, err := link.Open("check0")
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	self, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	pods, services := netip.MustParsePrefix("10.128.0.0/10"), netip.MustParsePrefix("10.96.0.0/12")
+	dns := netip.MustParseAddr("10.96.0.10")
+	if err := errors.Join(
+		links.Anchor(dns), links.Subnet(netip.MustParsePrefix("10.128.0.0/24"), services, self),
+		links.Peers("a", self, map[string]link.Peer{"b": {Address: peer, Subnet: netip.MustParsePrefix("10.128.1.0/24")}}),
+	); err != nil {
+		return err
+	}
+	table, err := nft.Open(int(links.NS()), "check0")
+	if err != nil {
+		return err
+	}
+	some := balance.NewTable()
+	backends := []netip.AddrPort{netip.AddrPortFrom(peer, 1), netip.AddrPortFrom(peer, 2)}
+	some.Set("a", []balance.Pool{{Name: "a", Proto: 6, Backends: backends, Fronts: []balance.Front{{Addr: self, Proto: 6, Port: 1}}}})
+	some.Set("b", []balance.Pool{{Name: "b", Proto: 6, Backends: backends, Affinity: true, Fronts: []balance.Front{{Proto: 6, Port: 2}}}})
+	some.Set("c", []balance.Pool{{Name: "c", Proto: 17, Fronts: []balance.Front{{Proto: 17, Port: 3}}}})
+	return table.Rebuild(nft.Base{PodCIDR: pods, ServiceCIDR: services, DNS: dns, Gateway: links.Gateway(), Overlay: links.Overlay()}, some.All())
+}

@@ -1,0 +1,235 @@
+package link
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// The overlay's identity on the wire, and the mark of our routes in the kernel.
+const (
+	vni           = 7701
+	vxlanPort     = 4789
+	routeProtocol = 116 // 't'
+	vxlanOverhead = 50
+)
+
+// Links is what we made in one network namespace, under one bridge name.
+type Links struct {
+	bridge string
+	ns     netns.NsHandle
+	nl     *netlink.Handle
+
+	dns   netip.Addr // on the anchor
+	peers map[string]Peer
+
+	mu      sync.Mutex
+	gateway netip.Addr // invalid until Subnet
+	mtu     int
+}
+
+// Open returns the links of that bridge name in the namespace of the calling
+// thread. Close it.
+func Open(bridge string) (*Links, error) {
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("opening the network namespace: %w", err)
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("opening netlink: %w", err)
+	}
+	return &Links{bridge: bridge, ns: ns, nl: nl, peers: map[string]Peer{}}, nil
+}
+
+// Close lets go of the kernel's handles; the links stay.
+func (l *Links) Close() {
+	l.nl.Close()
+	l.ns.Close()
+}
+
+// NS returns the namespace; it is valid until Close.
+func (l *Links) NS() netns.NsHandle { return l.ns }
+
+// Overlay returns the VXLAN link's name.
+func (l *Links) Overlay() string { return l.bridge + "-vx" }
+
+// Gateway returns the address pods leave by; invalid before Subnet.
+func (l *Links) Gateway() netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gateway
+}
+
+func (l *Links) podSize() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mtu
+}
+
+// Anchor makes the link that holds the node's own addresses, with the DNS
+// address on it, and the route that gives services to it: without one a host
+// that has no default route could not call them.
+func (l *Links) Anchor(dns netip.Addr) error {
+	l.dns = dns
+	link, err := l.ensure(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: l.bridge}})
+	if err != nil {
+		return err
+	}
+	if err := l.nl.AddrReplace(link, &netlink.Addr{IPNet: single(dns)}); err != nil {
+		return fmt.Errorf("giving %s the address %s: %w", l.bridge, dns, err)
+	}
+	return nil
+}
+
+// Subnet sets what the node's pods need: the gateway's address, the route of the
+// services, and a refusal for addresses that no pod has. The gateway is the
+// subnet's first address.
+func (l *Links) Subnet(subnet, services netip.Prefix, uplink netip.Addr) error {
+	link, err := l.nl.LinkByName(l.bridge)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w", l.bridge, err)
+	}
+	gw := subnet.Masked().Addr().Next()
+	if err := l.nl.AddrReplace(link, &netlink.Addr{IPNet: single(gw)}); err != nil {
+		return fmt.Errorf("giving %s the address %s: %w", l.bridge, gw, err)
+	}
+	if err := l.dropOldGateways(link, gw); err != nil {
+		return err
+	}
+	for _, r := range []*netlink.Route{
+		{Dst: ipNet(services), LinkIndex: link.Attrs().Index, Src: gw.AsSlice(), Scope: unix.RT_SCOPE_LINK, Protocol: routeProtocol},
+		{Dst: ipNet(subnet), Type: unix.RTN_UNREACHABLE, Protocol: routeProtocol},
+	} {
+		if err := l.nl.RouteReplace(r); err != nil {
+			return fmt.Errorf("adding route %s: %w", r.Dst, err)
+		}
+	}
+	mtu, err := l.podMTU(uplink)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mtu, l.gateway = mtu, gw
+	return nil
+}
+
+// dropOldGateways removes addresses of an earlier subnet, also of an earlier
+// process; the DNS address and the gateway stay.
+func (l *Links) dropOldGateways(link netlink.Link, gw netip.Addr) error {
+	addrs, err := l.nl.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("listing the addresses of %s: %w", l.bridge, err)
+	}
+	for _, a := range addrs {
+		if a.IP.Equal(gw.AsSlice()) || a.IP.Equal(l.dns.AsSlice()) {
+			continue
+		}
+		if err := l.nl.AddrDel(link, &a); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return fmt.Errorf("removing the address %s: %w", a.IP, err)
+		}
+	}
+	return nil
+}
+
+// podMTU returns what fits into the overlay on the link that has the node's
+// address, so that a pod's link does not change when a second node joins.
+func (l *Links) podMTU(uplink netip.Addr) (int, error) {
+	links, err := l.nl.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("listing links: %w", err)
+	}
+	for _, link := range links {
+		addrs, err := l.nl.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return 0, fmt.Errorf("listing the addresses of %s: %w", link.Attrs().Name, err)
+		}
+		for _, a := range addrs {
+			if a.IP.Equal(uplink.AsSlice()) && link.Attrs().Flags&net.FlagLoopback == 0 {
+				return link.Attrs().MTU - vxlanOverhead, nil
+			}
+		}
+	}
+	return 1500 - vxlanOverhead, nil
+}
+
+// ensure returns the link with that name, made and up.
+func (l *Links) ensure(want netlink.Link) (netlink.Link, error) {
+	name := want.Attrs().Name
+	link, err := l.nl.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		if err := l.nl.LinkAdd(want); err != nil {
+			return nil, fmt.Errorf("making link %s: %w", name, err)
+		}
+		link, err = l.nl.LinkByName(name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding link %s: %w", name, err)
+	}
+	if link.Type() != want.Type() {
+		return nil, fmt.Errorf("link %s is a %s, want a %s: it is not ours", name, link.Type(), want.Type())
+	}
+	if err := l.nl.LinkSetUp(link); err != nil {
+		return nil, fmt.Errorf("setting %s up: %w", name, err)
+	}
+	return link, nil
+}
+
+// Remove deletes every link and route that was ever made under the bridge's name.
+func (l *Links) Remove() error {
+	var errs []error
+	links, err := l.nl.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing links: %w", err)
+	}
+	for _, link := range links {
+		if a := link.Attrs(); a.Name == l.bridge || a.Name == l.Overlay() || strings.HasPrefix(a.Alias, l.bridge+" ") {
+			errs = append(errs, gone(l.nl.LinkDel(link)))
+		}
+	}
+	routes, err := l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol, Type: unix.RTN_UNREACHABLE}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TYPE)
+	errs = append(errs, err)
+	for _, r := range routes {
+		errs = append(errs, gone(l.nl.RouteDel(&r)))
+	}
+	return errors.Join(errs...)
+}
+
+// Do calls f on a thread in the namespace; what f opens belongs to it.
+func (l *Links) Do(f func() error) error { return inside(l.ns, f) }
+
+// gone turns the error for something that is not there into none.
+func gone(err error) error {
+	switch {
+	case errors.As(err, &netlink.LinkNotFoundError{}), errors.Is(err, os.ErrNotExist),
+		errors.Is(err, syscall.ESRCH), errors.Is(err, syscall.ENODEV):
+		return nil
+	}
+	return err
+}
+
+func single(a netip.Addr) *net.IPNet { return ipNet(netip.PrefixFrom(a, a.BitLen())) }
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// hardware returns a locally administered MAC address made from a name.
+func hardware(name string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(name))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}

@@ -1,0 +1,36 @@
+package link
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Flow is a UDP conversation that connection tracking remembers.
+type Flow struct {
+	To     netip.AddrPort // whom the client called
+	Answer netip.AddrPort // who answers; To, if nothing was translated
+}
+
+type flows func(Flow) bool
+
+// MatchConntrackFlow tells netlink which entries to delete.
+func (f flows) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
+	if c.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	to, _ := netip.AddrFromSlice(c.Forward.DstIP.To4())
+	answer, _ := netip.AddrFromSlice(c.Reverse.SrcIP.To4())
+	return f(Flow{To: netip.AddrPortFrom(to, c.Forward.DstPort), Answer: netip.AddrPortFrom(answer, c.Reverse.SrcPort)})
+}
+
+// Forget drops the UDP conversations that match, so that the next packet is
+// decided anew. It reads the whole tracking table.
+func (l *Links) Forget(match func(Flow) bool) error {
+	if _, err := l.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows(match)); err != nil {
+		return fmt.Errorf("deleting tracked UDP flows: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,345 @@
+package dataplane
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/nftables"
+	mdns "github.com/miekg/dns"
+	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestCheck(t *testing.T) {
+	needRoot(t)
+	must(t, Check())
+}
+
+func TestServicesOfOneNode(t *testing.T) {
+	m := newWorld(t).node(1)
+	a, b, c := m.pod("a", 2), m.pod("b", 3), m.pod("c", 4)
+	client := m.pod("client", 9)
+	outside := m.world.host(200)
+
+	// Pods reach each other as themselves, and the node reaches them.
+	sees(t, a.ns, b.addr.String()+":8080", "b", a.addr)
+	sees(t, m.ns, b.addr.String()+":8080", "b", netip.MustParseAddr("10.128.1.1"))
+
+	svc := service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080), udp(80, 30081))
+	m.apply(false, svc, endpoints("web", a, b, c))
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", "a", "b", "c")
+	expect(t, client.ns, "udp4", "10.96.1.1:80", "a", "b", "c")
+	expect(t, m.ns, "tcp4", "10.96.1.1:80", "a", "b", "c")
+	for _, from := range []struct {
+		name string
+		addr string
+		m    *machine
+	}{
+		{"node port", m.ip.String() + ":30080", m}, {"node port, outside", m.ip.String() + ":30080", outside},
+		{"node port, loopback", "127.0.0.1:30080", m},
+		{"mesh", m.ip.String() + ":80", m}, {"mesh, outside", m.ip.String() + ":80", outside}, {"mesh, loopback", "127.0.0.1:80", m},
+	} {
+		t.Log(from.name)
+		expect(t, from.m.ns, "tcp4", from.addr, "a", "b", "c")
+	}
+	expect(t, m.ns, "udp4", "127.0.0.1:80", "a", "b", "c")
+	expect(t, outside.ns, "udp4", m.ip.String()+":80", "a", "b", "c")
+	expect(t, client.ns, "tcp4", m.ip.String()+":80", "a", "b", "c")
+
+	// One left; then none.
+	m.apply(false, endpoints("web", b))
+	for range 20 {
+		expect(t, client.ns, "tcp4", "10.96.1.1:80", "b")
+	}
+	sees(t, outside.ns, m.ip.String()+":80", "b", outside.ip) // the client's address survives
+	m.apply(false, endpoints("web"))
+	for _, addr := range []string{"10.96.1.1:80", m.ip.String() + ":80", m.ip.String() + ":30080"} {
+		refuses(t, client.ns, "tcp4", addr)
+		refuses(t, client.ns, "udp4", addr)
+		refuses(t, m.ns, "tcp4", addr)
+	}
+	refuses(t, m.ns, "tcp4", "127.0.0.1:80")
+	refuses(t, outside.ns, "tcp4", m.ip.String()+":80")
+	refuses(t, client.ns, "tcp4", "10.96.7.7:80") // nobody's address
+
+	m.apply(false, endpoints("web", a))
+	expect(t, client.ns, "udp4", "10.96.1.1:80", "a")
+	m.remove(svc)
+	refuses(t, client.ns, "tcp4", "10.96.1.1:80")
+}
+
+func TestHairpin(t *testing.T) {
+	m := newWorld(t).node(1)
+	a := m.pod("a", 2)
+	m.apply(false, service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080)), endpoints("web", a))
+	gateway := netip.MustParseAddr("10.128.1.1")
+	sees(t, a.ns, "10.96.1.1:80", "a", gateway)
+	sees(t, a.ns, m.ip.String()+":80", "a", gateway)
+	sees(t, m.ns, "127.0.0.1:80", "a", gateway)
+}
+
+func TestUDPFollowsTheEndpoint(t *testing.T) {
+	m := newWorld(t).node(1)
+	a, b, client := m.pod("a", 2), m.pod("b", 3), m.pod("client", 9)
+	m.apply(false, service("web", "10.96.1.1", corev1.ServiceTypeClusterIP, udp(80, 0)), endpoints("web", a))
+	var c net.Conn
+	must(t, within(t, client.ns, func() (err error) {
+		c, err = net.Dial("udp4", "10.96.1.1:80")
+		return err
+	}))
+	defer c.Close()
+	said := func() string { // from the same port
+		_, err := c.Write([]byte("?"))
+		must(t, err)
+		buf := make([]byte, 100)
+		n, err := c.Read(buf)
+		must(t, err)
+		return string(buf[:n])[:1]
+	}
+	if got := said(); got != "a" {
+		t.Fatalf("%q answered first", got)
+	}
+	m.apply(false, endpoints("web", b))
+	if got := said(); got != "b" {
+		t.Fatalf("%q answered after the endpoint had changed", got)
+	}
+}
+
+func TestAffinityAndHostPort(t *testing.T) {
+	m := newWorld(t).node(1)
+	a, b, c, client := m.pod("a", 2), m.pod("b", 3), m.pod("c", 4), m.pod("client", 9)
+	svc := service("web", "10.96.1.1", corev1.ServiceTypeClusterIP, tcp(80, 0))
+	svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+	m.apply(false, svc, endpoints("web", a, b, c))
+	first, _, err := ask(t, client.ns, "tcp4", "10.96.1.1:80")
+	must(t, err)
+	for range 20 {
+		expect(t, client.ns, "tcp4", "10.96.1.1:80", first)
+	}
+
+	withPort := a.Pod.DeepCopy()
+	withPort.Spec.Containers = []corev1.Container{{Name: "x", Ports: []corev1.ContainerPort{{ContainerPort: 8080, HostPort: 9090}}}}
+	m.apply(false, withPort)
+	expect(t, m.ns, "tcp4", "127.0.0.1:9090", "a")
+	expect(t, client.ns, "tcp4", m.ip.String()+":9090", "a")
+	m.remove(withPort)
+	refuses(t, m.ns, "tcp4", m.ip.String()+":9090")
+}
+
+func TestTwoNodes(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.node(1), w.node(2)
+	one.apply(false, w.nodes[1])
+	two.apply(false, w.nodes[0])
+	a, b := one.pod("a", 2), two.pod("b", 2)
+	outside := w.host(200)
+	gateway1 := netip.MustParseAddr("10.128.1.1")
+
+	sees(t, a.ns, b.addr.String()+":8080", "b", a.addr)
+	sees(t, b.ns, a.addr.String()+":8080", "a", b.addr)
+	sees(t, one.ns, b.addr.String()+":8080", "b", gateway1)
+
+	svc := service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080))
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: one.ip.String()}, {IP: two.ip.String()}, {IP: "198.51.100.7"}}
+	for _, m := range []*machine{one, two} {
+		m.apply(false, svc, endpoints("web", b))
+	}
+	sees(t, a.ns, "10.96.1.1:80", "b", a.addr)
+	sees(t, one.ns, "127.0.0.1:80", "b", gateway1)
+	sees(t, outside.ns, one.ip.String()+":80", "b", gateway1)   // must come back by this node
+	sees(t, outside.ns, two.ip.String()+":80", "b", outside.ip) // is where the pod is
+	sees(t, a.ns, two.ip.String()+":80", "b", one.ip)
+	sees(t, b.ns, two.ip.String()+":80", "b", netip.MustParseAddr("10.128.2.1"))
+	sees(t, a.ns, "198.51.100.7:80", "b", a.addr)
+
+	// A pod leaves the cluster as its node.
+	serve(t, outside.ns, outside.ip.String()+":7000", "outside")
+	sees(t, a.ns, outside.ip.String()+":7000", "outside", one.ip)
+
+	// Of a service that keeps to its node, the other node drops.
+	local := svc.DeepCopy()
+	local.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	one.apply(false, local)
+	two.apply(false, local)
+	sees(t, outside.ns, two.ip.String()+":80", "b", outside.ip)
+	if who, _, err := ask(t, outside.ns, "tcp4", one.ip.String()+":80"); !errors.Is(err, os.ErrDeadlineExceeded) && !isTimeout(err) {
+		t.Fatalf("%q answered (%v), want silence", who, err)
+	}
+
+	// A node goes: nothing leads to it.
+	one.remove(w.nodes[1])
+	if who, _, err := ask(t, a.ns, "tcp4", b.addr.String()+":8080"); err == nil {
+		t.Fatalf("%s still answers over the overlay", who)
+	}
+	must(t, within(t, one.ns, func() error {
+		if _, err := netlink.LinkByName("trireme0-vx"); err == nil {
+			t.Error("the overlay link is still there, without peers")
+		}
+		return nil
+	}))
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+func TestRestartAdoptsAndPrunes(t *testing.T) {
+	m := newWorld(t).node(1)
+	a, b, client := m.pod("a", 2), m.pod("b", 3), m.pod("client", 9)
+	web := service("web", "10.96.1.1", corev1.ServiceTypeClusterIP, tcp(80, 0))
+	old := service("old", "10.96.1.2", corev1.ServiceTypeClusterIP, tcp(80, 0))
+	m.apply(false, web, endpoints("web", a, b), old, endpoints("old", a))
+	expect(t, client.ns, "tcp4", "10.96.1.2:80", "a")
+	m.stop()
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", "a", "b") // while nobody runs
+
+	m.start()
+	m.apply(true, m.nodeObject(), web, endpoints("web", a), a.Pod, client.Pod)
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", "a")
+	refuses(t, client.ns, "tcp4", "10.96.1.2:80")
+	if _, code := m.cni("CHECK", a); code != 0 {
+		t.Error("CHECK of an adopted pod does not pass")
+	}
+	must(t, within(t, m.ns, func() error {
+		if _, err := netlink.LinkByName(m.dp.links.Host(b.id)); err == nil {
+			t.Error("the link of a pod that is not listed is still there")
+		}
+		return nil
+	}))
+
+	// Somebody flushes all rules: the next change brings them back.
+	must(t, within(t, m.ns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		c.FlushRuleset()
+		return c.Flush()
+	}))
+	m.apply(false, old, endpoints("old", a))
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", "a")
+	expect(t, client.ns, "tcp4", "10.96.1.2:80", "a")
+}
+
+func TestCNI(t *testing.T) {
+	m := newWorld(t).node(1)
+	a := m.pod("a", 2)
+	for range 2 { // idempotent
+		if out, code := m.cni("DEL", a); code != 0 || out != "" {
+			t.Fatalf("DEL: %d %q", code, out)
+		}
+	}
+	if out, code := m.cni("CHECK", a); code == 0 {
+		t.Fatalf("CHECK of a pod without a link passes: %s", out)
+	}
+	// A sandbox that comes before its pod waits for it; a new one takes its
+	// predecessor's address over.
+	p := &testPod{ns: newNS(t), id: "early", on: m, addr: a.addr, Pod: a.Pod.DeepCopy()}
+	p.UID = types.UID("another")
+	answered := make(chan int)
+	go func() {
+		_, code := m.cni("ADD", p)
+		answered <- code
+	}()
+	m.apply(false, p.Pod)
+	if code := <-answered; code != 0 {
+		t.Fatalf("ADD of a pod that came late: exit code %d", code)
+	}
+	serve(t, p.ns, p.addr.String()+":8080", "again")
+	expect(t, m.ns, "tcp4", p.addr.String()+":8080", "again")
+	for _, command := range []string{"CHECK", "STATUS", "VERSION"} {
+		if out, code := m.cni(command, p); code != 0 {
+			t.Errorf("%s: %s", command, out)
+		}
+	}
+	if _, code := m.cni("GC", p); code != 0 { // nothing is valid
+		t.Error("GC does not work")
+	}
+	if _, code := m.cni("CHECK", p); code == 0 {
+		t.Error("GC left the link")
+	}
+}
+
+func TestDNSOverTheWire(t *testing.T) {
+	m := newWorld(t).node(1)
+	a := m.pod("a", 2)
+	m.apply(false, service("web", "10.96.1.1", corev1.ServiceTypeClusterIP, tcp(80, 0)), endpoints("web", a))
+	for _, network := range []string{"udp", "tcp"} {
+		q := new(mdns.Msg).SetQuestion("web.default.svc.cluster.local.", mdns.TypeA)
+		must(t, within(t, a.ns, func() error {
+			r, _, err := (&mdns.Client{Net: network}).Exchange(q, "10.96.0.10:53")
+			if err != nil {
+				return err
+			}
+			if len(r.Answer) != 1 || r.Answer[0].(*mdns.A).A.String() != "10.96.1.1" {
+				t.Errorf("%s: %v", network, r)
+			}
+			return nil
+		}))
+	}
+}
+
+func TestTeardownLeavesNothing(t *testing.T) {
+	m := newWorld(t).node(1)
+	state := func() (all []string) {
+		must(t, within(t, m.ns, func() error {
+			links, err := netlink.LinkList()
+			must(t, err)
+			for _, l := range links {
+				all = append(all, "link "+l.Attrs().Name)
+			}
+			routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+			must(t, err)
+			for _, r := range routes {
+				all = append(all, "route "+r.String())
+			}
+			c, err := nftables.New()
+			must(t, err)
+			tables, err := c.ListTables()
+			must(t, err)
+			for _, tb := range tables {
+				all = append(all, "table "+tb.Name)
+			}
+			b, err := os.ReadFile("/proc/thread-self/net/../../../sys/net/ipv4/conf/all/route_localnet")
+			if err == nil {
+				all = append(all, "route_localnet "+string(b))
+			}
+			return nil
+		}))
+		return all
+	}
+	a := m.pod("a", 2)
+	m.apply(false, &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "peer"}, Spec: corev1.NodeSpec{PodCIDR: "10.128.9.0/24"},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.168.77.9"}}},
+	}, service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080)), endpoints("web", a))
+	if got := state(); len(got) < 8 {
+		t.Fatalf("the test sees too little: %q", got)
+	}
+	m.stop()
+	for range 2 {
+		must(t, within(t, m.ns, func() error { return Teardown(t.Context(), m.root, "") }))
+	}
+	for _, s := range state() {
+		if s != "link lo" && s != "link eth0" && s[:5] != "route" {
+			t.Errorf("left: %s", s)
+		}
+		if len(s) > 10 && s[:6] == "route " && !netip.MustParsePrefix("192.168.77.0/24").Contains(m.ip) {
+			t.Errorf("left: %s", s)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(m.root, "*"))
+	must(t, err)
+	for _, path := range left {
+		if filepath.Base(path) != "cni" {
+			t.Errorf("left: %s", path)
+		}
+	}
+}

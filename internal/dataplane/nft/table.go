@@ -1,0 +1,243 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"trireme/internal/dataplane/balance"
+)
+
+// Base is what the rules beside the maps depend on.
+type Base struct {
+	PodCIDR, ServiceCIDR netip.Prefix // of the cluster
+	DNS                  netip.Addr
+	Gateway              netip.Addr // of this node's pods; invalid: not known yet
+	Overlay              string     // link name
+}
+
+// Table is one nftables table.
+type Table struct {
+	conn  *nftables.Conn
+	table *nftables.Table
+	maps  maps
+	picks map[string]bool // chains random-N and hash-N that exist
+}
+
+type maps struct{ vips, ports, shapes, nobody, backends, hairpin *nftables.Set }
+
+// Open returns the table of that name in a network namespace (0: the thread's),
+// whether or not it exists.
+func Open(netns int, name string) (*Table, error) {
+	big := func(c *netlink.Conn) error { // one transaction is one write, and may hold every service
+		return errors.Join(c.SetWriteBuffer(64<<20), c.SetReadBuffer(64<<20))
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(netns), nftables.WithSockOptions(big))
+	if err != nil {
+		return nil, fmt.Errorf("opening nftables: %w", err)
+	}
+	return &Table{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}}, nil
+}
+
+// Remove deletes the table. A table that is not there is no error.
+func (t *Table) Remove() error {
+	t.conn.DelTable(t.table)
+	if err := t.conn.Flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("deleting table %s: %w", t.table.Name, err)
+	}
+	return nil
+}
+
+// Rebuild replaces the whole table in one transaction; connections that are
+// established go on.
+func (t *Table) Rebuild(b Base, all *balance.Changes) error {
+	t.conn.AddTable(t.table)
+	t.conn.DelTable(t.table)
+	t.conn.AddTable(t.table)
+	t.picks = map[string]bool{}
+	if err := t.addMaps(); err != nil {
+		return err
+	}
+	t.addChains(b)
+	return t.Apply(all)
+}
+
+func (t *Table) addMaps() error {
+	poolNumber := nftables.TypeMark // a number in the host's byte order
+	set := func(name string, key, data nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: t.table, Name: name, IsMap: true, KeyType: key, DataType: data,
+			KeyByteOrder: binaryutil.BigEndian}
+	}
+	cat := nftables.MustConcatSetType
+	addr, proto, port := nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService
+	t.maps = maps{
+		vips:     set("vips", cat(addr, proto, port), poolNumber),
+		ports:    set("ports", cat(proto, port), poolNumber),
+		shapes:   set("shapes", poolNumber, nftables.TypeVerdict),
+		nobody:   set("nobody", poolNumber, nftables.TypeVerdict),
+		backends: set("backends", cat(poolNumber, poolNumber), cat(addr, port)),
+		hairpin:  &nftables.Set{Table: t.table, Name: "hairpin", KeyType: cat(addr, addr), KeyByteOrder: binaryutil.BigEndian},
+	}
+	t.maps.shapes.KeyByteOrder, t.maps.nobody.KeyByteOrder = binaryutil.NativeEndian, binaryutil.NativeEndian
+	for _, s := range []*nftables.Set{t.maps.vips, t.maps.ports, t.maps.shapes, t.maps.nobody, t.maps.backends, t.maps.hairpin} {
+		if err := t.conn.AddSet(s, nil); err != nil {
+			return fmt.Errorf("adding map %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// lookup finds what lies at reg in a map; a miss ends the rule.
+func lookup(s *nftables.Set, reg, into uint32) expr.Any {
+	return &expr.Lookup{SourceRegister: reg, DestRegister: into, IsDestRegSet: true, SetName: s.Name, SetID: s.ID}
+}
+
+// poolByAddress and poolByPort are the two ways to a pool.
+func (t *Table) poolByAddress() []expr.Any {
+	return rule(one(destination(regAddr)), protoPort(), one(lookup(t.maps.vips, regAddr, regPool)))
+}
+
+func (t *Table) poolByPort() []expr.Any {
+	return rule(protoPort(), one(lookup(t.maps.ports, regProto, regPool)))
+}
+
+// pick makes sure that the chain of a shape exists and returns its name.
+func (t *Table) pick(s balance.Shape) string {
+	name := fmt.Sprintf("random-%d", s.Size)
+	choose := one(&expr.Numgen{Register: regN, Modulus: uint32(s.Size), Type: unix.NFT_NG_RANDOM})
+	if s.Do == balance.Hash {
+		name = fmt.Sprintf("hash-%d", s.Size)
+		choose = one(source(regClient), &expr.Hash{
+			SourceRegister: regClient, DestRegister: regN, Length: 4, Modulus: uint32(s.Size), Seed: hashSeed, Type: expr.HashTypeJenkins,
+		})
+		if s.Size == 1 { // the kernel wants a modulus above one
+			choose = one(&expr.Immediate{Register: regN, Data: native(0)})
+		}
+	}
+	if t.picks[name] {
+		return name
+	}
+	t.picks[name] = true
+	c := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name})
+	dnat := one(lookup(t.maps.backends, regPool, regBackend),
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regTo, Specified: true})
+	t.add(c, rule(t.poolByAddress(), choose, dnat))
+	t.add(c, rule(t.poolByPort(), choose, dnat))
+	return name
+}
+
+func (t *Table) add(c *nftables.Chain, e []expr.Any) {
+	t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: c, Exprs: e})
+}
+
+// elementsMax keeps one message below the 64 KiB of a netlink attribute.
+const elementsMax = 256
+
+type edit struct {
+	set      *nftables.Set
+	del, add []nftables.SetElement
+}
+
+// Apply writes changes in one transaction.
+func (t *Table) Apply(c *balance.Changes) error {
+	edits := []edit{t.slots(c), t.hairpins(c)}
+	edits = append(edits, t.shapes(c)...)
+	edits = append(edits, t.fronts(c)...)
+	for _, e := range edits {
+		for part := range slices.Chunk(e.del, elementsMax) {
+			if err := t.conn.SetDeleteElements(e.set, part); err != nil {
+				return err
+			}
+		}
+		for part := range slices.Chunk(e.add, elementsMax) {
+			if err := t.conn.SetAddElements(e.set, part); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("writing table %s: %w", t.table.Name, err)
+	}
+	return nil
+}
+
+func (t *Table) slots(c *balance.Changes) edit {
+	e := edit{set: t.maps.backends}
+	for s, v := range c.Slots {
+		key := append(native(s.Pool), native(s.N)...)
+		if v.Old.IsValid() {
+			e.del = append(e.del, nftables.SetElement{Key: key})
+		}
+		if v.New.IsValid() {
+			e.add = append(e.add, nftables.SetElement{Key: key, Val: append(v.New.Addr().AsSlice(), portKey(v.New.Port())...)})
+		}
+	}
+	return e
+}
+
+func (t *Table) hairpins(c *balance.Changes) edit {
+	e := edit{set: t.maps.hairpin}
+	for a, v := range c.Locals {
+		el := nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)}
+		if v.Old {
+			e.del = append(e.del, el)
+		}
+		if v.New {
+			e.add = append(e.add, el)
+		}
+	}
+	return e
+}
+
+func (t *Table) shapes(c *balance.Changes) []edit {
+	picks, nobody := edit{set: t.maps.shapes}, edit{set: t.maps.nobody}
+	for id, v := range c.Shapes {
+		key := native(id)
+		switch v.Old.Do {
+		case balance.Random, balance.Hash:
+			picks.del = append(picks.del, nftables.SetElement{Key: key})
+		case balance.Refuse, balance.Drop:
+			nobody.del = append(nobody.del, nftables.SetElement{Key: key})
+		}
+		switch v.New.Do {
+		case balance.Random, balance.Hash:
+			picks.add = append(picks.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: t.pick(v.New)}})
+		case balance.Refuse:
+			nobody.add = append(nobody.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: "refuse"}})
+		case balance.Drop:
+			nobody.add = append(nobody.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictDrop}})
+		}
+	}
+	return []edit{picks, nobody}
+}
+
+func (t *Table) fronts(c *balance.Changes) []edit {
+	vips, ports := edit{set: t.maps.vips}, edit{set: t.maps.ports}
+	for f, v := range c.Fronts {
+		e, key := &ports, []byte{f.Proto, 0, 0, 0}
+		if f.Addr.IsValid() {
+			e, key = &vips, append(f.Addr.AsSlice(), key...)
+		}
+		key = append(key, portKey(f.Port)...)
+		if v.Old != 0 {
+			e.del = append(e.del, nftables.SetElement{Key: key})
+		}
+		if v.New != 0 {
+			e.add = append(e.add, nftables.SetElement{Key: key, Val: native(v.New), Comment: comment(c.Names[v.New])})
+		}
+	}
+	return []edit{vips, ports}
+}
+
+func portKey(p uint16) []byte { return []byte{byte(p >> 8), byte(p), 0, 0} }
+
+// comment cuts a name to what nft shows.
+func comment(s string) string { return s[:min(len(s), 120)] }
