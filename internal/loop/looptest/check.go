@@ -32,8 +32,8 @@ func Check(t testing.TB, script string, tables []Table, loops Loops) {
 		r := w.Runner(made...)
 		for _, f := range ar.Files {
 			if w.do(f, r) {
-				atRest(t, w, f.Name+": step of the same loops", made)
-				atRest(t, w, f.Name+": step of fresh loops", loops())
+				w.AtRest(f.Name+": step of the same loops", made)
+				w.AtRest(f.Name+": step of fresh loops", loops())
 			}
 		}
 		text := w.Text()
@@ -44,16 +44,17 @@ func Check(t testing.TB, script string, tables []Table, loops Loops) {
 	}
 }
 
-// atRest steps each loop once on all keys and wants nothing written.
-func atRest(t testing.TB, w *World, what string, loops []loop.Reconciler) {
-	t.Helper()
+// AtRest steps each loop on all keys and wants nothing written; what says when,
+// should it fail.
+func (w *World) AtRest(what string, loops []loop.Reconciler) {
+	w.t.Helper()
 	before := w.Store.Head().Rev()
 	rows := w.Text()
 	for _, l := range loops {
 		r := w.Runner(l)
 		w.Settle(r)
 		if w.Store.Head().Rev() != before {
-			t.Fatalf("%s: %s wrote at rest:\n%s", what, l.Name(), diffText(rows, w.Text()))
+			w.t.Fatalf("%s: %s wrote at rest:\n%s", what, l.Name(), diffText(rows, w.Text()))
 		}
 	}
 }

@@ -60,7 +60,11 @@ func TestCheckCatches(t *testing.T) {
 			}
 		}},
 		{"depends on the order of a map", "other rows", func(tx *store.Tx) {
-			for k := range map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true, "f": true, "g": true, "h": true} {
+			m := map[string]bool{}
+			for i := range 100 {
+				m[fmt.Sprint(i)] = true
+			}
+			for k := range m {
 				if tables.ConfigMaps.Len(tx) == 0 {
 					tables.ConfigMaps.Put(tx, config("c", k))
 				}

@@ -36,9 +36,11 @@ type Loop struct {
 	kinds  map[schema.GroupKind]table
 
 	owners map[types.UID]owner
-	at     map[place]types.UID // the reverse
-	work   map[types.UID]bool  // owners whose dependents are not worked off
-	alien  map[types.UID]bool  // owners that cannot be looked up
+	// The reverse. An object made anew where its dependents are not yet told of the
+	// old one's end is a second owner at the same place.
+	at    map[place][]types.UID
+	work  map[types.UID]bool // owners whose dependents are not worked off
+	alien map[types.UID]bool // owners that cannot be looked up
 
 	budget int
 }
@@ -72,7 +74,7 @@ func (l *Loop) Writes() []store.TableID { return l.Reads() }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		l.owners, l.at = map[types.UID]owner{}, map[place]types.UID{}
+		l.owners, l.at = map[types.UID]owner{}, map[place][]types.UID{}
 		l.work, l.alien = map[types.UID]bool{}, map[types.UID]bool{}
 	}
 	l.budget = loop.StepWritesMax
@@ -94,7 +96,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 
 // observe takes in one changed object: as an owner, and as a dependent.
 func (l *Loop) observe(tx *store.Tx, p place) {
-	if uid, ok := l.at[p]; ok {
+	for _, uid := range l.at[p] {
 		l.work[uid] = true
 	}
 	row, ok := p.table.Row(tx, p.key)
@@ -148,8 +150,18 @@ func (l *Loop) learn(o store.Object) {
 }
 
 func (l *Loop) remember(o owner) {
-	l.owners[o.uid] = o
-	l.at[o.place] = o.uid
+	if _, known := l.owners[o.uid]; !known {
+		l.owners[o.uid] = o
+		l.at[o.place] = append(l.at[o.place], o.uid)
+	}
+}
+
+// forget drops an owner that is gone and whose dependents are dealt with.
+func (l *Loop) forget(o owner) {
+	delete(l.owners, o.uid)
+	if l.at[o.place] = object.Without(l.at[o.place], o.uid); l.at[o.place] == nil {
+		delete(l.at, o.place)
+	}
 }
 
 // find returns where the owner that ref names would be; false where that cannot

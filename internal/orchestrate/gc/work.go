@@ -48,10 +48,7 @@ func (l *Loop) collect(tx *store.Tx, o owner) (done bool) {
 			l.dependent(tx, place{t, key})
 		}
 	}
-	delete(l.owners, o.uid)
-	if l.at[o.place] == o.uid {
-		delete(l.at, o.place)
-	}
+	l.forget(o)
 	return true
 }
 

@@ -40,11 +40,12 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.cache = newCache()
 		l.dirty = map[types.UID]bool{}
 	}
-	for key := range tables.ReplicaSets.Changed(tx) {
-		l.observeSet(tx, key)
-	}
+	// Pods first: a set that is counted anew must not be told of them after that.
 	for key := range tables.Pods.Changed(tx) {
 		l.observePod(tx, key)
+	}
+	for key := range tables.ReplicaSets.Changed(tx) {
+		l.observeSet(tx, key)
 	}
 	for key := range tables.Namespaces.Changed(tx) {
 		for uid := range l.namespace[key.Name] {
