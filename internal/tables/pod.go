@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/object"
 	"trireme/internal/store"
 )
 
@@ -39,6 +40,9 @@ type PodHead struct {
 	// DeletionCost is what the annotation of that name says: among equal pods the
 	// cheapest are deleted first.
 	DeletionCost int32
+	Demand       object.Demand // of its node
+	HostPorts    bool          // it binds ports of its node
+	Waits        bool          // the scheduler should find it a node
 }
 
 // Ended reports whether the pod's containers will not run again.
@@ -75,7 +79,9 @@ func podHead(p *corev1.Pod) *PodHead {
 	h := &PodHead{
 		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
 		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
+		Demand: object.DemandOf(p), HostPorts: hostPorts(p),
 	}
+	h.Waits = h.Node == "" && !h.Deleting && !h.Ended()
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		h.Owner = ref.UID
 	}
@@ -88,4 +94,17 @@ func podHead(p *corev1.Pod) *PodHead {
 		h.DeletionCost = int32(c)
 	}
 	return h
+}
+
+func hostPorts(p *corev1.Pod) bool {
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			for j := range list[i].Ports {
+				if list[i].Ports[j].HostPort != 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

@@ -1,10 +1,32 @@
 package tables
 
 import (
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/store"
 )
+
+// Indexes of Services, beside OwnerIndex.
+const (
+	// ServicesByIP finds services by cluster IP.
+	ServicesByIP = "ip"
+	// ServicesByNodePort finds services by a port they claim on the nodes, as
+	// PortKey names it: node ports, health check ports.
+	ServicesByNodePort = "nodePort"
+	// ServicesByMesh finds services of type LoadBalancer by the ports they claim on
+	// every node, as PortKey names them, and all of them under "".
+	ServicesByMesh = "mesh"
+)
+
+// PortKey names a port of a node: "8088/TCP".
+func PortKey(port int32, protocol corev1.Protocol) string {
+	if protocol == "" {
+		protocol = corev1.ProtocolTCP
+	}
+	return strconv.Itoa(int(port)) + "/" + string(protocol)
+}
 
 // Services holds the services.
 var Services = store.NewTable(store.Spec[*corev1.Service, none]{
@@ -13,5 +35,32 @@ var Services = store.NewTable(store.Spec[*corev1.Service, none]{
 	Prefix:     "/registry/services/specs/",
 	Namespaced: true,
 	New:        func() *corev1.Service { return &corev1.Service{} },
-	Indexes:    map[string]func(*corev1.Service) []string{OwnerIndex: owners[*corev1.Service]},
+	Indexes: map[string]func(*corev1.Service) []string{
+		OwnerIndex: owners[*corev1.Service],
+		ServicesByIP: func(s *corev1.Service) []string {
+			if s.Spec.ClusterIP == "" || s.Spec.ClusterIP == corev1.ClusterIPNone {
+				return nil
+			}
+			return []string{s.Spec.ClusterIP}
+		},
+		ServicesByNodePort: func(s *corev1.Service) []string {
+			var keys []string
+			for _, p := range s.Spec.Ports {
+				if p.NodePort != 0 {
+					keys = append(keys, PortKey(p.NodePort, p.Protocol))
+				}
+			}
+			return keys
+		},
+		ServicesByMesh: func(s *corev1.Service) []string {
+			if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+				return nil
+			}
+			keys := []string{""}
+			for _, p := range s.Spec.Ports {
+				keys = append(keys, PortKey(p.Port, p.Protocol))
+			}
+			return keys
+		},
+	},
 })

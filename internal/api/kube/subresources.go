@@ -43,8 +43,8 @@ func (s *namespaceStore) Delete(ctx context.Context, name string, validate rest.
 	if err := validate(ctx, ns); err != nil || len(opts.DryRun) > 0 {
 		return ns, false, err
 	}
-	mark := func(_ context.Context, o, _ runtime.Object) (runtime.Object, error) {
-		n := o.(*corev1.Namespace)
+	mark := func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
+		n := old.(*corev1.Namespace).DeepCopy()
 		if n.DeletionTimestamp == nil {
 			now := metav1.Now()
 			n.DeletionTimestamp = &now
@@ -95,8 +95,8 @@ func (s *bindingStore) Create(ctx context.Context, name string, o runtime.Object
 	if b.Target.Name == "" {
 		return nil, apierrors.NewBadRequest("target.name: the name of a node is required")
 	}
-	bind := func(_ context.Context, o, _ runtime.Object) (runtime.Object, error) {
-		pod := o.(*corev1.Pod)
+	bind := func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
+		pod := old.(*corev1.Pod).DeepCopy()
 		switch {
 		case pod.DeletionTimestamp != nil:
 			return nil, apierrors.NewConflict(corev1.Resource("pods/binding"), name, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", name))
@@ -164,7 +164,8 @@ func (s *scaleStore) Get(ctx context.Context, name string, opts *metav1.GetOptio
 // Update implements rest.Updater.
 func (s *scaleStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	_ rest.ValidateObjectUpdateFunc, _ bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	apply := func(ctx context.Context, o, _ runtime.Object) (runtime.Object, error) {
+	apply := func(ctx context.Context, _, stored runtime.Object) (runtime.Object, error) {
+		o := stored.DeepCopyObject()
 		old, err := scaleOf(o)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,199 @@
+package schedule
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// cell is what the scheduler knows of all nodes.
+type cell struct {
+	nodes map[string]*node
+	uses  map[object.Key]*use // of pods that have a node
+	// improved lists the nodes that may take what they refused, in order; a class
+	// remembers how far it has read. base is how many were dropped from its front.
+	improved []*node
+	base     int
+}
+
+// node is one node of the cell. It exists while pods name it, with a nil row
+// where the node itself is not there.
+type node struct {
+	name    string
+	row     *corev1.Node
+	can     object.Demand // what it can give
+	canPods int64
+	used    object.Demand
+	pods    int64
+	owners  map[types.UID]int64 // pods by controller
+	ports   map[hostPort]int
+	version uint64 // moves with every change
+}
+
+// use is what one pod takes of its node.
+type use struct {
+	node   *node
+	demand object.Demand
+	owner  types.UID
+	ports  []hostPort
+}
+
+// hostPort is a port that a container binds on its node.
+type hostPort struct {
+	protocol corev1.Protocol
+	address  string // empty: every one
+	port     int32
+}
+
+func newCell() *cell {
+	return &cell{nodes: map[string]*node{}, uses: map[object.Key]*use{}}
+}
+
+func (c *cell) node(name string) *node {
+	n := c.nodes[name]
+	if n == nil {
+		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[hostPort]int{}}
+		c.nodes[name] = n
+	}
+	return n
+}
+
+// improvedMax bounds the list of improvements; a class that has not read what
+// is dropped looks at every node again.
+const improvedMax = 4096
+
+func (c *cell) improve(n *node) {
+	n.version++
+	if len(c.improved) >= improvedMax {
+		c.base += len(c.improved) / 2
+		c.improved = append(c.improved[:0], c.improved[len(c.improved)/2:]...)
+	}
+	c.improved = append(c.improved, n)
+}
+
+// mark returns how far the list of improvements goes.
+func (c *cell) mark() int { return c.base + len(c.improved) }
+
+// setNode takes in a node's row; nil: it is gone.
+func (c *cell) setNode(name string, row *corev1.Node) {
+	n := c.node(name)
+	n.row = row
+	if row == nil {
+		n.version++
+		c.drop(n)
+		return
+	}
+	n.can, n.canPods = object.CapacityOf(row.Status.Allocatable)
+	c.improve(n)
+}
+
+// drop forgets a node that is gone and that no pod names.
+func (c *cell) drop(n *node) {
+	if n.row == nil && n.pods == 0 {
+		delete(c.nodes, n.name)
+	}
+}
+
+// setPod takes in a pod's row; nil head: it is gone.
+func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
+	old := c.uses[key]
+	if h != nil && h.Node != "" && !h.Ended() {
+		if old != nil && old.node.name == h.Node {
+			return // a pod's demand does not change once it is bound
+		}
+		c.release(key)
+		c.take(key, c.node(h.Node), &use{demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h)})
+		return
+	}
+	c.release(key)
+}
+
+func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []hostPort {
+	if !h.HostPorts {
+		return nil
+	}
+	p, _ := tables.Pods.Get(r, key)
+	return hostPorts(p)
+}
+
+func hostPorts(p *corev1.Pod) []hostPort {
+	var ports []hostPort
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			for _, cp := range list[i].Ports {
+				if cp.HostPort == 0 {
+					continue
+				}
+				addr := cp.HostIP
+				if addr == "0.0.0.0" || addr == "::" {
+					addr = ""
+				}
+				ports = append(ports, hostPort{cp.Protocol, addr, cp.HostPort})
+			}
+		}
+	}
+	return ports
+}
+
+func (c *cell) take(key object.Key, n *node, u *use) {
+	u.node = n
+	c.uses[key] = u
+	n.add(u, 1)
+	n.version++
+}
+
+func (c *cell) release(key object.Key) {
+	u := c.uses[key]
+	if u == nil {
+		return
+	}
+	delete(c.uses, key)
+	u.node.add(u, -1)
+	c.improve(u.node)
+	c.drop(u.node)
+}
+
+// add counts a pod in (sign 1) or out (sign -1).
+func (n *node) add(u *use, sign int64) {
+	n.used.CPUMilli += sign * u.demand.CPUMilli
+	n.used.MemoryBytes += sign * u.demand.MemoryBytes
+	n.used.EphemeralBytes += sign * u.demand.EphemeralBytes
+	if len(u.demand.Extended) > 0 {
+		used := maps.Clone(n.used.Extended)
+		if used == nil {
+			used = map[corev1.ResourceName]int64{}
+		}
+		for k, v := range u.demand.Extended {
+			if used[k] += sign * v; used[k] == 0 {
+				delete(used, k)
+			}
+		}
+		n.used.Extended = used
+	}
+	n.pods += sign
+	if u.owner != "" {
+		if n.owners[u.owner] += sign; n.owners[u.owner] == 0 {
+			delete(n.owners, u.owner)
+		}
+	}
+	for _, p := range u.ports {
+		if n.ports[p] += int(sign); n.ports[p] == 0 {
+			delete(n.ports, p)
+		}
+	}
+}
+
+// bound reports whether the port is taken: any address clashes with every one.
+func (n *node) bound(p hostPort) bool {
+	for have := range n.ports {
+		if have.protocol == p.protocol && have.port == p.port && (have.address == p.address || have.address == "" || p.address == "") {
+			return true
+		}
+	}
+	return false
+}

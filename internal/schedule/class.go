@@ -1,0 +1,198 @@
+package schedule
+
+import (
+	"cmp"
+	"container/heap"
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"trireme/internal/object"
+)
+
+// class is the pods that no filter and no score can tell apart.
+type class struct {
+	pod       *corev1.Pod // one of them
+	owner     types.UID
+	demand    object.Demand
+	ports     []hostPort
+	required  nodeaffinity.RequiredNodeAffinity
+	preferred *nodeaffinity.PreferredSchedulingTerms
+	weight    int64 // sum of preferred's weights
+
+	heap places
+	at   map[*node]*place
+	mark int // how far the cell's improvements were read
+	// full: no node took a pod of the class when the mark was read.
+	full bool
+	why  string
+}
+
+// place is a node as the class sees it.
+type place struct {
+	node    *node
+	version uint64 // of the node when it was scored
+	score   float64
+	index   int
+}
+
+// refused is the score of a node that does not fit.
+var refused = math.Inf(-1)
+
+// places is a heap, the best first; equal scores go by name, so that the same
+// cell gives the same choice.
+type places []*place
+
+func (p places) Len() int { return len(p) }
+
+func (p places) Less(i, j int) bool {
+	if c := cmp.Compare(p[i].score, p[j].score); c != 0 {
+		return c > 0
+	}
+	return p[i].node.name < p[j].node.name
+}
+
+func (p places) Swap(i, j int) {
+	p[i], p[j] = p[j], p[i]
+	p[i].index, p[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (p *places) Push(x any) {
+	pl := x.(*place)
+	pl.index = len(*p)
+	*p = append(*p, pl)
+}
+
+// Pop implements heap.Interface.
+func (p *places) Pop() any {
+	old := *p
+	last := old[len(old)-1]
+	*p = old[:len(old)-1]
+	return last
+}
+
+func newClass(p *corev1.Pod, c *cell) *class {
+	cl := &class{pod: p, demand: object.DemandOf(p), ports: hostPorts(p), at: map[*node]*place{}}
+	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
+		cl.owner = ref.UID
+	}
+	cl.affinities()
+	cl.rebuild(c)
+	return cl
+}
+
+// rebuild scores every node.
+func (cl *class) rebuild(c *cell) {
+	cl.heap, cl.at = cl.heap[:0], make(map[*node]*place, len(c.nodes))
+	for _, n := range c.nodes {
+		pl := &place{node: n, index: len(cl.heap)}
+		cl.rate(pl)
+		cl.heap = append(cl.heap, pl)
+		cl.at[n] = pl
+	}
+	heap.Init(&cl.heap)
+	cl.mark, cl.full = c.mark(), false
+}
+
+func (cl *class) rate(pl *place) {
+	pl.version, pl.score = pl.node.version, refused
+	if cl.refusals(pl.node) == nil {
+		pl.score = cl.score(pl.node)
+	}
+}
+
+// catchUp scores again the nodes that have got better since the class last
+// looked.
+func (cl *class) catchUp(c *cell) {
+	switch {
+	case cl.mark == c.mark():
+		return
+	case cl.mark < c.base:
+		cl.rebuild(c)
+		return
+	}
+	for _, n := range c.improved[cl.mark-c.base:] {
+		if c.nodes[n.name] != n {
+			continue // gone since; its place sinks when it comes to the top
+		}
+		pl := cl.at[n]
+		if pl == nil {
+			pl = &place{node: n}
+			cl.at[n] = pl
+			cl.rate(pl)
+			heap.Push(&cl.heap, pl)
+			continue
+		}
+		cl.rate(pl)
+		heap.Fix(&cl.heap, pl.index)
+	}
+	cl.mark, cl.full = c.mark(), false
+}
+
+// best returns the node that a pod of the class should go to, nil if none takes
+// it.
+func (cl *class) best(c *cell) *node {
+	cl.catchUp(c)
+	for !cl.full && len(cl.heap) > 0 {
+		top := cl.heap[0]
+		if top.version == top.node.version {
+			if top.score == refused {
+				break
+			}
+			return top.node
+		}
+		cl.rate(top)
+		heap.Fix(&cl.heap, 0)
+	}
+	if !cl.full {
+		cl.full, cl.why = true, message(cl, c.nodes)
+	}
+	return nil
+}
+
+// keyOf names a pod's class: a hash of all that filters and scores look at.
+func keyOf(p *corev1.Pod) uint64 {
+	h := fnv.New64a()
+	write := func(b []byte, err error) {
+		if err != nil {
+			panic("schedule: encoding a pod: " + err.Error())
+		}
+		var size [8]byte
+		binary.LittleEndian.PutUint64(size[:], uint64(len(b)))
+		h.Write(size[:])
+		h.Write(b)
+	}
+	// Replicas of one owner share it; the template's own parts follow.
+	s := &p.Spec
+	view := corev1.PodSpec{NodeSelector: s.NodeSelector, Affinity: s.Affinity, Tolerations: s.Tolerations, Overhead: s.Overhead, Resources: s.Resources}
+	view.InitContainers, view.Containers = demands(s.InitContainers), demands(s.Containers)
+	write(view.Marshal())
+	owner := ""
+	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
+		owner = string(ref.UID)
+	}
+	write([]byte(owner), nil)
+	write([]byte(strconv.Itoa(len(s.InitContainers))), nil)
+	return h.Sum64()
+}
+
+// demands keeps of containers what a node must give.
+func demands(list []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, len(list))
+	for i := range list {
+		out[i] = corev1.Container{Resources: corev1.ResourceRequirements{Requests: list[i].Resources.Requests}, RestartPolicy: list[i].RestartPolicy}
+		for _, p := range list[i].Ports {
+			if p.HostPort != 0 {
+				out[i].Ports = append(out[i].Ports, p)
+			}
+		}
+	}
+	return out
+}

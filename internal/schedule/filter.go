@@ -1,0 +1,203 @@
+package schedule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// filter says why a pod of the class may not run on the node; nil: it may. The
+// reasons are in the words of Kubernetes' scheduler plug-ins.
+type filter func(c *class, n *node) []string
+
+// filters in the order of their cost.
+func filters() []filter {
+	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPorts, filterResources}
+}
+
+func filterExists(_ *class, n *node) []string {
+	if n.row == nil {
+		return []string{"node(s) were not found"}
+	}
+	if n.row.DeletionTimestamp != nil {
+		return []string{"node(s) were being deleted"}
+	}
+	return nil
+}
+
+// filterReady: the node affinity of a daemon's pod names its node by field; a
+func filterReady(_ *class, n *node) []string {
+	for _, cond := range n.row.Status.Conditions {
+		if cond.Type == corev1.NodeReady {
+			if cond.Status == corev1.ConditionTrue {
+				return nil
+			}
+			break
+		}
+	}
+	return []string{"node(s) were not ready"}
+}
+
+func filterSchedulable(c *class, n *node) []string {
+	if n.row.Spec.Unschedulable && !c.tolerates(&corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
+		return []string{"node(s) were unschedulable"}
+	}
+	return nil
+}
+
+func filterTaints(c *class, n *node) []string {
+	for i := range n.row.Spec.Taints {
+		t := &n.row.Spec.Taints[i]
+		if t.Effect == corev1.TaintEffectPreferNoSchedule || t.Key == corev1.TaintNodeUnschedulable || c.tolerates(t) {
+			continue
+		}
+		return []string{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value)}
+	}
+	return nil
+}
+
+func (c *class) tolerates(t *corev1.Taint) bool {
+	for i := range c.pod.Spec.Tolerations {
+		if c.pod.Spec.Tolerations[i].ToleratesTaint(logr.Discard(), t, false) {
+			return true
+		}
+	}
+	return false
+}
+
+func filterAffinity(c *class, n *node) []string {
+	ok, err := c.required.Match(n.row)
+	switch {
+	case err != nil:
+		return []string{"node affinity: " + err.Error()}
+	case !ok:
+		return []string{"node(s) didn't match Pod's node affinity/selector"}
+	}
+	return nil
+}
+
+func filterPorts(c *class, n *node) []string {
+	if slices.ContainsFunc(c.ports, n.bound) {
+		return []string{"node(s) didn't have free ports for the requested pod ports"}
+	}
+	return nil
+}
+
+func filterResources(c *class, n *node) []string {
+	var lack []string
+	if n.pods+1 > n.canPods {
+		lack = append(lack, "Too many pods")
+	}
+	for _, r := range []struct {
+		name            string
+		want, used, can int64
+	}{
+		{"cpu", c.demand.CPUMilli, n.used.CPUMilli, n.can.CPUMilli},
+		{"memory", c.demand.MemoryBytes, n.used.MemoryBytes, n.can.MemoryBytes},
+		{"ephemeral-storage", c.demand.EphemeralBytes, n.used.EphemeralBytes, n.can.EphemeralBytes},
+	} {
+		if r.want > 0 && r.want > r.can-r.used {
+			lack = append(lack, "Insufficient "+r.name)
+		}
+	}
+	for name, want := range c.demand.Extended {
+		if want > n.can.Extended[name]-n.used.Extended[name] {
+			lack = append(lack, "Insufficient "+string(name))
+		}
+	}
+	slices.Sort(lack)
+	return lack
+}
+
+// refusals returns every filter's first word on the node, nil if it fits.
+func (c *class) refusals(n *node) []string {
+	for _, f := range filters() {
+		if why := f(c, n); len(why) > 0 {
+			return why
+		}
+	}
+	return nil
+}
+
+// Score weighs, in points: an owner's pods are spread first; then the node with
+// the most left is taken. Soft wishes move a node by less than one pod does.
+const (
+	spreadPoints      = 1000.0
+	leastPoints       = 100.0
+	affinityPoints    = 200.0
+	preferTaintPoints = 300.0
+)
+
+// score says how well a node fits that passed the filters; more is better.
+func (c *class) score(n *node) float64 {
+	s := -spreadPoints * float64(n.owners[c.owner])
+	if c.owner == "" {
+		s = 0
+	}
+	s += leastPoints * (left(n.used.CPUMilli+c.demand.CPUMilli, n.can.CPUMilli) +
+		left(n.used.MemoryBytes+c.demand.MemoryBytes, n.can.MemoryBytes) + left(n.pods+1, n.canPods)) / 3
+	if c.preferred != nil && c.weight > 0 {
+		s += affinityPoints * float64(c.preferred.Score(n.row)) / float64(c.weight)
+	}
+	for i := range n.row.Spec.Taints {
+		if t := &n.row.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !c.tolerates(t) {
+			s -= preferTaintPoints
+		}
+	}
+	return s
+}
+
+func left(used, can int64) float64 {
+	if can <= 0 {
+		return 0
+	}
+	return max(0, 1-float64(used)/float64(can))
+}
+
+// affinities prepares the class's node affinity.
+func (c *class) affinities() {
+	c.required = nodeaffinity.GetRequiredNodeAffinity(c.pod)
+	a := c.pod.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+		return
+	}
+	terms := a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	preferred, err := nodeaffinity.NewPreferredSchedulingTerms(terms)
+	if err != nil {
+		return // validation refused it, or an older release wrote it: no wish
+	}
+	c.preferred = preferred
+	for _, t := range terms {
+		c.weight += int64(t.Weight)
+	}
+}
+
+// message says why no node takes a pod of the class, in the words of
+// Kubernetes' scheduler: reasons counted and sorted.
+func message(c *class, nodes map[string]*node) string {
+	counts := map[string]int{}
+	all := 0
+	for _, n := range nodes {
+		if n.row == nil {
+			continue
+		}
+		all++
+		for _, r := range c.refusals(n) {
+			counts[r]++
+		}
+	}
+	if all == 0 {
+		return "no nodes available to schedule pods"
+	}
+	var parts []string
+	for _, r := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[r], r))
+	}
+	slices.Sort(parts)
+	return fmt.Sprintf("0/%d nodes are available: %s.", all, strings.Join(parts, ", "))
+}

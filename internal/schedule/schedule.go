@@ -1,0 +1,196 @@
+package schedule
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/loop"
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// Config configures the scheduler. The zero value is useful.
+type Config struct {
+	// Name is the spec.schedulerName it serves. Empty: default-scheduler.
+	Name string
+}
+
+const (
+	// placesMax is how many pods one step places, so that others get their turn.
+	placesMax = 2000
+	// classesMax bounds the classes kept between steps.
+	classesMax = 512
+)
+
+// Scheduler is the loop.
+type Scheduler struct {
+	cfg     Config
+	cell    *cell
+	classes map[uint64]*class
+	queue   map[object.Key]*waiting
+}
+
+// waiting is a pod without a node.
+type waiting struct {
+	key      object.Key
+	uid      types.UID
+	class    uint64
+	priority int32
+	created  time.Time
+	// since is the cell's mark when no node took it; it is not looked at again
+	// before the cell has improved. -1: not tried yet.
+	since int
+}
+
+// New returns the scheduler.
+func New(cfg Config) *Scheduler {
+	if cfg.Name == "" {
+		cfg.Name = corev1.DefaultSchedulerName
+	}
+	s := &Scheduler{cfg: cfg}
+	s.reset()
+	return s
+}
+
+var _ loop.Reconciler = (*Scheduler)(nil)
+
+func (s *Scheduler) reset() {
+	s.cell, s.classes, s.queue = newCell(), map[uint64]*class{}, map[object.Key]*waiting{}
+}
+
+func (s *Scheduler) Name() string { return "schedule/pods" }
+
+func (s *Scheduler) Reads() []store.TableID {
+	return []store.TableID{tables.Pods.ID(), tables.Nodes.ID()}
+}
+
+func (s *Scheduler) Writes() []store.TableID { return []store.TableID{tables.Pods.ID()} }
+
+// Reconcile takes in what changed and places the pods that wait, most important
+// and oldest first.
+func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
+	s.takeIn(tx)
+	if len(s.classes) > classesMax {
+		s.classes = map[uint64]*class{}
+	}
+	left := placesMax
+	for _, w := range s.ready() {
+		if left == 0 {
+			break
+		}
+		p, ok := tables.Pods.Get(tx, w.key)
+		if !ok {
+			delete(s.queue, w.key)
+			continue
+		}
+		if s.place(tx, p, w) {
+			left--
+		}
+	}
+	return time.Time{}, nil
+}
+
+// takeIn brings cell and queue up to the tables.
+func (s *Scheduler) takeIn(tx *store.Tx) {
+	if tx.FullPass() {
+		s.reset()
+	}
+	for key := range tables.Nodes.Changed(tx) {
+		n, _ := tables.Nodes.Get(tx, key)
+		s.cell.setNode(key.Name, n)
+	}
+	for key := range tables.Pods.Changed(tx) {
+		row, ok := tables.Pods.Row(tx, key)
+		if !ok {
+			s.cell.setPod(tx, key, nil)
+			delete(s.queue, key)
+			continue
+		}
+		h := row.Head()
+		s.cell.setPod(tx, key, h)
+		if !h.Waits {
+			delete(s.queue, key)
+			continue
+		}
+		s.enqueue(row.Object(), key)
+	}
+}
+
+func (s *Scheduler) enqueue(p *corev1.Pod, key object.Key) {
+	if p.Spec.SchedulerName != s.cfg.Name {
+		delete(s.queue, key)
+		return
+	}
+	w := &waiting{key: key, uid: p.UID, class: keyOf(p), created: p.CreationTimestamp.Time, since: -1}
+	if p.Spec.Priority != nil {
+		w.priority = *p.Spec.Priority
+	}
+	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class {
+		w.since = old.since // our own write of its condition
+	}
+	s.queue[key] = w
+	if s.classes[w.class] == nil {
+		s.classes[w.class] = newClass(p, s.cell)
+	}
+}
+
+// ready returns the pods worth trying, in the order of the queue.
+func (s *Scheduler) ready() []*waiting {
+	var list []*waiting
+	for _, w := range s.queue {
+		if w.since != s.cell.mark() {
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *waiting) int {
+		if c := cmp.Compare(b.priority, a.priority); c != 0 {
+			return c
+		}
+		if c := a.created.Compare(b.created); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.key.String(), b.key.String())
+	})
+	return list
+}
+
+// place gives the pod a node, or says why it has none. It reports whether it
+// wrote anything.
+func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
+	cl := s.classes[w.class]
+	if cl == nil {
+		cl = newClass(p, s.cell)
+		s.classes[w.class] = cl
+	}
+	cond := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: tx.Now().Truncate(time.Second)},
+	}
+	name := ""
+	if len(p.Spec.SchedulingGates) > 0 {
+		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates"
+	} else if n := cl.best(s.cell); n != nil {
+		name = n.name
+		s.cell.take(w.key, n, &use{demand: cl.demand, owner: cl.owner, ports: cl.ports})
+	} else {
+		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, cl.why
+	}
+	w.since = s.cell.mark()
+	// A shallow copy: rows are immutable, what is not changed is shared.
+	next := *p
+	next.Status.Conditions = slices.Clone(p.Status.Conditions)
+	if !object.SetPodCondition(&next, cond) && name == "" {
+		return false
+	}
+	next.Spec.NodeName = name
+	if name != "" {
+		delete(s.queue, w.key)
+	}
+	tables.Pods.Put(tx, &next)
+	return true
+}
