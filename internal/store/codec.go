@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -48,6 +49,32 @@ func encode(def *tableDef, o Object) []byte {
 type marshalTo struct{ protoMessage }
 
 func (m marshalTo) MarshalTo(b []byte) (int, error) { return m.MarshalToSizedBuffer(b[:m.Size()]) }
+
+// raw returns the object's protobuf encoding within a stored value, without a
+// copy; nil where the value is not protobuf. The envelope is runtime.Unknown,
+// whose second field holds it.
+func raw(value []byte) []byte {
+	rest, ok := bytes.CutPrefix(value, protoPrefix)
+	for ok && len(rest) > 0 {
+		num, typ, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return nil
+		}
+		rest = rest[n:]
+		if num == 2 && typ == protowire.BytesType {
+			b, n := protowire.ConsumeBytes(rest)
+			if n < 0 {
+				return nil
+			}
+			return b
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, rest); n < 0 {
+			return nil
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
 
 // decode is the inverse of encode. It accepts what a Kubernetes API server
 // wrote for the stored version, protobuf or JSON.

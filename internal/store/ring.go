@@ -88,6 +88,15 @@ func (e *Event) Head() any {
 	return e.old.head
 }
 
+// OldHead returns the row's head before the write, nil where it was created or
+// where the event was read back from the log.
+func (e *Event) OldHead() any {
+	if e.old == nil {
+		return nil
+	}
+	return e.old.head
+}
+
 // ring is the bounded history of one table, in order of revision. It holds
 // events that are not committed yet; readers stop at the committed revision.
 type ring struct {

@@ -1,0 +1,189 @@
+package dispatch
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/kind"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// carried are the tables that sessions carry.
+var carried = []*store.Table[store.Object, any]{
+	tables.Pods.Any(), tables.Secrets.Any(), tables.ConfigMaps.Any(), tables.ServiceAccounts.Any(),
+	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(),
+}
+
+var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
+	m := map[store.TableID]*store.Table[store.Object, any]{}
+	for _, t := range carried {
+		m[t.ID()] = t
+	}
+	return m
+}()
+
+// wholeTables are the tables a node may have whole: no secrets among them.
+var wholeTables = []store.TableID{tables.Services.ID(), tables.EndpointSlices.ID(), tables.Nodes.ID()}
+
+// pump marks a table's committed changes in the sessions they concern. Sessions
+// are woken when all that is committed is marked, so that many changes that were
+// committed together leave in one message.
+func (d *Dispatcher) pump(ctx context.Context, t *store.Table[store.Object, any]) error {
+	touched := map[*session]struct{}{}
+	for {
+		snap := d.store.Snapshot()
+		from, last := snap.TableRev(t), t.Rev(snap)
+		d.markAll()
+		for e, err := range d.store.Events(ctx, from, t) {
+			if kind.Is(err, kind.Gone) {
+				break // too slow: start over with full sets
+			}
+			if err != nil {
+				return err
+			}
+			d.concern(e, touched)
+			if e.Rev > last {
+				last = t.Rev(d.store.Snapshot())
+			}
+			if e.Rev >= last {
+				for s := range touched {
+					s.signal()
+				}
+				clear(touched)
+			}
+		}
+	}
+}
+
+// markAll makes every session send a full set.
+func (d *Dispatcher) markAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.own) // what is lost of the history may be of these
+	for _, s := range d.sessions {
+		s.markAll()
+	}
+}
+
+// concern marks the event's row in the sessions it concerns.
+func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
+	i := item{e.Table(), e.Key().String()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mark := func(s *session) {
+		s.mark(i)
+		touched[s] = struct{}{}
+	}
+	if head, ok := e.Head().(*tables.PodHead); ok {
+		if _, own := d.own[head]; own && e.Type() == store.Changed {
+			delete(d.own, head)
+			return // the agent said it itself
+		}
+		if s := d.sessions[head.Node]; s != nil {
+			mark(s)
+		}
+		if old, ok := e.OldHead().(*tables.PodHead); ok && old.Node != head.Node && d.sessions[old.Node] != nil {
+			mark(d.sessions[old.Node])
+		}
+		return
+	}
+	for s := range d.refs[i] {
+		mark(s)
+	}
+	for s := range d.wants[i.table] {
+		mark(s)
+	}
+}
+
+func (d *Dispatcher) needRef(s *session, r item) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	add(d.refs, r, s)
+}
+
+func (d *Dispatcher) dropRef(s *session, r item) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	remove(d.refs, r, s)
+}
+
+func (d *Dispatcher) dropRefs(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for r := range s.refs {
+		remove(d.refs, r, s)
+	}
+}
+
+// references returns what a pod's containers and volumes refer to: each once.
+func references(p *corev1.Pod) []item {
+	var refs []item
+	seen := map[item]bool{}
+	add := func(t store.TableID, name string) {
+		i := item{t, p.Namespace + "/" + name}
+		if name != "" && !seen[i] {
+			seen[i] = true
+			refs = append(refs, i)
+		}
+	}
+	secret := func(name string) { add(tables.Secrets.ID(), name) }
+	configMap := func(name string) { add(tables.ConfigMaps.ID(), name) }
+	add(tables.ServiceAccounts.ID(), p.Spec.ServiceAccountName)
+	for _, r := range p.Spec.ImagePullSecrets {
+		secret(r.Name)
+	}
+	for i := range p.Spec.InitContainers {
+		environment(&p.Spec.InitContainers[i], secret, configMap)
+	}
+	for i := range p.Spec.Containers {
+		environment(&p.Spec.Containers[i], secret, configMap)
+	}
+	for i := range p.Spec.Volumes {
+		volume(&p.Spec.Volumes[i], secret, configMap)
+	}
+	return refs
+}
+
+func environment(c *corev1.Container, secret, configMap func(string)) {
+	for _, e := range c.EnvFrom {
+		if e.SecretRef != nil {
+			secret(e.SecretRef.Name)
+		}
+		if e.ConfigMapRef != nil {
+			configMap(e.ConfigMapRef.Name)
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if r := e.ValueFrom.SecretKeyRef; r != nil {
+			secret(r.Name)
+		}
+		if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
+			configMap(r.Name)
+		}
+	}
+}
+
+func volume(v *corev1.Volume, secret, configMap func(string)) {
+	if v.Secret != nil {
+		secret(v.Secret.SecretName)
+	}
+	if v.ConfigMap != nil {
+		configMap(v.ConfigMap.Name)
+	}
+	if v.Projected == nil {
+		return
+	}
+	for _, s := range v.Projected.Sources {
+		if s.Secret != nil {
+			secret(s.Secret.Name)
+		}
+		if s.ConfigMap != nil {
+			configMap(s.ConfigMap.Name)
+		}
+	}
+}

@@ -1,0 +1,273 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/wire"
+)
+
+// item names a row that sessions carry.
+type item struct {
+	table store.TableID
+	key   string
+}
+
+// messageBytes is where a set is cut into several messages.
+const messageBytes = 512 << 10
+
+// session is one agent's session. Its run goroutine sends; a second receives.
+type session struct {
+	d      *Dispatcher
+	node   string
+	wants  []store.TableID // whole tables
+	stream grpc.BidiStreamingServer[wire.Report, wire.Assignments]
+	ctx    context.Context // of this one call
+	cancel context.CancelCauseFunc
+	heard  atomic.Int64 // when the agent last said something, Unix nanoseconds
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	dirty  map[item]struct{}
+	resync bool // history was lost: send a full set
+
+	// The sender's own.
+	pods map[string]held // pods the agent holds
+	refs map[item]int    // objects the agent holds for its pods, and for how many
+}
+
+// held is what the sender remembers of a pod it sent.
+type held struct {
+	uid  types.UID
+	refs []item
+}
+
+func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wire.Assignments], node string, wants []string) (*session, error) {
+	s := &session{
+		d: d, node: node, stream: stream, wake: make(chan struct{}, 1),
+		dirty: map[item]struct{}{}, pods: map[string]held{}, refs: map[item]int{},
+	}
+	for _, w := range wants {
+		if !slices.Contains(wholeTables, store.TableID(w)) {
+			return nil, kind.New(kind.Denied, "table %q is not given to nodes as a whole", w)
+		}
+		s.wants = append(s.wants, store.TableID(w))
+	}
+	s.ctx, s.cancel = context.WithCancelCause(stream.Context())
+	s.heard.Store(d.cfg.Now().UnixNano())
+	return s, nil
+}
+
+// seen returns when the agent last said something.
+func (s *session) seen() time.Time { return time.Unix(0, s.heard.Load()) }
+
+// run sends assignments until the session ends, and returns why it did.
+func (s *session) run() error {
+	s.d.work.Add(1)
+	go func() {
+		defer s.d.work.Done()
+		s.cancel(s.receive())
+	}()
+	defer s.cancel(nil)
+	if err := s.sendFull(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+		if err := s.sendDirty(); err != nil {
+			return err
+		}
+	}
+}
+
+// mark makes the sender look at the row; signal wakes it.
+func (s *session) mark(i item) {
+	s.mu.Lock()
+	s.dirty[i] = struct{}{}
+	s.mu.Unlock()
+}
+
+func (s *session) markAll() {
+	s.mu.Lock()
+	s.resync = true
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *session) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sendFull sends everything that concerns the node.
+func (s *session) sendFull() error {
+	s.d.dropRefs(s)
+	s.pods, s.refs = map[string]held{}, map[item]int{}
+	out := &outbox{s: s, next: &wire.Assignments{Full: true, HeartbeatMs: uint32(s.d.cfg.Heartbeat.Milliseconds())}}
+	snap := s.d.store.Snapshot()
+	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
+		if err := s.sendPod(out, row.Key().String(), row, true); err != nil {
+			return err
+		}
+	}
+	if err := s.sendRefs(out); err != nil {
+		return err
+	}
+	for _, t := range s.wants {
+		for row := range carriedByID[t].Rows(snap, "") {
+			if err := out.put(wire.NewAssignment(string(t), row.Key(), row.Raw())); err != nil {
+				return err
+			}
+		}
+	}
+	return out.flush()
+}
+
+// sendDirty sends what was marked, as the newest snapshot shows it.
+func (s *session) sendDirty() error {
+	s.mu.Lock()
+	dirty, resync := s.dirty, s.resync
+	s.dirty, s.resync = map[item]struct{}{}, false
+	s.mu.Unlock()
+	if resync {
+		return s.sendFull()
+	}
+	out := &outbox{s: s, next: &wire.Assignments{}}
+	snap := s.d.store.Snapshot()
+	for i := range dirty {
+		var err error
+		if i.table == tables.Pods.ID() {
+			row, ok := tables.Pods.Row(snap, object.ParseKey(i.key))
+			err = s.sendPod(out, i.key, row, ok && row.Head().Node == s.node)
+		} else if s.refs[i] > 0 || slices.Contains(s.wants, i.table) {
+			err = s.sendRow(out, snap, i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.sendRefs(out); err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+type podRow = store.Row[*corev1.Pod, *tables.PodHead]
+
+// sendPod sends a pod of the node, or that a pod is not the node's any more, and
+// counts what it refers to. What is needed for the first time goes by sendRefs.
+func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error {
+	old, had := s.pods[key]
+	if !here {
+		if !had {
+			return nil
+		}
+		delete(s.pods, key)
+		out.release = append(out.release, old.refs...)
+		return out.put(wire.NewAssignment(string(tables.Pods.ID()), object.ParseKey(key), nil))
+	}
+	if uid := row.Head().UID; !had || old.uid != uid { // what a pod refers to is fixed
+		refs := references(row.Object())
+		for _, r := range refs {
+			s.refs[r]++
+			if s.refs[r] == 1 {
+				s.d.needRef(s, r)
+				out.need = append(out.need, r)
+			}
+		}
+		s.pods[key] = held{uid, refs}
+		out.release = append(out.release, old.refs...)
+	}
+	return out.put(wire.NewAssignment(string(tables.Pods.ID()), row.Key(), row.Raw()))
+}
+
+// sendRefs sends the objects that are needed now and were not before, and takes
+// away those that no pod needs any more. The snapshot is younger than the
+// registration in needRef, so no change falls between the two.
+func (s *session) sendRefs(out *outbox) error {
+	snap := s.d.store.Snapshot()
+	need := out.need
+	out.need = nil
+	for _, r := range need {
+		if _, ok := carriedByID[r.table].Row(snap, object.ParseKey(r.key)); !ok {
+			continue // not there yet: its creation marks it
+		}
+		if err := s.sendRow(out, snap, r); err != nil {
+			return err
+		}
+	}
+	release := out.release
+	out.release = nil
+	for _, r := range release {
+		s.refs[r]--
+		if s.refs[r] > 0 {
+			continue
+		}
+		delete(s.refs, r)
+		s.d.dropRef(s, r)
+		if slices.Contains(s.wants, r.table) {
+			continue
+		}
+		if err := out.put(wire.NewAssignment(string(r.table), object.ParseKey(r.key), nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) sendRow(out *outbox, snap *store.Snapshot, i item) error {
+	key := object.ParseKey(i.key)
+	var raw []byte
+	if row, ok := carriedByID[i.table].Row(snap, key); ok {
+		raw = row.Raw()
+	}
+	return out.put(wire.NewAssignment(string(i.table), key, raw))
+}
+
+// outbox gathers a set and cuts it into messages.
+type outbox struct {
+	s             *session
+	next          *wire.Assignments
+	bytes         int
+	cut           bool // a message of the set has left: another must end it
+	need, release []item
+}
+
+func (o *outbox) put(a *wire.Assignment) error {
+	o.next.Items = append(o.next.Items, a)
+	o.bytes += len(a.Object) + len(a.Key) + 32
+	if o.bytes < messageBytes {
+		return nil
+	}
+	o.next.More = true
+	if err := o.s.stream.Send(o.next); err != nil {
+		return err
+	}
+	o.next, o.bytes, o.cut = &wire.Assignments{}, 0, true
+	return nil
+}
+
+// flush ends the set. An empty delta is not sent, unless it ends a set.
+func (o *outbox) flush() error {
+	if len(o.next.Items) == 0 && !o.next.Full && !o.cut {
+		return nil
+	}
+	return o.s.stream.Send(o.next)
+}
