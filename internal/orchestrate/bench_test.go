@@ -151,3 +151,28 @@ func BenchmarkTrickle(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/pod")
 }
+
+// BenchmarkDelete measures the end of a Deployment of 10,000 pods on a node, its
+// row gone, to all pods marked.
+func BenchmarkDelete(b *testing.B) {
+	var spent time.Duration
+	for b.Loop() {
+		s := open(b)
+		r := loop.New(s, loop.Config{}, orchestrate.Loops(orchestrate.Config{})...)
+		settle(b, r)
+		makeReady(b, s)
+		settle(b, r)
+		update(b, s, func(tx *store.Tx) {
+			tables.Deployments.Delete(tx, object.Key{Namespace: "default", Name: "web"})
+		})
+		start := time.Now()
+		settle(b, r)
+		spent += time.Since(start)
+		for row := range tables.Pods.Rows(s.Head(), "") {
+			if !row.Head().Deleting {
+				b.Fatal(row.Key(), "is not marked")
+			}
+		}
+	}
+	b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N)/10_000, "ns/pod")
+}

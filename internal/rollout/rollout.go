@@ -188,8 +188,8 @@ func (r *run) recreate() {
 			left += g.Existing + g.Ending
 		}
 	}
-	if left == 0 && r.fresh >= 0 {
-		r.sizes[r.fresh] = r.Desired
+	if left == 0 {
+		r.grow()
 	}
 }
 

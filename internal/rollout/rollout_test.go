@@ -3,6 +3,7 @@ package rollout
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ type play struct {
 	fails  bool // new pods fail
 }
 
-const stepsMax = 40
+const stepsMax = 80
 
 func (w *play) run(t *testing.T) string {
 	var b strings.Builder
@@ -189,5 +190,31 @@ func TestScale(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestRandomPlays plays rollouts with limits drawn from a seed: the promises hold
+// at each step and, if new pods do become available, it ends.
+func TestRandomPlays(t *testing.T) {
+	for seed := range uint64(2000) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		p := Policy{Desired: r.IntN(8), Surge: r.IntN(4), Unavailable: r.IntN(4), Order: Order(r.IntN(4))}
+		if p.Unavailable = min(p.Unavailable, p.Desired); p.Surge+p.Unavailable == 0 || p.Order == StopFirst {
+			p.Unavailable = max(p.Unavailable, min(1, p.Desired))
+		}
+		if p.Order == StartFirst {
+			p.Surge = max(p.Surge, 1)
+		}
+		if r.IntN(2) == 0 {
+			p.Parallelism = 1 + r.IntN(3)
+			p.Delay = time.Duration(r.IntN(3)) * time.Second
+		}
+		groups := []Group{old(r.IntN(6)), old(r.IntN(6)), fresh()}
+		groups[0].Name = "older"
+		w := play{in: Input{Policy: p, Groups: groups}}
+		text := w.run(t)
+		if !strings.Contains(text, "complete") || t.Failed() {
+			t.Fatalf("seed %d, %+v: does not end, or breaks a promise:\n%s", seed, p, text)
+		}
 	}
 }

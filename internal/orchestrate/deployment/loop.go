@@ -19,9 +19,9 @@ import (
 
 // Loop is the control loop of deployments.
 type Loop struct {
-	owners    map[object.Key]object.Key // of replica sets, by the set's key
-	orphans   map[object.Key]bool       // replica sets without a controller
-	deadlines map[object.Key]time.Time  // when a deployment must be looked at again
+	owners    map[object.Key]object.Key      // of replica sets, by the set's key
+	orphans   map[string]map[object.Key]bool // replica sets without a controller, by namespace
+	deadlines map[object.Key]time.Time       // when a deployment must be looked at again
 }
 
 // New returns the loop.
@@ -41,7 +41,7 @@ func (l *Loop) Writes() []store.TableID {
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		*l = Loop{map[object.Key]object.Key{}, map[object.Key]bool{}, map[object.Key]time.Time{}}
+		*l = Loop{map[object.Key]object.Key{}, map[string]map[object.Key]bool{}, map[object.Key]time.Time{}}
 	}
 	for _, key := range l.due(tx) {
 		delete(l.deadlines, key)
@@ -49,7 +49,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		if !ok {
 			continue
 		}
-		s := newStep(tx, d, l.orphans)
+		s := newStep(tx, d, l.orphans[d.Namespace])
 		s.run()
 		if !s.next.IsZero() {
 			l.deadlines[key] = s.next
@@ -88,7 +88,7 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]boo
 		dirty[was] = true
 		delete(l.owners, key)
 	}
-	delete(l.orphans, key)
+	delete(l.orphans[key.Namespace], key)
 	rs, ok := tables.ReplicaSets.Get(tx, key)
 	if !ok {
 		return
@@ -100,7 +100,10 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]boo
 		}
 		return
 	}
-	l.orphans[key] = true
+	if l.orphans[key.Namespace] == nil {
+		l.orphans[key.Namespace] = map[object.Key]bool{}
+	}
+	l.orphans[key.Namespace][key] = true
 	for d := range tables.Deployments.In(tx, key.Namespace) {
 		if selector(d).Matches(labels.Set(rs.Labels)) {
 			dirty[object.KeyOf(d)] = true

@@ -39,6 +39,7 @@ type set struct {
 	count  counts
 	next   time.Time           // when the next ready pod becomes available
 	strays map[object.Key]bool // pods it owns and does not select
+	adopts map[object.Key]bool // pods it selects that had no owner when last seen
 }
 
 // take reads the set's spec and reports whether its pods must be counted anew.
@@ -170,10 +171,7 @@ func (l *Loop) count(s *set, key object.Key, h *tables.PodHead, now time.Time) {
 		l.waiting[s.uid] = s
 	}
 	if c.active == 1 && !s.matches(h.Labels) {
-		if s.strays == nil {
-			s.strays = map[object.Key]bool{}
-		}
-		s.strays[key] = true
+		mark(&s.strays, key)
 	}
 }
 
@@ -188,7 +186,25 @@ func (l *Loop) orphan(key object.Key, h *tables.PodHead) {
 	l.orphans[key.Namespace][key] = true
 	for uid, s := range l.namespace[key.Namespace] {
 		if s.matches(h.Labels) {
+			mark(&s.adopts, key)
 			l.dirty[uid] = true
+		}
+	}
+}
+
+func mark(m *map[object.Key]bool, key object.Key) {
+	if *m == nil {
+		*m = map[object.Key]bool{}
+	}
+	(*m)[key] = true
+}
+
+// look finds the orphans that a set whose spec is new may adopt.
+func (l *Loop) look(tx *store.Tx, s *set) {
+	s.adopts = nil
+	for key := range l.orphans[s.key.Namespace] {
+		if row, ok := tables.Pods.Row(tx, key); ok && s.matches(row.Head().Labels) {
+			mark(&s.adopts, key)
 		}
 	}
 }
@@ -238,9 +254,13 @@ func (l *Loop) claim(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, budget int) (w
 		tables.Pods.Put(tx, next)
 		wrote++
 	}
-	for _, key := range sortedKeys(l.orphans[s.key.Namespace]) {
+	for _, key := range sortedKeys(s.adopts) {
+		if wrote >= budget {
+			return wrote
+		}
+		delete(s.adopts, key)
 		row, ok := tables.Pods.Row(tx, key)
-		if !ok || wrote >= budget || row.Head().Owner != "" || !s.matches(row.Head().Labels) {
+		if !ok || row.Head().Deleting || row.Head().Ended() || row.Head().Owner != "" || !s.matches(row.Head().Labels) {
 			continue
 		}
 		next := row.Object().DeepCopy()

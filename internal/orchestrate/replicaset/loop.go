@@ -152,6 +152,7 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key) {
 	recount := s.take(rs)
 	l.dirty[rs.UID] = true
 	if recount {
+		l.look(tx, s)
 		l.recount(tx, s)
 	}
 }
