@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,9 +41,9 @@ func startTime(pid int) uint64 {
 
 // killCgroups kills every process in the cgroups, until there is none: one that
 // forks may need more than one round.
-func killCgroups(ctx context.Context, byController map[string]string) error {
+func killCgroups(ctx context.Context, paths []string) error {
 	deadline := time.Now().Add(killWait)
-	for _, path := range safe(byController) {
+	for _, path := range paths {
 		for {
 			pids := processesIn(path)
 			if len(pids) == 0 {
@@ -69,15 +68,36 @@ func killCgroups(ctx context.Context, byController map[string]string) error {
 
 // safe returns the paths in order, without any that a damaged state could lead
 // astray: a cgroup that everything lives in, or no cgroup at all.
-func safe(byController map[string]string) []string {
+func safe(paths []string) []string {
 	var out []string
-	for _, path := range slices.Sorted(maps.Values(byController)) {
+	for _, path := range slices.Sorted(slices.Values(paths)) {
 		rel, err := filepath.Rel(cgroupRoot, path)
 		if err == nil && !strings.HasPrefix(rel, "..") && strings.Count(rel, "/") >= minDepth() {
 			out = append(out, path)
 		}
 	}
 	return slices.Compact(out)
+}
+
+// everyHierarchy returns where a cgroup of that name is, version 1 having a
+// hierarchy for each controller; none for no name.
+func everyHierarchy(name string) (paths []string) {
+	if name == "" {
+		return nil
+	}
+	if isUnified() {
+		return []string{filepath.Join(cgroupRoot, name)}
+	}
+	entries, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return nil // no cgroups at all
+	}
+	for _, e := range entries {
+		if e.IsDir() { // not the links that cgroups mounted together have
+			paths = append(paths, filepath.Join(cgroupRoot, e.Name(), name))
+		}
+	}
+	return paths
 }
 
 // minDepth is how many slashes a container's own cgroup has at least below
@@ -116,9 +136,9 @@ func processesIn(path string) (pids []int) {
 
 // removeCgroups removes the cgroups, what is below them, and the parents that
 // are empty then: a pod's own, and those the agent made for pods.
-func removeCgroups(byController map[string]string) error {
+func removeCgroups(paths []string) error {
 	var errs []error
-	for _, path := range safe(byController) {
+	for _, path := range paths {
 		var dirs []string
 		_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

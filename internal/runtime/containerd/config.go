@@ -69,7 +69,7 @@ func (d dirs) runc() string              { return d.in("state", "runc") }
 func (d dirs) ttrpc() string             { return d.socket() + ".ttrpc" }
 func (d dirs) boot() string              { return d.in("state", "boot_id") }
 func (d dirs) imports() string           { return d.in("imported.json") }
-func (d dirs) bundles() string           { return d.in("state", "io.containerd.runtime.v2.task", "k8s.io") }
+func (d dirs) bundles() string           { return d.in("state", "io.containerd.runtime.v2.task") }
 func (c *Config) binary(n string) string { return filepath.Join(c.BinDir, n) }
 
 // sockets is where shims listen.

@@ -65,7 +65,7 @@ func TestRenderQuotes(t *testing.T) {
 }
 
 func TestSafeCgroups(t *testing.T) {
-	got := safe(map[string]string{"a": "/sys/fs/cgroup", "b": "/", "c": "/sys/fs/cgroup/../../etc", "d": "/sys/fs/cgroup/memory/pods/one", "e": ""})
+	got := safe([]string{"/sys/fs/cgroup", "/", "/sys/fs/cgroup/../../etc", "/sys/fs/cgroup/memory/pods/one", ""})
 	if len(got) != 1 || got[0] != "/sys/fs/cgroup/memory/pods/one" {
 		t.Errorf("safe: %q", got)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -496,4 +497,46 @@ func (n *node) clean(t *testing.T) {
 			t.Errorf("cgroups are left: %v", left)
 		}
 	}
+}
+
+// TestTeardownInTheMiddle takes a node down while pods are being made.
+func TestTeardownInTheMiddle(t *testing.T) {
+	n := newNode(t)
+	stop := n.run(t)
+	r := n.dial(t)
+	ran := make(chan string, 100)
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			for attempt := uint32(0); ; attempt++ { // until containerd is gone
+				s := &runtime.SandboxConfig{
+					Name: "pod-" + itoa(i), Namespace: "default", UID: types.UID("uid-" + itoa(i)), Attempt: attempt,
+					LogDir: n.root + "/logs/" + itoa(i), CgroupParent: cgroup(),
+				}
+				sid, err := r.RunSandbox(t.Context(), s)
+				if err != nil {
+					return
+				}
+				cid, err := r.CreateContainer(t.Context(), sid, s, &runtime.ContainerConfig{
+					Name: "main", Image: testImage, Command: []string{runtimetest.Prog, "serve"}, LogPath: "main.log",
+				})
+				if err != nil || r.StartContainer(t.Context(), cid) != nil {
+					return
+				}
+				ran <- cid
+			}
+		})
+	}
+	for range 3 {
+		<-ran
+	}
+	if err := syscall.Kill(n.containerdPid(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := containerd.Teardown(t.Context(), n.root); err != nil {
+		t.Fatal(err)
+	}
+	n.clean(t)
+	all.Wait()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,14 +34,14 @@ func Teardown(ctx context.Context, root string) error {
 	d := dirs(root)
 	// containerd first: it would react to everything else.
 	errs := []error{endDaemons(ctx, d, slog.New(slog.DiscardHandler))}
-	containers, err := readContainers(d.runc())
+	containers, err := readContainers(d)
 	errs = append(errs, err, endContainers(ctx, containers), endHelpers(ctx, d))
 	// What was about to start may have started meanwhile.
-	late, err := readContainers(d.runc())
+	late, err := readContainers(d)
 	errs = append(errs, err, endContainers(ctx, late))
 	errs = append(errs, unmountBelow(root))
 	for _, c := range append(containers, late...) {
-		errs = append(errs, removeCgroups(c.Cgroups))
+		errs = append(errs, removeCgroups(c.cgroups))
 	}
 	for _, dir := range []string{d.state(), d.sockets()} {
 		errs = append(errs, os.RemoveAll(dir))
@@ -52,17 +53,39 @@ func Teardown(ctx context.Context, root string) error {
 	return nil
 }
 
-// container is what runc's state.json says that we need.
+// container is one that ran, or was being made.
 type container struct {
-	Pid     int               `json:"init_process_pid"`
-	Start   uint64            `json:"init_process_start"` // field 22 of /proc/PID/stat
-	Cgroups map[string]string `json:"cgroup_paths"`       // by controller; "" in version 2
+	pid     int      // of its first process; 0: it had none yet
+	start   uint64   // field 22 of /proc/PID/stat
+	cgroups []string // safe to kill in and to remove
 }
 
-// readContainers reads the state of every container runc knows below root, of
-// any containerd namespace.
-func readContainers(root string) ([]container, error) {
-	paths, err := filepath.Glob(filepath.Join(root, "*", "*", "state.json"))
+// readContainers returns every container below the folder, of any containerd
+// namespace: those that runc knows, and those that were half made or half
+// removed, of which only the bundle tells.
+func readContainers(d dirs) ([]container, error) {
+	known, err := readAll(filepath.Join(d.runc(), "*", "*", "state.json"), func(state struct {
+		Pid     int               `json:"init_process_pid"`
+		Start   uint64            `json:"init_process_start"`
+		Cgroups map[string]string `json:"cgroup_paths"` // by controller; "" in version 2
+	}) container {
+		return container{pid: state.Pid, start: state.Start, cgroups: safe(slices.Collect(maps.Values(state.Cgroups)))}
+	})
+	// A bundle that cannot be read was being written: nothing has run from it.
+	bundled, _ := readAll(filepath.Join(d.bundles(), "*", "*", "config.json"), func(spec struct {
+		Linux struct {
+			CgroupsPath string `json:"cgroupsPath"`
+		} `json:"linux"`
+	}) container {
+		return container{cgroups: safe(everyHierarchy(spec.Linux.CgroupsPath))}
+	})
+	return append(known, bundled...), err
+}
+
+// readAll decodes every file that the pattern names. One that goes away
+// meanwhile is left out.
+func readAll[T any](pattern string, use func(T) container) ([]container, error) {
+	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("looking for containers: %w", err)
 	}
@@ -71,17 +94,17 @@ func readContainers(root string) ([]container, error) {
 	for _, p := range paths {
 		b, err := os.ReadFile(p)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile
-		}
-		var c container
-		if err == nil {
-			err = json.Unmarshal(b, &c)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("reading the state of a container: %w", err))
 			continue
 		}
-		out = append(out, c)
+		var v T
+		if err == nil {
+			err = json.Unmarshal(b, &v)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading %s: %w", p, err))
+			continue
+		}
+		out = append(out, use(v))
 	}
 	return out, errors.Join(errs...)
 }
@@ -91,11 +114,11 @@ func readContainers(root string) ([]container, error) {
 func endContainers(ctx context.Context, all []container) error {
 	var first []process
 	for _, c := range all {
-		p, err := open(c.Pid)
+		p, err := open(c.pid)
 		if err != nil {
-			continue // ended
+			continue // ended, or never was
 		}
-		if startTime(c.Pid) != c.Start {
+		if startTime(c.pid) != c.start {
 			p.close()
 			continue // the number is another's now
 		}
@@ -103,7 +126,7 @@ func endContainers(ctx context.Context, all []container) error {
 	}
 	errs := []error{end(ctx, first, containerGrace)}
 	for _, c := range all {
-		errs = append(errs, killCgroups(ctx, c.Cgroups))
+		errs = append(errs, killCgroups(ctx, c.cgroups))
 	}
 	return errors.Join(errs...)
 }
