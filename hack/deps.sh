@@ -3,12 +3,13 @@
 # this machine lacks. Does nothing, and needs no network, where all is there.
 set -euo pipefail
 declare -A need=(
-  [gcc]=gcc [git]=git [curl]=curl [ip]=iproute2 [pkg-config]=pkg-config
+  [gcc]=gcc [git]=git [curl]=curl [ip]=iproute2 [nft]=nftables [pkg-config]=pkg-config
 )
 missing=()
 for tool in "${!need[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${need[$tool]}")
 done
+[ -x /bin/busybox ] || missing+=(busybox-static)
 [ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || [ -e /usr/lib/aarch64-linux-gnu/libc.a ] || missing+=(libc6-dev)
 [ ${#missing[@]} -eq 0 ] && exit 0
