@@ -28,8 +28,3 @@ func TestTogether(t *testing.T) {
 		t.Run(path, func(t *testing.T) { looptest.CheckFile(t, path, tables.All(), loops) })
 	}
 }
-
-// TestDocument keeps docs/loops.md as the loops declare it.
-func TestDocument(t *testing.T) {
-	looptest.Golden(t, "../../docs/loops.md", loop.Document(loops()))
-}

@@ -42,6 +42,7 @@ func TestRandomLife(t *testing.T) {
 type life struct {
 	*looptest.World
 	*rand.Rand
+	bound bool // there are loops that give pods nodes and addresses
 }
 
 // deed does one thing and says what.
@@ -57,7 +58,13 @@ func (l *life) deed() string {
 		return l.remove("deployment", tables.Deployments.Any())
 	case 3, 4, 5:
 		return l.pods("start", func(p *corev1.Pod) {
-			p.Spec.NodeName, p.Status.PodIP, p.Status.Phase = fmt.Sprintf("n%d", l.IntN(3)), fmt.Sprintf("10.128.0.%d", l.IntN(250)), corev1.PodRunning
+			if l.bound && p.Spec.NodeName == "" {
+				return
+			}
+			if !l.bound {
+				p.Spec.NodeName, p.Status.PodIP = fmt.Sprintf("n%d", l.IntN(3)), fmt.Sprintf("10.128.0.%d", l.IntN(250))
+			}
+			p.Status.Phase = corev1.PodRunning
 			ready(p, l.Now(), corev1.ConditionTrue)
 		})
 	case 6:
@@ -76,8 +83,7 @@ func (l *life) deed() string {
 	case 12:
 		return l.remove("service", tables.Services.Any())
 	case 13, 14:
-		l.Put(fmt.Sprintf(`{apiVersion: v1, kind: Node, metadata: {name: n%d}, spec: {unschedulable: %v}, status: {conditions: [{type: Ready, status: "%s"}]}}`,
-			n, l.IntN(2) == 0, []string{"True", "True", "False", "Unknown"}[l.IntN(4)]))
+		l.node(n, []string{"True", "True", "False", "Unknown"}[l.IntN(4)], l.IntN(2) == 0)
 		return "node"
 	case 15:
 		return l.remove("node", tables.Nodes.Any())
@@ -85,6 +91,13 @@ func (l *life) deed() string {
 		l.Advance(time.Duration(l.IntN(90)) * time.Second)
 		return "wait"
 	}
+}
+
+// node writes a node as its agent and an administrator would.
+func (l *life) node(n int, ready string, cordoned bool) {
+	l.Put(fmt.Sprintf(`{apiVersion: v1, kind: Node, metadata: {name: n%d}, spec: {unschedulable: %v},
+ status: {conditions: [{type: Ready, status: "%s"}], addresses: [{type: InternalIP, address: 192.168.0.%d}],
+ capacity: {cpu: "4", memory: 8Gi, pods: "110"}, allocatable: {cpu: "4", memory: 8Gi, pods: "110"}}}`, n, cordoned, ready, n+1))
 }
 
 func ready(p *corev1.Pod, now time.Time, status corev1.ConditionStatus) {
