@@ -1,0 +1,335 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/agent/cgroup"
+	"trireme/internal/agent/config"
+	"trireme/internal/agent/image"
+	"trireme/internal/agent/stream"
+	"trireme/internal/agent/volume"
+	"trireme/internal/dataplane"
+	"trireme/internal/kind"
+	"trireme/internal/runtime"
+	"trireme/internal/wire"
+)
+
+// Config is what an agent needs. All without another word is required.
+type Config struct {
+	Node, Root    string
+	NodeIP        netip.Addr
+	Managers      []string           // host:port of agent listeners
+	TLS           func() *tls.Config // of the session, asked at each dial
+	ServerTLS     *tls.Config        // of the HTTPS; nil: it is not served
+	Listen        string             // of the HTTPS; empty: ":10250"
+	Runtime       runtime.Runtime
+	Network       Network
+	PauseImage    string // never collected; may be empty
+	ClusterDNS    string // empty: pods use the node's resolver
+	ClusterDomain string
+	Labels        map[string]string // of the node, beside the usual ones
+	MaxPods       int               // 0: 110
+	BackOffMin    time.Duration     // of crashes and pulls; 0: 10 s
+	Log           *slog.Logger
+
+	// session and cgroups replace the real ones in tests.
+	session func(assign func(context.Context, bool, []wire.Item) error) session
+	cgroups cgroups
+}
+
+// Network is the node's network, which hears of every object that it may be
+// made from.
+type Network interface {
+	Apply(ctx context.Context, full bool, changes []dataplane.Change) error
+}
+
+// session is what the agent says to a manager; *wire.Client is the real one.
+type session interface {
+	ReportPod(wire.PodReport)
+	ReportNode(*corev1.NodeStatus)
+	ReportEvent(*corev1.Event)
+	Run(context.Context) error
+}
+
+// cgroups is the tree that pods run in.
+type cgroups interface {
+	Parent(*corev1.Pod) string
+	Create(*corev1.Pod) error
+	Remove(types.UID) error
+}
+
+// slotsMax is how many sandboxes and containers are made at the same time.
+const slotsMax = 8
+
+// Agent runs this node's pods.
+type Agent struct {
+	cfg         Config
+	session     session
+	objects     *objects
+	volumes     *volume.Manager
+	images      *image.Manager
+	cgroups     cgroups
+	slots       chan struct{}
+	relist      chan struct{}
+	dirtyCache  chan struct{}
+	memoryBytes int64
+	status      nodeStatus
+
+	mu       sync.Mutex
+	workers  map[types.UID]*worker
+	found    map[types.UID][]runtime.Sandbox // what the runtime had at the start, until a worker takes it
+	pool     *sync.WaitGroup                 // of the workers, while Run runs
+	runCtx   func() context.Context
+	netErr   error
+	fullSeen bool // a manager has said what is assigned
+}
+
+// New returns an agent that is not running yet.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Node == "" || cfg.Root == "" || !cfg.NodeIP.IsValid() || cfg.Runtime == nil || cfg.Network == nil || cfg.Log == nil {
+		return nil, kind.New(kind.Invalid, "agent: Config lacks a required field")
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = ":10250"
+	}
+	if cfg.MaxPods == 0 {
+		cfg.MaxPods = 110
+	}
+	if cfg.BackOffMin == 0 {
+		cfg.BackOffMin = 10 * time.Second
+	}
+	a := &Agent{
+		cfg: cfg, objects: newObjects(), slots: make(chan struct{}, slotsMax), relist: make(chan struct{}, 1),
+		dirtyCache: make(chan struct{}, 1), cgroups: cfg.cgroups, workers: map[types.UID]*worker{},
+	}
+	if a.cgroups == nil {
+		tree, err := cgroup.Open(cfg.Root)
+		if err != nil {
+			return nil, err
+		}
+		a.cgroups = tree
+	}
+	a.memoryBytes = memoryBytes()
+	a.volumes = volume.New(cfg.Root, a.objects, a.node)
+	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Log: cfg.Log})
+	if cfg.session != nil {
+		a.session = cfg.session(a.assign)
+		return a, nil
+	}
+	client, err := wire.NewClient(wire.ClientConfig{
+		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: []string{"services", "endpointslices", "nodes"},
+		Assign: a.assign, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.session = client
+	return a, nil
+}
+
+// Run runs pods until ctx ends. They go on running after that.
+func (a *Agent) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	g, ctx := errgroup.WithContext(ctx)
+	if err := a.adoptAll(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.pool, a.runCtx = &workers, func() context.Context { return ctx }
+	a.mu.Unlock()
+	a.refreshNode(ctx)
+	if err := a.loadCache(ctx); err != nil {
+		a.cfg.Log.Error("reading the last assignments", "err", err)
+	}
+	g.Go(func() error { return a.watchRuntime(ctx) })
+	g.Go(func() error { return a.relistLoop(ctx) })
+	g.Go(func() error { return a.nodeLoop(ctx) })
+	g.Go(func() error { return a.cacheLoop(ctx) })
+	g.Go(func() error { return a.images.Run(ctx) })
+	g.Go(func() error { return a.rotateLoop(ctx) })
+	g.Go(func() error { return a.session.Run(ctx) })
+	if a.cfg.ServerTLS != nil {
+		s := stream.New(stream.Config{
+			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Log: a.cfg.Log,
+		})
+		g.Go(func() error { return s.Run(ctx) })
+	}
+	err := g.Wait()
+	workers.Wait()
+	return err
+}
+
+// adoptAll waits for the runtime and learns what it has.
+func (a *Agent) adoptAll(ctx context.Context) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for said := false; ; {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		list, err := a.cfg.Runtime.List(ctx)
+		if err == nil {
+			a.mu.Lock()
+			a.found = byPod(list)
+			a.mu.Unlock()
+			return nil
+		}
+		if !said {
+			a.cfg.Log.Warn("waiting for the container runtime", "err", err)
+			said = true
+		}
+		pause.Reset(runtimePause)
+	}
+}
+
+// runtimePause is between two tries to reach the runtime; relistEvery and
+// relistMin how often, at least and at most, everything is listed.
+const (
+	runtimePause = time.Second
+	relistEvery  = 10 * time.Second
+	relistMin    = time.Second
+)
+
+// watchRuntime hands the runtime's events to the workers.
+func (a *Agent) watchRuntime(ctx context.Context) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for uid, err := range a.cfg.Runtime.Events(ctx) {
+			if err != nil {
+				if ctx.Err() == nil {
+					a.cfg.Log.Warn("the container runtime's events ended", "err", err)
+				}
+				break
+			}
+			if w := a.worker(uid); w != nil {
+				w.changed(ctx)
+			} else if uid == "" {
+				a.relistSoon()
+			}
+		}
+		pause.Reset(runtimePause)
+	}
+}
+
+func (a *Agent) relistSoon() {
+	select {
+	case a.relist <- struct{}{}:
+	default:
+	}
+}
+
+// relistLoop compares what is with what is known, in case an event was lost.
+func (a *Agent) relistLoop(ctx context.Context) error {
+	t := time.NewTicker(relistEvery)
+	defer t.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-t.C:
+		case <-a.relist:
+			if time.Since(last) < relistMin {
+				t.Reset(relistMin)
+				continue
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		t.Reset(relistEvery)
+		began := time.Now()
+		last = began
+		list, err := a.cfg.Runtime.List(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.cfg.Log.Warn("listing what runs", "err", err)
+			}
+			continue
+		}
+		sandboxes := byPod(list)
+		for uid, w := range a.allWorkers() {
+			w.listed(ctx, sandboxes[uid], began)
+		}
+		a.endOrphans(ctx, sandboxes)
+	}
+}
+
+// slot waits for room to make one more sandbox or container; the caller returns
+// it by calling release.
+func (a *Agent) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case a.slots <- struct{}{}:
+		return func() { <-a.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (a *Agent) worker(uid types.UID) *worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.workers[uid]
+}
+
+func (a *Agent) allWorkers() map[types.UID]*worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[types.UID]*worker, len(a.workers))
+	for uid, w := range a.workers {
+		out[uid] = w
+	}
+	return out
+}
+
+// node is what pods may learn about this node.
+func (a *Agent) node() *config.Node {
+	return &config.Node{
+		Name: a.cfg.Node, IP: a.cfg.NodeIP, Allocatable: a.status.allocatable(), ClusterDNS: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain,
+	}
+}
+
+func (a *Agent) path(parts ...string) string {
+	return filepath.Join(append([]string{a.cfg.Root}, parts...)...)
+}
+
+// imagesInUse returns the IDs of the images of this node's containers.
+func (a *Agent) imagesInUse() map[string]bool {
+	out := map[string]bool{}
+	for _, w := range a.allWorkers() {
+		for _, c := range w.containers() {
+			out[c.imageID] = true
+		}
+	}
+	return out
+}
+
+// errNetwork is reported while the network refuses what it was told.
+var errNetwork = errors.New("the network is not programmed")
+
+func (a *Agent) networkError() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.netErr == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errNetwork, a.netErr)
+}
