@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -97,8 +98,9 @@ func Teardown(ctx context.Context, root, bridge string) error {
 		err = table.Remove()
 	}
 	errs = append(errs, err, links.Remove())
-	for _, path := range []string{settingFile(root), confFile(root), filepath.Join(root, "cni.sock")} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	errs = append(errs, os.RemoveAll(filepath.Join(root, "cni", "net.d")))
+	for _, path := range []string{settingFile(root), filepath.Join(root, "cni.sock"), filepath.Join(root, "cni")} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 			errs = append(errs, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
 	mdns "github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
@@ -287,7 +288,8 @@ func TestDNSOverTheWire(t *testing.T) {
 }
 
 func TestTeardownLeavesNothing(t *testing.T) {
-	m := newWorld(t).node(1)
+	w := newWorld(t)
+	m := w.host(1)
 	state := func() (all []string) {
 		must(t, within(t, m.ns, func() error {
 			links, err := netlink.LinkList()
@@ -307,39 +309,32 @@ func TestTeardownLeavesNothing(t *testing.T) {
 			for _, tb := range tables {
 				all = append(all, "table "+tb.Name)
 			}
-			b, err := os.ReadFile("/proc/thread-self/net/../../../sys/net/ipv4/conf/all/route_localnet")
-			if err == nil {
-				all = append(all, "route_localnet "+string(b))
-			}
-			return nil
+			b, err := os.ReadFile("/proc/sys/net/ipv4/conf/all/route_localnet")
+			all = append(all, "route_localnet "+string(b))
+			return err
 		}))
 		return all
 	}
+	before := state()
+	w.join(m, 1)
 	a := m.pod("a", 2)
 	m.apply(false, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "peer"}, Spec: corev1.NodeSpec{PodCIDR: "10.128.9.0/24"},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.168.77.9"}}},
 	}, service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080)), endpoints("web", a))
-	if got := state(); len(got) < 8 {
+	if got := state(); len(got) < len(before)+7 { // 3 links, 4 routes, 1 table
 		t.Fatalf("the test sees too little: %q", got)
 	}
 	m.stop()
-	for range 2 {
+	for range 2 { // as another process would, and once more
 		must(t, within(t, m.ns, func() error { return Teardown(t.Context(), m.root, "") }))
 	}
-	for _, s := range state() {
-		if s != "link lo" && s != "link eth0" && s[:5] != "route" {
-			t.Errorf("left: %s", s)
-		}
-		if len(s) > 10 && s[:6] == "route " && !netip.MustParsePrefix("192.168.77.0/24").Contains(m.ip) {
-			t.Errorf("left: %s", s)
-		}
+	if diff := cmp.Diff(before, state()); diff != "" {
+		t.Errorf("not as before (-before +after):\n%s", diff)
 	}
 	left, err := filepath.Glob(filepath.Join(m.root, "*"))
 	must(t, err)
-	for _, path := range left {
-		if filepath.Base(path) != "cni" {
-			t.Errorf("left: %s", path)
-		}
+	if len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }

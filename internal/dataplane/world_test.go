@@ -152,8 +152,10 @@ func (w *world) host(i int) *machine {
 }
 
 // node makes a machine with a running dataplane that knows itself.
-func (w *world) node(i int) *machine {
-	m := w.host(i)
+func (w *world) node(i int) *machine { return w.join(w.host(i), i) }
+
+// join starts a dataplane on a machine.
+func (w *world) join(m *machine, i int) *machine {
 	w.nodes = append(w.nodes, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: m.name}, Spec: corev1.NodeSpec{PodCIDR: fmt.Sprintf("10.128.%d.0/24", i)},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: m.ip.String()}}},

@@ -24,13 +24,13 @@ type Pool struct {
 	Drop     bool // without backends: drop instead of refusing
 }
 
-// Shape is what a pool's rule must do. The zero Shape is no pool.
+// Shape is what happens at a front. The zero Shape is no front.
 type Shape struct {
 	Do   Do
 	Size int // backends, for Random and Hash
 }
 
-// Do is a pool's kind of answer.
+// Do is the kind of answer.
 type Do uint8
 
 // The kinds of answers.
@@ -41,10 +41,10 @@ const (
 	Drop
 )
 
-// Slot is a numbered place of a backend in a pool.
+// Slot is a numbered place behind a front.
 type Slot struct {
-	Pool uint32
-	N    uint32
+	Front Front
+	N     uint32
 }
 
 // Change is a value before and after; the zero value means absent.
@@ -52,11 +52,10 @@ type Change[V comparable] struct{ Old, New V }
 
 // Changes are the elements that differ since the last Take.
 type Changes struct {
-	Fronts map[Front]Change[uint32]
-	Shapes map[uint32]Change[Shape]
+	Fronts map[Front]Change[Shape]
 	Slots  map[Slot]Change[netip.AddrPort]
-	Locals map[netip.Addr]Change[bool]
-	Names  map[uint32]string // of the pools in Fronts' New
+	Locals map[netip.Addr]Change[bool] // addresses of this node's pods
+	Names  map[Front]string            // of the pools that have the fronts
 
 	// GoneUDP are backends, and NewUDP fronts, whose UDP conversations are
 	// tracked under a decision that no longer holds.
@@ -66,25 +65,7 @@ type Changes struct {
 
 // Empty reports whether nothing differs.
 func (c *Changes) Empty() bool {
-	return len(c.Fronts) == 0 && len(c.Shapes) == 0 && len(c.Slots) == 0 && len(c.Locals) == 0
-}
-
-func noChanges() *Changes {
-	return &Changes{
-		Fronts: map[Front]Change[uint32]{}, Shapes: map[uint32]Change[Shape]{}, Slots: map[Slot]Change[netip.AddrPort]{},
-		Locals: map[netip.Addr]Change[bool]{}, Names: map[uint32]string{},
-	}
-}
-
-func note[K, V comparable](m map[K]Change[V], k K, was, is V) {
-	if earlier, ok := m[k]; ok {
-		was = earlier.Old
-	}
-	if was == is {
-		delete(m, k)
-		return
-	}
-	m[k] = Change[V]{was, is}
+	return len(c.Fronts) == 0 && len(c.Slots) == 0 && len(c.Locals) == 0
 }
 
 const protoUDP = 17
@@ -92,38 +73,52 @@ const protoUDP = 17
 type pool struct {
 	Pool
 	owner string
-	id    uint32
+	slots []netip.AddrPort // never changed in place
+}
+
+// entry is what the kernel is told about a front.
+type entry struct {
+	name  string
+	shape Shape
 	slots []netip.AddrPort
 }
 
-func (p *pool) shape() Shape {
+func (p *pool) entry() entry {
+	e := entry{name: p.Name, slots: p.slots, shape: Shape{Random, len(p.slots)}}
 	switch {
 	case len(p.slots) > 0 && p.Affinity:
-		return Shape{Hash, len(p.slots)}
-	case len(p.slots) > 0:
-		return Shape{Random, len(p.slots)}
-	case p.Drop:
-		return Shape{Do: Drop}
+		e.shape.Do = Hash
+	case len(p.slots) == 0 && p.Drop:
+		e.shape.Do = Drop
+	case len(p.slots) == 0:
+		e.shape.Do = Refuse
 	}
-	return Shape{Do: Refuse}
+	return e
 }
 
 // Table holds every pool of a node. It is for one goroutine.
 type Table struct {
-	owners  map[string]map[string]*pool // owner, pool's name
-	claims  map[Front][]*pool           // the first one has it
-	local   map[string]netip.Addr
-	locals  map[netip.Addr]int
-	lastID  uint32
-	changes *Changes
+	owners map[string]map[string]*pool // by owner, pool's name
+	claims map[Front][]*pool           // the first one has it
+	local  map[string]netip.Addr       // by owner
+	locals map[netip.Addr]int          // owners that have it
+
+	told       map[Front]entry // what the last Take led to
+	toldLocals map[netip.Addr]bool
+	touched    map[Front]bool
+	touchedAt  map[netip.Addr]bool
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{
-		owners: map[string]map[string]*pool{}, claims: map[Front][]*pool{},
-		local: map[string]netip.Addr{}, locals: map[netip.Addr]int{}, changes: noChanges(),
-	}
+	t := &Table{owners: map[string]map[string]*pool{}, claims: map[Front][]*pool{}, local: map[string]netip.Addr{}, locals: map[netip.Addr]int{}}
+	t.forget()
+	return t
+}
+
+func (t *Table) forget() {
+	t.told, t.toldLocals = map[Front]entry{}, map[netip.Addr]bool{}
+	t.touched, t.touchedAt = map[Front]bool{}, map[netip.Addr]bool{}
 }
 
 // Set replaces all pools of an owner, say "service/default/web"; none removes it.
@@ -133,15 +128,18 @@ func (t *Table) Set(owner string, pools []Pool) {
 	for _, want := range pools {
 		p := old[want.Name]
 		if p == nil {
-			t.lastID++
-			p = &pool{owner: owner, id: t.lastID}
+			p = &pool{owner: owner}
 		}
 		now[want.Name] = p
-		t.update(p, want)
+		was := p.Fronts
+		p.Pool, p.slots = want, place(p.slots, want)
+		t.claim(p, was)
 	}
 	for name, p := range old {
 		if now[name] == nil {
-			t.remove(p)
+			was := p.Fronts
+			p.Fronts = nil
+			t.claim(p, was)
 		}
 	}
 	if t.owners[owner] = now; len(now) == 0 {
@@ -149,78 +147,38 @@ func (t *Table) Set(owner string, pools []Pool) {
 	}
 }
 
+// claim brings the claims to fronts in line with a pool whose fronts were was.
+func (t *Table) claim(p *pool, was []Front) {
+	for _, f := range append(slices.Clone(was), p.Fronts...) {
+		t.touched[f] = true
+		all := slices.DeleteFunc(t.claims[f], func(q *pool) bool { return q == p })
+		if slices.Contains(p.Fronts, f) {
+			all = append(all, p)
+			slices.SortStableFunc(all, func(a, b *pool) int {
+				return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.owner, b.owner), cmp.Compare(a.Name, b.Name))
+			})
+		}
+		if t.claims[f] = all; len(all) == 0 {
+			delete(t.claims, f)
+		}
+	}
+}
+
 // SetLocal sets the address of a pod of this node, "pod/default/web-0"; an
-// invalid one if it has none any more.
+// invalid one if it has none any more. A new pod may have an address before the
+// old one is forgotten.
 func (t *Table) SetLocal(owner string, a netip.Addr) {
-	was := t.local[owner]
-	if was == a {
-		return
-	}
-	if was.IsValid() {
-		t.countLocal(was, -1)
-	}
-	if t.local[owner] = a; a.IsValid() {
-		t.countLocal(a, 1)
-	} else {
+	if was, ok := t.local[owner]; ok {
+		t.touchedAt[was] = true
+		if t.locals[was]--; t.locals[was] == 0 {
+			delete(t.locals, was)
+		}
 		delete(t.local, owner)
 	}
-}
-
-// countLocal counts the owners of an address: a new pod may have it before the
-// old one is forgotten.
-func (t *Table) countLocal(a netip.Addr, by int) {
-	was := t.locals[a]
-	if t.locals[a] += by; t.locals[a] == 0 {
-		delete(t.locals, a)
-	}
-	note(t.changes.Locals, a, was > 0, t.locals[a] > 0)
-}
-
-func (t *Table) update(p *pool, want Pool) {
-	var was Shape
-	if p.Name != "" {
-		was = p.shape()
-	}
-	oldFronts, oldSlots := p.Fronts, p.slots
-	p.Pool = want
-	p.slots = place(oldSlots, want)
-	t.noteSlots(p, oldSlots)
-	note(t.changes.Shapes, p.id, was, p.shape())
-	for _, f := range oldFronts {
-		if !slices.Contains(want.Fronts, f) {
-			t.claim(f, p, false)
-		}
-	}
-	for _, f := range want.Fronts {
-		t.claim(f, p, true)
-	}
-}
-
-func (t *Table) remove(p *pool) {
-	for _, f := range p.Fronts {
-		t.claim(f, p, false)
-	}
-	was, slots := p.shape(), p.slots
-	p.slots = nil
-	t.noteSlots(p, slots)
-	note(t.changes.Shapes, p.id, was, Shape{})
-}
-
-func (t *Table) noteSlots(p *pool, old []netip.AddrPort) {
-	for i := range max(len(old), len(p.slots)) {
-		var was, is netip.AddrPort
-		if i < len(old) {
-			was = old[i]
-		}
-		if i < len(p.slots) {
-			is = p.slots[i]
-		}
-		if was != is {
-			note(t.changes.Slots, Slot{p.id, uint32(i)}, was, is)
-			if was.IsValid() && p.Proto == protoUDP && !slices.Contains(p.slots, was) {
-				t.changes.GoneUDP = append(t.changes.GoneUDP, was)
-			}
-		}
+	if a.IsValid() {
+		t.touchedAt[a] = true
+		t.local[owner] = a
+		t.locals[a]++
 	}
 }
 
@@ -254,66 +212,71 @@ func place(old []netip.AddrPort, want Pool) []netip.AddrPort {
 	return s
 }
 
-// claim adds or takes back a pool's claim to a front.
-func (t *Table) claim(f Front, p *pool, add bool) {
-	all := t.claims[f]
-	was := holder(all)
-	all = slices.DeleteFunc(slices.Clone(all), func(q *pool) bool { return q == p })
-	if add {
-		all = append(all, p)
-		slices.SortStableFunc(all, func(a, b *pool) int {
-			return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.owner, b.owner), cmp.Compare(a.Name, b.Name))
-		})
+// Take returns what changed since the last Take, and counts it as done.
+func (t *Table) Take() *Changes {
+	c := &Changes{
+		Fronts: map[Front]Change[Shape]{}, Slots: map[Slot]Change[netip.AddrPort]{},
+		Locals: map[netip.Addr]Change[bool]{}, Names: map[Front]string{},
 	}
-	if t.claims[f] = all; len(all) == 0 {
-		delete(t.claims, f)
-	}
-	is := holder(all)
-	if was == is {
-		return
-	}
-	note(t.changes.Fronts, f, was, is)
-	if is != 0 {
-		t.changes.Names[is] = all[0].Name
-		if f.Proto == protoUDP {
-			t.changes.NewUDP = append(t.changes.NewUDP, f)
+	for f := range t.touched {
+		var is entry
+		if all := t.claims[f]; len(all) > 0 {
+			is = all[0].entry()
+		}
+		c.add(f, t.told[f], is)
+		if t.told[f] = is; is.shape.Do == 0 {
+			delete(t.told, f)
 		}
 	}
-}
-
-func holder(all []*pool) uint32 {
-	if len(all) == 0 {
-		return 0
+	for a := range t.touchedAt {
+		was, is := t.toldLocals[a], t.locals[a] > 0
+		if was != is {
+			c.Locals[a] = Change[bool]{was, is}
+		}
+		if t.toldLocals[a] = is; !is {
+			delete(t.toldLocals, a)
+		}
 	}
-	return all[0].id
-}
-
-// Take returns what changed since the last Take, and forgets it.
-func (t *Table) Take() *Changes {
-	c := t.changes
-	t.changes = noChanges()
+	clear(t.touched)
+	clear(t.touchedAt)
 	return c
 }
 
-// All returns everything as new, and forgets what changed: for a kernel table
-// that is made afresh.
-func (t *Table) All() *Changes {
-	t.changes = noChanges()
-	c := noChanges()
-	for f, all := range t.claims {
-		c.Fronts[f] = Change[uint32]{New: all[0].id}
-		c.Names[all[0].id] = all[0].Name
+func (c *Changes) add(f Front, was, is entry) {
+	if was.shape != is.shape || was.name != is.name {
+		c.Fronts[f] = Change[Shape]{was.shape, is.shape}
+		c.Names[f] = is.name
 	}
-	for _, pools := range t.owners {
-		for _, p := range pools {
-			c.Shapes[p.id] = Change[Shape]{New: p.shape()}
-			for i, b := range p.slots {
-				c.Slots[Slot{p.id, uint32(i)}] = Change[netip.AddrPort]{New: b}
-			}
+	if f.Proto == protoUDP && was.shape.Do == 0 {
+		c.NewUDP = append(c.NewUDP, f)
+	}
+	for i := range max(len(was.slots), len(is.slots)) {
+		var from, to netip.AddrPort
+		if i < len(was.slots) {
+			from = was.slots[i]
 		}
+		if i < len(is.slots) {
+			to = is.slots[i]
+		}
+		if from == to {
+			continue
+		}
+		c.Slots[Slot{f, uint32(i)}] = Change[netip.AddrPort]{from, to}
+		if f.Proto == protoUDP && from.IsValid() && !slices.Contains(is.slots, from) {
+			c.GoneUDP = append(c.GoneUDP, from)
+		}
+	}
+}
+
+// All returns everything as new and counts it as done: for a kernel table that
+// is made afresh.
+func (t *Table) All() *Changes {
+	t.forget()
+	for f := range t.claims {
+		t.touched[f] = true
 	}
 	for a := range t.locals {
-		c.Locals[a] = Change[bool]{New: true}
+		t.touchedAt[a] = true
 	}
-	return c
+	return t.Take()
 }

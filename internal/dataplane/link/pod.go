@@ -56,14 +56,20 @@ func (l *Links) AddPod(p Pod) (Wired, error) {
 		return w, err
 	}
 	err = l.nl.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: w.Host, MTU: w.MTU, HardwareAddr: hostMAC, Alias: l.bridge + " " + p.Name},
+		LinkAttrs: netlink.LinkAttrs{Name: w.Host, MTU: w.MTU, HardwareAddr: hostMAC},
 		PeerName:  p.IfName, PeerHardwareAddr: podMAC(p.Address), PeerNamespace: netlink.NsFd(int(ns)), PeerMTU: uint32(w.MTU),
 	})
 	if err != nil {
 		return w, fmt.Errorf("making link %s: %w", w.Host, err)
 	}
-	if err := errors.Join(l.hostSide(w.Host, p), podSide(ns, p)); err != nil {
-		return w, errors.Join(err, l.DelPod(p.ID))
+	for _, step := range []func() error{
+		func() error { return l.hostSide(w.Host, p) },
+		func() error { return podSide(ns, p) },
+		func() error { return l.settle(w.Host) }, // the pod's end came up last
+	} {
+		if err := step(); err != nil {
+			return w, errors.Join(err, l.DelPod(p.ID))
+		}
 	}
 	return w, nil
 }
@@ -91,6 +97,9 @@ func (l *Links) hostSide(host string, p Pod) error {
 	link, err := l.nl.LinkByName(host)
 	if err != nil {
 		return fmt.Errorf("finding link %s: %w", host, err)
+	}
+	if err := l.nl.LinkSetAlias(link, l.bridge+" "+p.Name); err != nil {
+		return fmt.Errorf("naming %s: %w", host, err)
 	}
 	if _, err := l.Sysctl("net/ipv4/conf/"+host+"/rp_filter", "1"); err != nil {
 		return err // a pod may send from no address but its own

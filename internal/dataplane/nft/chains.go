@@ -40,17 +40,16 @@ func (t *Table) guard() {
 	t.add(c, rule(notLo, in(source, loopbackNet, true), verdict(expr.VerdictDrop, "")))
 }
 
-// refuse answers for pools without backends, before NAT, and for addresses of
+// refuse answers for fronts without backends, before NAT, and for addresses of
 // the service range that no service has, after it.
 func (t *Table) refuse(b Base) {
 	refuse, empty := t.chain("refuse"), t.chain("empty")
 	t.add(refuse, rule(isProto(unix.IPPROTO_TCP, true), one(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})))
 	t.add(refuse, rule(one(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}))) // port unreachable
 
-	toNobody := one(lookup(t.maps.nobody, regPool, regVerdict))
 	t.add(empty, rule(in(destination, host(b.DNS), true), verdict(expr.VerdictReturn, "")))
-	t.add(empty, rule(t.poolByAddress(), toNobody))
-	t.add(empty, rule(toLocal(), t.poolByPort(), toNobody))
+	t.add(empty, byAddress(t.maps.emptyVips))
+	t.add(empty, byPort(t.maps.emptyPorts))
 
 	for name, hook := range map[string]*nftables.ChainHook{"empty-in": nftables.ChainHookPrerouting, "empty-out": nftables.ChainHookOutput} {
 		t.add(t.base(name, nftables.ChainTypeFilter, hook, beforeNAT), rule(newConnection(), verdict(expr.VerdictJump, "empty")))
@@ -61,14 +60,13 @@ func (t *Table) refuse(b Base) {
 	}
 }
 
-// services leads a new connection to its pool. The cluster's DNS is no service:
+// services leads a new connection to a backend. The cluster's DNS is no service:
 // each node answers itself.
 func (t *Table) services(b Base) {
 	c := t.chain("services")
-	toPick := one(lookup(t.maps.shapes, regPool, regVerdict))
 	t.add(c, rule(in(destination, host(b.DNS), true), verdict(expr.VerdictReturn, "")))
-	t.add(c, rule(t.poolByAddress(), toPick))
-	t.add(c, rule(toLocal(), t.poolByPort(), toPick))
+	t.add(c, byAddress(t.maps.vips))
+	t.add(c, byPort(t.maps.ports))
 	for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookPrerouting, "out": nftables.ChainHookOutput} {
 		t.add(t.base(name, nftables.ChainTypeNAT, hook, nftables.ChainPriorityNATDest), verdict(expr.VerdictJump, "services"))
 	}

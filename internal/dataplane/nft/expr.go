@@ -13,11 +13,10 @@ import (
 // other, each part in its own.
 const (
 	regVerdict = 0
-	regAddr    = unix.NFT_REG32_00 // addr . proto . port
+	regAddr    = unix.NFT_REG32_00 // addr . proto . port . n
 	regProto   = unix.NFT_REG32_01
 	regPort    = unix.NFT_REG32_02
-	regPool    = unix.NFT_REG32_04 // pool . n
-	regN       = unix.NFT_REG32_05
+	regN       = unix.NFT_REG32_03
 	regClient  = unix.NFT_REG32_06
 	regBackend = unix.NFT_REG32_08 // addr . port
 	regTo      = unix.NFT_REG32_09

@@ -32,7 +32,7 @@ type Table struct {
 	picks map[string]bool // chains random-N and hash-N that exist
 }
 
-type maps struct{ vips, ports, shapes, nobody, backends, hairpin *nftables.Set }
+type maps struct{ vips, ports, emptyVips, emptyPorts, vipBackends, portBackends, hairpin *nftables.Set }
 
 // Open returns the table of that name in a network namespace (0: the thread's),
 // whether or not it exists.
@@ -71,23 +71,28 @@ func (t *Table) Rebuild(b Base, all *balance.Changes) error {
 }
 
 func (t *Table) addMaps() error {
-	poolNumber := nftables.TypeMark // a number in the host's byte order
-	set := func(name string, key, data nftables.SetDatatype) *nftables.Set {
-		return &nftables.Set{Table: t.table, Name: name, IsMap: true, KeyType: key, DataType: data,
-			KeyByteOrder: binaryutil.BigEndian}
-	}
 	cat := nftables.MustConcatSetType
 	addr, proto, port := nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService
-	t.maps = maps{
-		vips:     set("vips", cat(addr, proto, port), poolNumber),
-		ports:    set("ports", cat(proto, port), poolNumber),
-		shapes:   set("shapes", poolNumber, nftables.TypeVerdict),
-		nobody:   set("nobody", poolNumber, nftables.TypeVerdict),
-		backends: set("backends", cat(poolNumber, poolNumber), cat(addr, port)),
-		hairpin:  &nftables.Set{Table: t.table, Name: "hairpin", KeyType: cat(addr, addr), KeyByteOrder: binaryutil.BigEndian},
+	n := nftables.TypeMark // what nft prints as a number of four bytes
+	set := func(name string, key nftables.SetDatatype, data *nftables.SetDatatype) *nftables.Set {
+		s := &nftables.Set{Table: t.table, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian}
+		if data != nil {
+			s.IsMap, s.DataType = true, *data
+		}
+		return s
 	}
-	t.maps.shapes.KeyByteOrder, t.maps.nobody.KeyByteOrder = binaryutil.NativeEndian, binaryutil.NativeEndian
-	for _, s := range []*nftables.Set{t.maps.vips, t.maps.ports, t.maps.shapes, t.maps.nobody, t.maps.backends, t.maps.hairpin} {
+	backend := cat(addr, port)
+	t.maps = maps{
+		vips:         set("vips", cat(addr, proto, port), &nftables.TypeVerdict),
+		ports:        set("ports", cat(proto, port), &nftables.TypeVerdict),
+		emptyVips:    set("empty-vips", cat(addr, proto, port), &nftables.TypeVerdict),
+		emptyPorts:   set("empty-ports", cat(proto, port), &nftables.TypeVerdict),
+		vipBackends:  set("vip-backends", cat(addr, proto, port, n), &backend),
+		portBackends: set("port-backends", cat(proto, port, n), &backend),
+		hairpin:      set("hairpin", cat(addr, addr), nil),
+	}
+	m := &t.maps
+	for _, s := range []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin} {
 		if err := t.conn.AddSet(s, nil); err != nil {
 			return fmt.Errorf("adding map %s: %w", s.Name, err)
 		}
@@ -100,13 +105,13 @@ func lookup(s *nftables.Set, reg, into uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: reg, DestRegister: into, IsDestRegSet: true, SetName: s.Name, SetID: s.ID}
 }
 
-// poolByAddress and poolByPort are the two ways to a pool.
-func (t *Table) poolByAddress() []expr.Any {
-	return rule(one(destination(regAddr)), protoPort(), one(lookup(t.maps.vips, regAddr, regPool)))
+// byAddress and byPort follow the verdict of the packet's front.
+func byAddress(s *nftables.Set) []expr.Any {
+	return rule(one(destination(regAddr)), protoPort(), one(lookup(s, regAddr, regVerdict)))
 }
 
-func (t *Table) poolByPort() []expr.Any {
-	return rule(protoPort(), one(lookup(t.maps.ports, regProto, regPool)))
+func byPort(s *nftables.Set) []expr.Any {
+	return rule(toLocal(), protoPort(), one(lookup(s, regProto, regVerdict)))
 }
 
 // pick makes sure that the chain of a shape exists and returns its name.
@@ -127,10 +132,9 @@ func (t *Table) pick(s balance.Shape) string {
 	}
 	t.picks[name] = true
 	c := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name})
-	dnat := one(lookup(t.maps.backends, regPool, regBackend),
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regTo, Specified: true})
-	t.add(c, rule(t.poolByAddress(), choose, dnat))
-	t.add(c, rule(t.poolByPort(), choose, dnat))
+	dnat := one(&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regTo, Specified: true})
+	t.add(c, rule(one(destination(regAddr)), protoPort(), choose, one(lookup(t.maps.vipBackends, regAddr, regBackend)), dnat))
+	t.add(c, rule(protoPort(), choose, one(lookup(t.maps.portBackends, regProto, regBackend)), dnat))
 	return name
 }
 
@@ -148,9 +152,8 @@ type edit struct {
 
 // Apply writes changes in one transaction.
 func (t *Table) Apply(c *balance.Changes) error {
-	edits := []edit{t.slots(c), t.hairpins(c)}
-	edits = append(edits, t.shapes(c)...)
-	edits = append(edits, t.fronts(c)...)
+	edits := append(t.fronts(c), t.slots(c)...)
+	edits = append(edits, t.hairpins(c))
 	for _, e := range edits {
 		for part := range slices.Chunk(e.del, elementsMax) {
 			if err := t.conn.SetDeleteElements(e.set, part); err != nil {
@@ -169,10 +172,14 @@ func (t *Table) Apply(c *balance.Changes) error {
 	return nil
 }
 
-func (t *Table) slots(c *balance.Changes) edit {
-	e := edit{set: t.maps.backends}
+func (t *Table) slots(c *balance.Changes) []edit {
+	vips, ports := edit{set: t.maps.vipBackends}, edit{set: t.maps.portBackends}
 	for s, v := range c.Slots {
-		key := append(native(s.Pool), native(s.N)...)
+		e := &ports
+		if s.Front.Addr.IsValid() {
+			e = &vips
+		}
+		key := append(frontKey(s.Front), native(s.N)...)
 		if v.Old.IsValid() {
 			e.del = append(e.del, nftables.SetElement{Key: key})
 		}
@@ -180,7 +187,7 @@ func (t *Table) slots(c *balance.Changes) edit {
 			e.add = append(e.add, nftables.SetElement{Key: key, Val: append(v.New.Addr().AsSlice(), portKey(v.New.Port())...)})
 		}
 	}
-	return e
+	return []edit{vips, ports}
 }
 
 func (t *Table) hairpins(c *balance.Changes) edit {
@@ -197,44 +204,51 @@ func (t *Table) hairpins(c *balance.Changes) edit {
 	return e
 }
 
-func (t *Table) shapes(c *balance.Changes) []edit {
-	picks, nobody := edit{set: t.maps.shapes}, edit{set: t.maps.nobody}
-	for id, v := range c.Shapes {
-		key := native(id)
-		switch v.Old.Do {
-		case balance.Random, balance.Hash:
-			picks.del = append(picks.del, nftables.SetElement{Key: key})
-		case balance.Refuse, balance.Drop:
-			nobody.del = append(nobody.del, nftables.SetElement{Key: key})
-		}
-		switch v.New.Do {
-		case balance.Random, balance.Hash:
-			picks.add = append(picks.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: t.pick(v.New)}})
-		case balance.Refuse:
-			nobody.add = append(nobody.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: "refuse"}})
-		case balance.Drop:
-			nobody.add = append(nobody.add, nftables.SetElement{Key: key, VerdictData: &expr.Verdict{Kind: expr.VerdictDrop}})
-		}
-	}
-	return []edit{picks, nobody}
-}
-
 func (t *Table) fronts(c *balance.Changes) []edit {
 	vips, ports := edit{set: t.maps.vips}, edit{set: t.maps.ports}
-	for f, v := range c.Fronts {
-		e, key := &ports, []byte{f.Proto, 0, 0, 0}
-		if f.Addr.IsValid() {
-			e, key = &vips, append(f.Addr.AsSlice(), key...)
+	emptyVips, emptyPorts := edit{set: t.maps.emptyVips}, edit{set: t.maps.emptyPorts}
+	at := func(f balance.Front, s balance.Shape) *edit {
+		full := s.Do == balance.Random || s.Do == balance.Hash
+		switch {
+		case full && f.Addr.IsValid():
+			return &vips
+		case full:
+			return &ports
+		case f.Addr.IsValid():
+			return &emptyVips
 		}
-		key = append(key, portKey(f.Port)...)
-		if v.Old != 0 {
+		return &emptyPorts
+	}
+	for f, v := range c.Fronts {
+		key := frontKey(f)
+		if v.Old.Do != 0 {
+			e := at(f, v.Old)
 			e.del = append(e.del, nftables.SetElement{Key: key})
 		}
-		if v.New != 0 {
-			e.add = append(e.add, nftables.SetElement{Key: key, Val: native(v.New), Comment: comment(c.Names[v.New])})
+		if v.New.Do != 0 {
+			e := at(f, v.New)
+			e.add = append(e.add, nftables.SetElement{Key: key, VerdictData: t.verdict(v.New), Comment: comment(c.Names[f])})
 		}
 	}
-	return []edit{vips, ports}
+	return []edit{vips, ports, emptyVips, emptyPorts}
+}
+
+func (t *Table) verdict(s balance.Shape) *expr.Verdict {
+	switch s.Do {
+	case balance.Refuse:
+		return &expr.Verdict{Kind: expr.VerdictGoto, Chain: "refuse"}
+	case balance.Drop:
+		return &expr.Verdict{Kind: expr.VerdictDrop}
+	}
+	return &expr.Verdict{Kind: expr.VerdictGoto, Chain: t.pick(s)}
+}
+
+func frontKey(f balance.Front) []byte {
+	key := append([]byte{f.Proto, 0, 0, 0}, portKey(f.Port)...)
+	if f.Addr.IsValid() {
+		key = append(f.Addr.AsSlice(), key...)
+	}
+	return key
 }
 
 func portKey(p uint16) []byte { return []byte{byte(p >> 8), byte(p), 0, 0} }

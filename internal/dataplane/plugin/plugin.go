@@ -15,6 +15,9 @@ var Versions = []string{"1.0.0", "1.1.0"}
 // pod's address less than that.
 const Deadline = 30 * time.Second
 
+// restartMax is how long a call waits for an agent that does not listen.
+const restartMax = 5 * time.Second
+
 // Config is the part of the network configuration that matters here.
 type Config struct {
 	CNIVersion string       `json:"cniVersion"`
@@ -83,6 +86,9 @@ func Main(env func(string) string, in io.Reader, out io.Writer) int {
 		return 0
 	}
 	answer, err := call(r)
+	if err != nil && r.Command == "DEL" {
+		return 0 // the link ends with the pod's namespace, and a restarted agent prunes
+	}
 	if err != nil {
 		return fail(out, &Error{Code: CodeTryAgain, Msg: "asking the node's agent", Details: err.Error(), CNIVersion: r.Config.CNIVersion})
 	}
@@ -97,7 +103,7 @@ func Main(env func(string) string, in io.Reader, out io.Writer) int {
 
 func call(r Request) (Response, error) {
 	var answer Response
-	c, err := net.DialTimeout("unix", r.Config.Socket, Deadline)
+	c, err := dial(r)
 	if err != nil {
 		return answer, err
 	}
@@ -110,6 +116,16 @@ func call(r Request) (Response, error) {
 	}
 	err = json.NewDecoder(c).Decode(&answer)
 	return answer, err
+}
+
+// dial waits a little for an agent that is being restarted, except for DEL.
+func dial(r Request) (net.Conn, error) {
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.DialTimeout("unix", r.Config.Socket, Deadline)
+		if err == nil || r.Command == "DEL" || time.Since(start) > restartMax {
+			return c, err
+		}
+	}
 }
 
 func fail(out io.Writer, e *Error) int {
