@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/object"
@@ -43,7 +44,7 @@ func newStep(tx *store.Tx, d *appsv1.Deployment, orphans map[object.Key]bool) *s
 // status. What it wrote makes it due again.
 func (s *step) run() {
 	d := s.d
-	if d.DeletionTimestamp != nil || reap.Terminating(s.tx, d.Namespace) {
+	if d.DeletionTimestamp != nil || reap.Terminating(s.tx, d.Namespace) || !selectsOwn(d) {
 		s.writeStatus()
 		return
 	}
@@ -63,6 +64,12 @@ func (s *step) run() {
 	if complete {
 		s.prune()
 	}
+}
+
+// selectsOwn reports whether the deployment selects what it makes. Doors refuse
+// others; a snapshot of another cluster may hold one.
+func selectsOwn(d *appsv1.Deployment) bool {
+	return selector(d).Matches(labels.Set(d.Spec.Template.Labels))
 }
 
 // policy says the deployment's strategy in the engine's words.

@@ -85,7 +85,9 @@ func (l *Loop) reconcile(tx *store.Tx, s *set, budget int) (wrote int) {
 	if !ok || rs.UID != s.uid {
 		return 0
 	}
-	if rs.DeletionTimestamp == nil {
+	// A set that does not select what it makes would make pods without end: it is
+	// let be. Doors refuse such sets; a snapshot of another cluster may hold one.
+	if rs.DeletionTimestamp == nil && s.matches(rs.Spec.Template.Labels) {
 		wrote = l.claim(tx, s, rs, budget)
 		want := int(*replicas(rs))
 		switch have := s.count.active; {
