@@ -34,18 +34,7 @@ func ValidateUpdate(next, old store.Object) field.ErrorList { return validate.Up
 func PrepareCreate(o store.Object) {
 	switch o := o.(type) {
 	case *corev1.Pod:
-		o.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: object.QOS(o)}
-		if o.Spec.ServiceAccountName == "" {
-			o.Spec.ServiceAccountName, o.Spec.DeprecatedServiceAccount = "default", "default"
-		}
-		if o.Spec.Priority == nil {
-			o.Spec.Priority = new(int32)
-		}
-		if o.Spec.PreemptionPolicy == nil {
-			p := corev1.PreemptLowerPriority
-			o.Spec.PreemptionPolicy = &p
-		}
-		tolerateNodeLoss(o)
+		defaults.CreatedPod(o)
 	case *corev1.Namespace:
 		o.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
 		if !hasFinalizer(o, corev1.FinalizerKubernetes) {
@@ -174,22 +163,5 @@ func keepAddresses(next, old *corev1.Service) {
 				p.NodePort = o.NodePort
 			}
 		}
-	}
-}
-
-// tolerateNodeLoss gives a pod five minutes on a node that is not ready or not
-// reachable, as Kubernetes' DefaultTolerationSeconds admission does.
-func tolerateNodeLoss(p *corev1.Pod) {
-	seconds := int64(300)
-next:
-	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
-		for _, t := range p.Spec.Tolerations {
-			if (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
-				continue next
-			}
-		}
-		p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{
-			Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
-		})
 	}
 }

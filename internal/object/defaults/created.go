@@ -9,6 +9,7 @@ import (
 // CreatedPod sets what the system gives every new pod, whoever makes it: a
 // user through a door or a loop from a template. It clears the status.
 func CreatedPod(p *corev1.Pod) {
+	p.Generation = 1
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: object.QOS(p)}
 	if p.Spec.ServiceAccountName == "" {
 		p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount = "default", "default"

@@ -39,7 +39,7 @@ func fromTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
 	t := rs.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			GenerateName: rs.Name + "-", Namespace: rs.Namespace, Generation: 1,
+			GenerateName: rs.Name + "-", Namespace: rs.Namespace,
 			Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
 			OwnerReferences: []metav1.OwnerReference{object.ControllerRef(rs, tables.ReplicaSets.GVK())},
 		},
