@@ -30,7 +30,7 @@ import (
 // A world is machines on one wire, each a network namespace that has no name and
 // so ends with the test, however that ends.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	wire  netns.NsHandle
 	nodes []*corev1.Node
 }
@@ -53,14 +53,14 @@ type testPod struct {
 	on   *machine
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces, links and nftables need root")
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func must(t *testing.T, err error) {
 }
 
 // newNS makes a network namespace with its loopback up.
-func newNS(t *testing.T) netns.NsHandle {
+func newNS(t testing.TB) netns.NsHandle {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -90,7 +90,7 @@ func newNS(t *testing.T) netns.NsHandle {
 }
 
 // within calls f on a thread in the namespace.
-func within(t *testing.T, ns netns.NsHandle, f func() error) error {
+func within(t testing.TB, ns netns.NsHandle, f func() error) error {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -105,7 +105,7 @@ func within(t *testing.T, ns netns.NsHandle, f func() error) error {
 	return err
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	needRoot(t)
 	w := &world{t: t, wire: newNS(t)}
 	must(t, within(t, w.wire, func() error {
@@ -265,7 +265,7 @@ func (m *machine) nodeObject() *corev1.Node {
 }
 
 // serve answers "name client" on an address in a namespace.
-func serve(t *testing.T, ns netns.NsHandle, addr, name string) {
+func serve(t testing.TB, ns netns.NsHandle, addr, name string) {
 	t.Helper()
 	var l net.Listener
 	var u net.PacketConn
@@ -309,7 +309,7 @@ func (p packetTo) Write(b []byte) (int, error) { return p.WriteTo(b, p.to) }
 const dialMax = 3 * time.Second
 
 // ask calls an address from a namespace and returns who answered and whom it saw.
-func ask(t *testing.T, ns netns.NsHandle, network, addr string) (who, saw string, err error) {
+func ask(t testing.TB, ns netns.NsHandle, network, addr string) (who, saw string, err error) {
 	t.Helper()
 	err = within(t, ns, func() error {
 		c, err := net.DialTimeout(network, addr, dialMax)
@@ -335,7 +335,7 @@ func ask(t *testing.T, ns netns.NsHandle, network, addr string) (who, saw string
 }
 
 // expect calls until each of the names has answered, and fails if another does.
-func expect(t *testing.T, ns netns.NsHandle, network, addr string, names ...string) {
+func expect(t testing.TB, ns netns.NsHandle, network, addr string, names ...string) {
 	t.Helper()
 	got := map[string]bool{}
 	for range 200 { // a random choice of 3 misses one with 200 tries once in 10^35
@@ -364,7 +364,7 @@ func contains(list []string, s string) bool {
 }
 
 // sees fails unless a call is answered by who, who saw the client's address.
-func sees(t *testing.T, ns netns.NsHandle, addr, who string, client netip.Addr) {
+func sees(t testing.TB, ns netns.NsHandle, addr, who string, client netip.Addr) {
 	t.Helper()
 	gotWho, saw, err := ask(t, ns, "tcp4", addr)
 	if err != nil || gotWho != who || saw != client.String() {
@@ -373,7 +373,7 @@ func sees(t *testing.T, ns netns.NsHandle, addr, who string, client netip.Addr) 
 }
 
 // refuses fails unless a call is refused at once.
-func refuses(t *testing.T, ns netns.NsHandle, network, addr string) {
+func refuses(t testing.TB, ns netns.NsHandle, network, addr string) {
 	t.Helper()
 	start := time.Now()
 	who, _, err := ask(t, ns, network, addr)
