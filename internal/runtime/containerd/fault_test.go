@@ -16,6 +16,7 @@ import (
 	"trireme/internal/kind"
 	"trireme/internal/runtime"
 	"trireme/internal/runtime/containerd"
+	"trireme/internal/runtime/runtimetest"
 )
 
 func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
@@ -133,6 +134,9 @@ func TestReopenLog(t *testing.T) {
 	r := n.dial(t)
 	p := n.pod(t, r, "rotated", nil, "serve")
 	path := n.root + "/logs/rotated/main.log"
+	if _, _, _, err := r.ExecSync(t.Context(), p.container, []string{runtimetest.Prog, "await"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}

@@ -76,6 +76,15 @@ func (b *bench) start(t *testing.T, id string) {
 	must(t, b.Runtime.StartContainer(b.ctx, id))
 }
 
+// serve starts a container and waits until its program listens for signals.
+func (b *bench) serve(t *testing.T, id string) {
+	t.Helper()
+	b.start(t, id)
+	if _, _, code, err := b.Runtime.ExecSync(b.ctx, id, []string{Prog, "await"}, limit); err != nil || code != 0 {
+		t.Fatalf("waiting for the program to listen: %d, %v", code, err)
+	}
+}
+
 func (b *bench) stop(t *testing.T, id string, grace time.Duration) {
 	t.Helper()
 	must(t, b.Runtime.StopContainer(b.ctx, id, grace))

@@ -71,7 +71,7 @@ func testLifecycle(t *testing.T, b *bench) {
 	if c := b.container(t, id); c.State != runtime.Created || c.Name != "main" || !c.Started.IsZero() {
 		t.Fatalf("after create: %+v", c)
 	}
-	b.start(t, id)
+	b.serve(t, id)
 	c := b.container(t, id)
 	if c.State != runtime.Running || c.Started.IsZero() || !c.Finished.IsZero() {
 		t.Fatalf("after start: %+v", c)
@@ -115,7 +115,7 @@ func testExitCode(t *testing.T, b *bench) {
 func testStopGraceful(t *testing.T, b *bench) {
 	s := b.sandbox(t, "graceful")
 	id := b.create(t, s, "main", "serve")
-	b.start(t, id)
+	b.serve(t, id)
 	begun := time.Now()
 	b.stop(t, id, limit)
 	if c := b.container(t, id); c.State != runtime.Exited || c.ExitCode != 0 {
@@ -129,7 +129,7 @@ func testStopGraceful(t *testing.T, b *bench) {
 func testStopKills(t *testing.T, b *bench) {
 	s := b.sandbox(t, "stubborn")
 	id := b.create(t, s, "main", "stubborn")
-	b.start(t, id)
+	b.serve(t, id)
 	b.stop(t, id, time.Second)
 	if c := b.container(t, id); c.State != runtime.Exited || c.ExitCode != 137 {
 		t.Errorf("after stop: %+v", c)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -26,12 +27,14 @@ func main() {
 	case "serve": // until it is asked to end
 		wait := make(chan os.Signal, 1)
 		signal.Notify(wait, syscall.SIGTERM, syscall.SIGINT)
+		sayReady()
 		fmt.Println("serving", strings.Join(args, " "))
 		<-wait
 		fmt.Println("ending")
 	case "stubborn": // until it is killed
 		deaf := make(chan os.Signal, 1)
 		signal.Notify(deaf, syscall.SIGTERM)
+		sayReady()
 		fmt.Println("ignoring SIGTERM")
 		for range deaf {
 		}
@@ -43,6 +46,10 @@ func main() {
 		os.Exit(code)
 	case "print":
 		fmt.Println(strings.Join(args, " "))
+	case "await": // until the container's first process listens for SIGTERM
+		for !isReady() {
+			time.Sleep(time.Millisecond)
+		}
 	case "cat":
 		_, _ = io.Copy(os.Stdout, os.Stdin)
 	case "eat": // memory, until it is killed
@@ -56,6 +63,17 @@ func main() {
 	case "facts":
 		facts()
 	}
+}
+
+// ready is the name a process gives itself once it listens for SIGTERM. Before
+// that the kernel drops the signal: it is the first of its process space.
+const ready = "ready"
+
+func sayReady() { _ = os.WriteFile("/proc/self/comm", []byte(ready), 0) }
+
+func isReady() bool {
+	name, err := os.ReadFile("/proc/1/comm")
+	return err == nil && strings.TrimSpace(string(name)) == ready
 }
 
 // facts prints what the container gave the program, one fact a line.
