@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -93,6 +94,9 @@ func (l *Log) Ready() <-chan struct{} { return l.ready }
 // Run starts the member and blocks until ctx ends or etcd fails; then the member
 // has stopped.
 func (l *Log) Run(ctx context.Context) error {
+	if err := os.MkdirAll(l.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("making etcd's folder: %w", err)
+	}
 	member, err := embed.StartEtcd(l.config())
 	if err != nil {
 		return fmt.Errorf("starting etcd in %s: %w", l.cfg.Dir, err)

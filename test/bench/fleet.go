@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -145,7 +145,7 @@ func deploy(ctx context.Context, cs kubernetes.Interface, pods int) (bound, runn
 		case e, ok := <-w.ResultChan():
 			p, isPod := e.Object.(*corev1.Pod)
 			if !ok || !isPod {
-				return 0, 0, errors.New("the watch ended")
+				return 0, 0, fmt.Errorf("the watch ended: %v", apierrors.FromObject(e.Object))
 			}
 			if p.Spec.NodeName != "" {
 				isBound[p.Name] = true

@@ -126,5 +126,8 @@ func host(ctx context.Context, c *config, args []string, f func(ctx context.Cont
 	if err = h.Start(append([]string{"up"}, args...)...); err == nil {
 		err = f(ctx, h, started)
 	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, h.LogTail(400))
+	}
 	return errors.Join(err, cl.Close())
 }

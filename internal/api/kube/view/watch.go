@@ -50,7 +50,9 @@ func (v *View) Watch(ctx context.Context, key string, opts storage.ListOptions) 
 	if opts.SendInitialEvents != nil {
 		initial = *opts.SendInitialEvents
 	}
-	go w.run(ctx, from, initial, opts.SendInitialEvents != nil && *opts.SendInitialEvents)
+	// The library asks for initial events of old clients too, which know no bookmarks.
+	endMark := opts.Predicate.AllowWatchBookmarks && opts.SendInitialEvents != nil && *opts.SendInitialEvents
+	go w.run(ctx, from, initial, endMark)
 	return w, nil
 }
 

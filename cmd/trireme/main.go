@@ -1,0 +1,11 @@
+// Command trireme is the whole of Trireme in one binary: manager, node, and the
+// command line that talks to them.
+package main
+
+import (
+	"os"
+
+	"trireme/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -1,0 +1,325 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"trireme/internal/server"
+)
+
+// upOptions are the flags of up and join beside the configuration itself.
+type upOptions struct {
+	cfg     server.Config
+	file    string
+	detach  bool
+	timeout time.Duration
+	verbose bool
+	noAgent bool
+}
+
+func (o *upOptions) flags(f *pflag.FlagSet) {
+	o.cfg = server.Default()
+	if root := os.Getenv("TRIREME_ROOT"); root != "" {
+		o.cfg.Root = root
+	}
+	c := &o.cfg
+	f.StringVar(&o.file, "config", "", "YAML file with the configuration; flags win over it")
+	f.StringVar(&c.Root, "root", c.Root, "state folder")
+	f.StringVar(&c.Node, "node", "", "this machine's name in the cluster (default: its host name)")
+	f.StringVar(&c.Address, "address", "", "where other machines reach this one (default: the address of the default route)")
+	f.StringVar(&c.Agent.Listen, "listen", c.Agent.Listen, "the agent's address for logs, exec and images")
+	f.StringVar(&c.Agent.CRIEndpoint, "cri-endpoint", "", "socket of an existing container runtime (default: our own containerd)")
+	f.StringVar(&c.Agent.Bridge, "bridge", c.Agent.Bridge, "name of the pod network's link")
+	f.StringToStringVar(&c.Agent.Labels, "label", nil, "labels of this node, key=value")
+	f.IntVar(&c.Agent.PodsMax, "pods-max", c.Agent.PodsMax, "most pods this node takes")
+	f.TextVar(&c.Agent.BackOffMin, "back-off", c.Agent.BackOffMin, "first pause before a crashed container is started again")
+	f.StringVar(&c.PodCIDR, "pod-cidr", c.PodCIDR, "addresses of pods; the same on all machines")
+	f.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "addresses of services; the same on all machines")
+	f.BoolVarP(&o.detach, "detach", "d", false, "go on in the background once the machine is ready")
+	f.DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long --detach waits")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what only a developer wants to know")
+}
+
+func (o *upOptions) managerFlags(f *pflag.FlagSet) {
+	c := &o.cfg.Manager
+	f.StringVar(&c.APIListen, "api-listen", c.APIListen, "address of the Kubernetes API")
+	f.StringVar(&c.AgentListen, "agent-listen", c.AgentListen, "address for the sessions of agents")
+	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
+	f.BoolVar(&c.UnsafeNoSync, "unsafe-no-sync", false, "do not wait for the disk: a crash loses writes")
+	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers on this machine")
+}
+
+// load merges defaults, file and flags, in this order.
+func (o *upOptions) load(f *pflag.FlagSet) error {
+	if o.file != "" {
+		given := map[string]string{}
+		f.Visit(func(f *pflag.Flag) { given[f.Name] = strings.Trim(f.Value.String(), "[]") })
+		b, err := os.ReadFile(o.file)
+		if err != nil {
+			return usagef("--config: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(b, &o.cfg); err != nil {
+			return usagef("--config %s: %w", o.file, err)
+		}
+		for name, value := range given {
+			if err := f.Set(name, value); err != nil {
+				return usagef("--%s: %w", name, err)
+			}
+		}
+	}
+	if o.noAgent {
+		o.cfg.Agent.Enabled = false
+	}
+	level := slog.LevelInfo
+	if o.verbose {
+		level = slog.LevelDebug
+	}
+	o.cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return o.cfg.Complete()
+}
+
+func (a *app) upCommand() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a cluster on this machine: manager and node in one process",
+		Example: `  trireme up --detach                 start in the background, return when ready
+  trireme up --root /srv/t --node a   stay in the foreground`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.start(cmd.Context(), &o)
+		},
+	}
+	o.flags(c.Flags())
+	o.managerFlags(c.Flags())
+	return c
+}
+
+func (a *app) joinCommand() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "join ADDRESS[:PORT]...",
+		Short: "Make this machine a node of a cluster",
+		Long: `Make this machine a node of the cluster whose manager listens at ADDRESS (port
+6444 unless given). The token, printed by "trireme status" on a manager, proves
+who the cluster is and that this machine may join; it is needed once.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.cfg.Manager.Enabled = false
+			for _, addr := range args {
+				if !strings.Contains(addr, ":") {
+					addr += ":6444"
+				}
+				o.cfg.Agent.Managers = append(o.cfg.Agent.Managers, addr)
+			}
+			if err := o.load(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.start(cmd.Context(), &o)
+		},
+	}
+	o.flags(c.Flags())
+	c.Flags().StringVar(&o.cfg.Agent.Token, "token", "", "join token (or $TRIREME_TOKEN)")
+	o.cfg.Agent.Token = os.Getenv("TRIREME_TOKEN")
+	return c
+}
+
+func (a *app) start(ctx context.Context, o *upOptions) error {
+	if !o.detach {
+		return server.Run(ctx, o.cfg)
+	}
+	if pid := server.Pid(o.cfg.Root); pid != 0 {
+		fmt.Fprintf(a.err, "already running (process %d, state in %s)\n", pid, o.cfg.Root)
+		return a.awaitReady(ctx, o, nil)
+	}
+	child, err := spawn(o.cfg.Root)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	return a.awaitReady(ctx, o, ended)
+}
+
+// spawn starts the same command line in the foreground of a session of its own,
+// writing to the log file.
+func spawn(root string) (*exec.Cmd, error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, fmt.Errorf("making the state folder: %w", err)
+	}
+	path := logPath(root)
+	if st, err := os.Stat(path); err == nil && st.Size() > 0 {
+		if err := os.Rename(path, path+".old"); err != nil {
+			return nil, fmt.Errorf("putting the old log aside: %w", err)
+		}
+	}
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the log: %w", err)
+	}
+	defer out.Close()
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(s string) bool {
+		return s == "--detach" || s == "-d" || s == "--detach=true"
+	})
+	c := exec.Command("/proc/self/exe", args...)
+	c.Args[0] = "trireme"
+	c.Stdout, c.Stderr = out, out
+	c.Dir = "/"
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("starting in the background: %w", err)
+	}
+	return c, nil
+}
+
+func logPath(root string) string { return filepath.Join(root, "trireme.log") }
+
+// awaitReady returns when the machine's node is ready, or with what the process
+// said when it ended instead.
+func (a *app) awaitReady(ctx context.Context, o *upOptions, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	p := newProgress(a.err)
+	defer p.done()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	last := errors.New("starting")
+	for {
+		if last = a.ready(ctx, o); last == nil {
+			p.say("ready")
+			return nil
+		}
+		p.say("%s", firstLine(last.Error()))
+		select {
+		case <-tick.C:
+		case <-ended:
+			return fmt.Errorf("the process ended: %s", lastError(logPath(o.cfg.Root)))
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("not ready after %s: %w (the log is %s)", o.timeout, last, logPath(o.cfg.Root))
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// ready returns nil when the machine is ready, else what it waits for.
+func (a *app) ready(ctx context.Context, o *upOptions) error {
+	if !o.cfg.Manager.Enabled {
+		return agentReady(ctx, o.cfg)
+	}
+	if _, err := os.Stat(o.cfg.KubeconfigPath()); err != nil || server.Pid(o.cfg.Root) == 0 {
+		return errors.New("starting the manager")
+	}
+	a.kubeconfig = o.cfg.KubeconfigPath()
+	cs, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	if !o.cfg.Agent.Enabled {
+		_, err := cs.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+		return err
+	}
+	n, err := cs.CoreV1().Nodes().Get(ctx, o.cfg.Node, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("starting the node")
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue && n.Spec.PodCIDR != "" {
+			return nil
+		}
+	}
+	return errors.New("waiting for the node to be ready")
+}
+
+// agentReady asks the agent of this machine, where no manager is.
+func agentReady(_ context.Context, cfg server.Config) error {
+	if _, err := os.Stat(filepath.Join(cfg.Root, "agent", "assignments")); err != nil {
+		return errors.New("waiting for the first session with a manager")
+	}
+	return nil
+}
+
+// lastError returns the last error line of a log file, or its last line.
+func lastError(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	for _, l := range slices.Backward(lines) {
+		if msg, ok := strings.CutPrefix(l, "error: "); ok {
+			return msg
+		}
+	}
+	return lines[len(lines)-1] + " (" + path + ")"
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func (a *app) downCommand() *cobra.Command {
+	cfg := server.Default()
+	if root := os.Getenv("TRIREME_ROOT"); root != "" {
+		cfg.Root = root
+	}
+	keep := false
+	c := &cobra.Command{
+		Use:   "down",
+		Short: "Stop this machine's process and leave nothing behind",
+		Long: `Stop this machine's process, its containers and their runtime, and remove mounts,
+links, rules, cgroups and the state. With --keep only the process stops: the
+containers go on, and the next "trireme up" finds and adopts them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
+			defer cancel()
+			return down(ctx, a.err, cfg, keep)
+		},
+	}
+	c.Flags().StringVar(&cfg.Root, "root", cfg.Root, "state folder")
+	c.Flags().StringVar(&cfg.Agent.Bridge, "bridge", cfg.Agent.Bridge, "name of the pod network's link")
+	c.Flags().BoolVar(&keep, "keep", false, "keep the state and the containers")
+	return c
+}
+
+func down(ctx context.Context, w io.Writer, cfg server.Config, keep bool) error {
+	was, err := server.Stop(ctx, cfg.Root)
+	if err != nil {
+		return err
+	}
+	switch {
+	case keep && was:
+		fmt.Fprintf(w, "stopped; the state is in %s, its containers go on\n", cfg.Root)
+		return nil
+	case keep:
+		fmt.Fprintln(w, "nothing was running")
+		return nil
+	}
+	if err := server.Teardown(ctx, cfg); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "stopped; nothing is left")
+	return nil
+}

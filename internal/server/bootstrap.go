@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"trireme/internal/admit"
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/wire"
+)
+
+// bootstrap writes what every cluster has from its first moment: the namespaces,
+// the API's own service, and the administrator's kubeconfig.
+func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
+	_, port, err := net.SplitHostPort(m.api.Addr().String())
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Update(ctx, func(tx *store.Tx) error {
+		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+			ensureNamespace(tx, name)
+		}
+		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
+		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
+		return nil
+	}); err != nil {
+		return fmt.Errorf("writing the first objects: %w", err)
+	}
+	admin, err := m.pki.Issue(wire.Leaf{Name: wire.AdminName, Group: wire.MastersGroup})
+	if err != nil {
+		return err
+	}
+	config, err := m.pki.Kubeconfig("https://"+net.JoinHostPort(m.cfg.Address, port), admin)
+	if err != nil {
+		return err
+	}
+	tmp := m.cfg.KubeconfigPath() + ".new"
+	if err := os.WriteFile(tmp, config, 0o600); err != nil {
+		return fmt.Errorf("writing the kubeconfig: %w", err)
+	}
+	return os.Rename(tmp, m.cfg.KubeconfigPath())
+}
+
+func ensureNamespace(tx *store.Tx, name string) {
+	if _, ok := tables.Namespaces.Row(tx, object.Key{Name: name}); ok {
+		return
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	admit.Default(ns)
+	admit.PrepareCreate(ns)
+	tables.Namespaces.Put(tx, ns)
+}
+
+// apiName is the service, in namespace default, under which pods find the API.
+const apiName = "kubernetes"
+
+func ensureAPIService(tx *store.Tx, address string, port int32) {
+	key := object.Key{Namespace: metav1.NamespaceDefault, Name: apiName}
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name,
+			Labels: map[string]string{"component": "apiserver", "provider": apiName},
+		},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: address, ClusterIPs: []string{address},
+			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(port)}},
+		},
+	}
+	if old, ok := tables.Services.Get(tx, key); ok {
+		if len(old.Spec.Ports) == 1 && old.Spec.Ports[0].TargetPort == svc.Spec.Ports[0].TargetPort {
+			return
+		}
+		svc.UID, svc.CreationTimestamp = old.UID, old.CreationTimestamp
+	}
+	admit.Default(svc)
+	tables.Services.Put(tx, svc)
+}
+
+func ensureAPIEndpoints(tx *store.Tx, address string, port int32) {
+	key := object.Key{Namespace: metav1.NamespaceDefault, Name: apiName}
+	yes, name, tcp := true, "https", corev1.ProtocolTCP
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{discoveryv1.LabelServiceName: apiName},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
+	}
+	if old, ok := tables.EndpointSlices.Get(tx, key); ok {
+		if len(old.Endpoints) == 1 && old.Endpoints[0].Addresses[0] == address && *old.Ports[0].Port == port {
+			return
+		}
+		slice.UID, slice.CreationTimestamp = old.UID, old.CreationTimestamp
+	}
+	tables.EndpointSlices.Put(tx, slice)
+	e := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+		Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: address}},
+			Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},
+		}},
+	}
+	if old, ok := tables.Endpoints.Get(tx, key); ok {
+		e.UID, e.CreationTimestamp = old.UID, old.CreationTimestamp
+	}
+	tables.Endpoints.Put(tx, e)
+}

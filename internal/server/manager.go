@@ -1,0 +1,164 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/allocate"
+	"trireme/internal/api/kube"
+	"trireme/internal/dispatch"
+	"trireme/internal/etcdlog"
+	"trireme/internal/loop"
+	"trireme/internal/orchestrate"
+	"trireme/internal/schedule"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/wire"
+)
+
+// manager is the manager's half of a process.
+type manager struct {
+	cfg    Config
+	pki    *wire.PKI
+	token  wire.Token
+	api    net.Listener
+	agents net.Listener
+}
+
+// newManager takes the ports and opens the authority: what can be refused at
+// once is refused here.
+func newManager(cfg Config) (*manager, error) {
+	m := &manager{cfg: cfg}
+	var err error
+	if m.pki, err = wire.OpenPKI(cfg.path("pki")); err != nil {
+		return nil, err
+	}
+	if m.token, err = loadToken(cfg.path("pki", "token"), m.pki.Digest()); err != nil {
+		return nil, err
+	}
+	if m.api, err = listen("Kubernetes API", "--api-listen", cfg.Manager.APIListen); err != nil {
+		return nil, err
+	}
+	if m.agents, err = listen("agent sessions", "--agent-listen", cfg.Manager.AgentListen); err != nil {
+		m.api.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// loadToken returns the cluster's join token, making it at the first start.
+func loadToken(path, digest string) (wire.Token, error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		t, err := wire.ParseToken(string(b))
+		if err != nil {
+			return t, fmt.Errorf("reading %s: %w", path, err)
+		}
+		return t, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return wire.Token{}, fmt.Errorf("reading the join token: %w", err)
+	}
+	t := wire.NewToken(digest)
+	return t, os.WriteFile(path, []byte(t.String()+"\n"), 0o600)
+}
+
+// Run serves until ctx ends.
+func (m *manager) Run(ctx context.Context) error {
+	log, err := etcdlog.New(etcdlog.Config{
+		Dir: m.cfg.path("etcd"), Logger: m.cfg.Log.With("part", "etcd"), UnsafeNoSync: m.cfg.Manager.UnsafeNoSync,
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	// The log stops last: what is pending still reaches the disk.
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return log.Run(logCtx) })
+	g.Go(func() error {
+		defer stopLog()
+		select {
+		case <-log.Ready():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return m.term(ctx, log)
+	})
+	return g.Wait()
+}
+
+// term is one term of leading: the store and all that stands on it.
+func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
+	s, err := store.Open(ctx, store.Config{
+		Log: log.Leader(), Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) },
+	}, tables.Defs()...)
+	if err != nil {
+		return err
+	}
+	alloc := allocate.New(allocate.Config{
+		PodCIDR: netip.MustParsePrefix(m.cfg.PodCIDR), ServiceCIDR: netip.MustParsePrefix(m.cfg.ServiceCIDR),
+		NodePortMin: m.cfg.Manager.NodePortMin, NodePortMax: m.cfg.Manager.NodePortMax,
+		Reserved: m.cfg.ports(),
+	})
+	d, err := m.dispatcher(s)
+	if err != nil {
+		return err
+	}
+	door, err := m.door(s, alloc)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Run(ctx) })
+	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
+	g.Go(func() error { return d.Run(ctx, m.agents) })
+	g.Go(func() error { return door.Run(ctx) })
+	g.Go(func() error { return m.bootstrap(ctx, s) })
+	return g.Wait()
+}
+
+// Loops returns every control loop of a manager in the order of the pipeline:
+// orchestrate, schedule, allocate.
+func Loops(alloc *allocate.Allocator, caPEM []byte) []loop.Reconciler {
+	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM})
+	loops = append(loops, schedule.New(schedule.Config{}))
+	return append(loops, alloc.Loops()...)
+}
+
+func (m *manager) hosts() []string {
+	return []string{
+		m.cfg.Address, "127.0.0.1", "localhost", m.cfg.Node, m.cfg.serviceAddress(1).String(),
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + m.cfg.Domain,
+	}
+}
+
+func (m *manager) dispatcher(s *store.Store) (*dispatch.Dispatcher, error) {
+	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	if err != nil {
+		return nil, err
+	}
+	return dispatch.New(s, dispatch.Config{
+		PKI: m.pki, Token: m.token, Certificate: cert, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+	})
+}
+
+func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server, error) {
+	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	if err != nil {
+		return nil, err
+	}
+	return kube.New(s, kube.Config{
+		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
+		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Log: m.cfg.Log,
+	})
+}

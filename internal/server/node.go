@@ -1,0 +1,246 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"trireme/internal/agent"
+	"trireme/internal/bundle"
+	"trireme/internal/dataplane"
+	"trireme/internal/runtime/containerd"
+	"trireme/internal/runtime/cri"
+	"trireme/internal/wire"
+)
+
+// node is the node's half of a process.
+type node struct {
+	cfg      Config
+	managers []string
+	issue    func(ctx context.Context) (tls.Certificate, *x509.CertPool, error)
+
+	mu   sync.Mutex
+	cert tls.Certificate
+	pool *x509.CertPool
+}
+
+// newNode returns the node's half; m is the manager of the same process, or nil.
+func newNode(cfg Config, m *manager) (*node, error) {
+	n := &node{cfg: cfg, managers: cfg.Agent.Managers}
+	hosts := []string{cfg.Node, cfg.Address, "127.0.0.1"}
+	if m != nil {
+		_, port, err := net.SplitHostPort(m.agents.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		n.managers = []string{net.JoinHostPort(cfg.Address, port)}
+		n.issue = func(context.Context) (tls.Certificate, *x509.CertPool, error) {
+			c, err := m.pki.Issue(wire.Leaf{Name: wire.NodePrefix + cfg.Node, Group: wire.NodesGroup, Hosts: hosts})
+			return c, m.pki.Pool(), err
+		}
+		return n, nil
+	}
+	n.issue = func(ctx context.Context) (tls.Certificate, *x509.CertPool, error) { return n.join(ctx, hosts) }
+	return n, nil
+}
+
+// Run runs the node until ctx ends. Its containers go on after that.
+func (n *node) Run(ctx context.Context) error {
+	cert, pool, err := n.issue(ctx)
+	if err != nil {
+		return err
+	}
+	n.cert, n.pool = cert, pool
+	g, ctx := errgroup.WithContext(ctx)
+	endpoint, pause, err := n.runtime(ctx, g)
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
+	dp, err := dataplane.New(dataplane.Config{
+		Node: n.cfg.Node, NodeIP: netip.MustParseAddr(n.cfg.Address), Root: n.cfg.Root,
+		PodCIDR: netip.MustParsePrefix(n.cfg.PodCIDR), ServiceCIDR: netip.MustParsePrefix(n.cfg.ServiceCIDR),
+		DNS: n.cfg.serviceAddress(10), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
+	rt, err := cri.New(cri.Config{Endpoint: endpoint, Log: n.cfg.Log})
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
+	a, err := agent.New(agent.Config{
+		Node: n.cfg.Node, Root: n.cfg.Root, NodeIP: netip.MustParseAddr(n.cfg.Address), Managers: n.managers,
+		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
+		PauseImage: pause, ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
+		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin),
+		Log: n.cfg.Log,
+	})
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
+	g.Go(func() error { return dp.Run(ctx) })
+	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error { return n.renew(ctx) })
+	return g.Wait()
+}
+
+// runtime starts our own containerd, or names the one that was configured, and
+// returns its endpoint and the pause image.
+func (n *node) runtime(ctx context.Context, g *errgroup.Group) (endpoint, pause string, err error) {
+	files, err := bundle.Extract(ctx, n.cfg.path("bundle"))
+	if err != nil {
+		return "", "", err
+	}
+	if n.cfg.Agent.CRIEndpoint != "" {
+		return n.cfg.Agent.CRIEndpoint, bundle.PauseImage, nil
+	}
+	c, err := containerd.New(containerd.Config{
+		Root: n.cfg.Root, BinDir: files.Bin, CNIBinDir: files.CNI, CNIConfDir: n.cfg.path("cni", "net.d"),
+		PauseImage: bundle.PauseImage, Images: files.Images, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return "", "", err
+	}
+	g.Go(func() error { return c.Run(ctx) })
+	return c.Endpoint(), bundle.PauseImage, c.WaitReady(ctx)
+}
+
+// The files of a node's identity, below Root/agent/pki.
+const (
+	certFile = "node.crt"
+	keyFile  = "node.key"
+	caFile   = "ca.crt"
+)
+
+// join returns the identity this machine has, or asks for one with the token.
+func (n *node) join(ctx context.Context, hosts []string) (tls.Certificate, *x509.CertPool, error) {
+	dir := n.cfg.path("agent", "pki")
+	cert, pool, err := loadIdentity(dir)
+	if err == nil && time.Until(cert.Leaf.NotAfter) > 0 {
+		return cert, pool, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cert, nil, fmt.Errorf("reading this node's identity in %s: %w", dir, err)
+	}
+	token, err := wire.ParseToken(n.cfg.Agent.Token)
+	if err != nil {
+		return cert, nil, err
+	}
+	for _, addr := range n.managers {
+		var ca *x509.Certificate
+		if cert, ca, err = wire.Join(ctx, addr, token, n.cfg.Node, hosts); err == nil {
+			pool = x509.NewCertPool()
+			pool.AddCert(ca)
+			return cert, pool, saveIdentity(dir, cert, ca.Raw)
+		}
+		err = fmt.Errorf("joining through %s: %w", addr, err)
+	}
+	return cert, nil, err
+}
+
+func loadIdentity(dir string) (tls.Certificate, *x509.CertPool, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	if err != nil {
+		return cert, nil, err
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, caFile))
+	if err != nil {
+		return cert, nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return cert, nil, fmt.Errorf("%s holds no certificate", caFile)
+	}
+	return cert, pool, nil
+}
+
+func saveIdentity(dir string, cert tls.Certificate, ca []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("keeping this node's identity: %w", err)
+	}
+	key, err := wire.KeyPEM(cert.PrivateKey)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{caFile, wire.CertPEM(tls.Certificate{Certificate: [][]byte{ca}})}, {keyFile, key}, {certFile, wire.CertPEM(cert)}} {
+		if err := os.WriteFile(filepath.Join(dir, f.name), f.data, 0o600); err != nil {
+			return fmt.Errorf("keeping this node's identity: %w", err)
+		}
+	}
+	return nil
+}
+
+// renewEvery is how often the age of the certificate is looked at.
+const renewEvery = time.Hour
+
+// renew replaces the node's certificate when a third of its life is left.
+func (n *node) renew(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		n.mu.Lock()
+		leaf := n.cert.Leaf
+		n.mu.Unlock()
+		if time.Until(leaf.NotAfter) > leaf.NotAfter.Sub(leaf.NotBefore)/3 {
+			continue
+		}
+		if err := n.renewOnce(ctx); err != nil {
+			n.cfg.Log.Error("renewing the node's certificate", "err", err, "until", leaf.NotAfter)
+		}
+	}
+}
+
+func (n *node) renewOnce(ctx context.Context) error {
+	hosts := []string{n.cfg.Node, n.cfg.Address, "127.0.0.1"}
+	var err error
+	for _, addr := range n.managers {
+		var cert tls.Certificate
+		var ca *x509.Certificate
+		if cert, ca, err = wire.Renew(ctx, addr, n.clientTLS(), hosts); err != nil {
+			continue
+		}
+		n.mu.Lock()
+		n.cert = cert
+		n.mu.Unlock()
+		return saveIdentity(n.cfg.path("agent", "pki"), cert, ca.Raw)
+	}
+	return err
+}
+
+func (n *node) clientTLS() *tls.Config {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return wire.ClientTLS(n.cert, n.pool)
+}
+
+// serverTLS is what the agent's HTTPS serves with: always the newest certificate.
+func (n *node) serverTLS() *tls.Config {
+	c := wire.ServerTLS(n.cert, n.pool, true)
+	c.Certificates = nil
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		cert := n.cert
+		return &cert, nil
+	}
+	return c
+}
