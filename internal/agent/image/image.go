@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -254,7 +255,7 @@ func (m *Manager) pulled(r Request, p *pull, began time.Time) (*runtime.Image, e
 }
 
 // Import brings the images of an archive and returns their names.
-func (m *Manager) Import(ctx context.Context, archive interface{ Read([]byte) (int, error) }) ([]string, error) {
+func (m *Manager) Import(ctx context.Context, archive io.Reader) ([]string, error) {
 	names, err := m.cfg.Runtime.Import(ctx, archive)
 	m.mu.Lock()
 	defer m.mu.Unlock()
