@@ -96,6 +96,7 @@ func Teardown(ctx context.Context, root, bridge string) error {
 	table, err := nft.Open(int(links.NS()), bridge)
 	if err == nil {
 		err = table.Remove()
+		table.Close()
 	}
 	errs = append(errs, err, links.Remove())
 	errs = append(errs, os.RemoveAll(filepath.Join(root, "cni", "net.d")))
@@ -148,6 +149,7 @@ func check() error {
 	if err != nil {
 		return err
 	}
+	defer table.Close()
 	some := balance.NewTable()
 	backends := []netip.AddrPort{netip.AddrPortFrom(peer, 1), netip.AddrPortFrom(peer, 2)}
 	some.Set("a", []balance.Pool{{Name: "a", Proto: 6, Backends: backends, Fronts: []balance.Front{{Addr: self, Proto: 6, Port: 1}}}})

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -26,31 +27,67 @@ type Base struct {
 
 // Table is one nftables table.
 type Table struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-	maps  maps
-	picks map[string]bool // chains random-N and hash-N that exist
+	netns  int
+	conn   *nftables.Conn
+	socket *netlink.Conn // conn's
+	table  *nftables.Table
+	maps   maps
+	picks  map[string]bool // chains random-N and hash-N that exist
 }
 
 type maps struct{ vips, ports, emptyVips, emptyPorts, vipBackends, portBackends, hairpin *nftables.Set }
 
 // Open returns the table of that name in a network namespace (0: the thread's),
-// whether or not it exists.
+// whether or not it exists. Close it.
 func Open(netns int, name string) (*Table, error) {
+	t := &Table{netns: netns, table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}}
+	return t, t.connect()
+}
+
+// flushMax bounds the wait for the kernel's answers to one transaction.
+const flushMax = 30 * time.Second
+
+// connect opens a connection that stays: closing one waits until the kernel has
+// destroyed what the last transaction deleted, some 10 ms.
+func (t *Table) connect() error {
+	t.Close()
 	big := func(c *netlink.Conn) error { // one transaction is one write, and may hold every service
+		t.socket = c
 		return errors.Join(c.SetWriteBuffer(64<<20), c.SetReadBuffer(64<<20))
 	}
-	conn, err := nftables.New(nftables.WithNetNSFd(netns), nftables.WithSockOptions(big))
+	conn, err := nftables.New(nftables.WithNetNSFd(t.netns), nftables.WithSockOptions(big), nftables.AsLasting())
 	if err != nil {
-		return nil, fmt.Errorf("opening nftables: %w", err)
+		return fmt.Errorf("opening nftables: %w", err)
 	}
-	return &Table{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}}, nil
+	t.conn = conn
+	return nil
+}
+
+// Close closes the connection; the kernel's table stays.
+func (t *Table) Close() {
+	if t.conn != nil {
+		_ = t.conn.CloseLasting() // nothing is pending
+		t.conn = nil
+	}
+}
+
+// flush sends the transaction. After an error the connection is made anew: it
+// may hold answers that nobody read.
+func (t *Table) flush() error {
+	err := t.socket.SetReadDeadline(time.Now().Add(flushMax))
+	if err == nil {
+		err = t.conn.Flush()
+	}
+	if err != nil {
+		return errors.Join(err, t.connect())
+	}
+	return nil
 }
 
 // Remove deletes the table. A table that is not there is no error.
 func (t *Table) Remove() error {
 	t.conn.DelTable(t.table)
-	if err := t.conn.Flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := t.flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("deleting table %s: %w", t.table.Name, err)
 	}
 	return nil
@@ -166,7 +203,7 @@ func (t *Table) Apply(c *balance.Changes) error {
 			}
 		}
 	}
-	if err := t.conn.Flush(); err != nil {
+	if err := t.flush(); err != nil {
 		return fmt.Errorf("writing table %s: %w", t.table.Name, err)
 	}
 	return nil
