@@ -171,3 +171,18 @@ func push(t *testing.T, ref string, archive []byte, images http.Handler) {
 		t.Fatal(err)
 	}
 }
+
+// TestBundledImages imports what the bundle brings, as a node does at its start.
+func TestBundledImages(t *testing.T) {
+	n := newNode(t)
+	archives, err := filepath.Glob(filepath.Join(bundle(), "..", "images", "*.tar"))
+	if err != nil || len(archives) == 0 {
+		t.Skipf("no images are built beside %s: run make build", bundle())
+	}
+	n.cfg.Images = append(n.cfg.Images, archives...)
+	defer n.run(t)()
+	all, err := n.dial(t).ListImages(t.Context())
+	if err != nil || len(all) != 2+len(archives) {
+		t.Errorf("images: %+v, %v; want the test's two and %d of the bundle", all, err, len(archives))
+	}
+}
