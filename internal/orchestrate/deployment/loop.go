@@ -36,7 +36,7 @@ func (l *Loop) Reads() []store.TableID {
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID()}
+	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.Events.ID()}
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {

@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +12,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/orchestrate/tell"
 	"trireme/internal/rollout"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -181,12 +183,24 @@ func (s *step) scale(policy rollout.Policy) {
 func (s *step) resize(sizes []int) {
 	for i, rs := range s.sets {
 		if n := int32(sizes[i]); n != sizeOf(rs) {
+			s.tellScaled(rs, n)
 			s.change(i, func(next *appsv1.ReplicaSet) {
 				next.Spec.Replicas = &n
 				next.Generation++
 			})
 		}
 	}
+}
+
+func (s *step) tellScaled(rs *appsv1.ReplicaSet, n int32) {
+	way := "up"
+	if n < sizeOf(rs) {
+		way = "down"
+	}
+	tell.About(s.tx, tables.Deployments, s.d, tell.Event{
+		From: "deployment-controller", Type: corev1.EventTypeNormal, Reason: "ScalingReplicaSet",
+		Message: fmt.Sprintf("Scaled %s replica set %s from %d to %d", way, rs.Name, sizeOf(rs), n),
+	})
 }
 
 // change writes a changed copy of a set and keeps it in the step.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/orchestrate/tell"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -36,7 +38,7 @@ func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{tables.Nodes.ID(), tables.Pods.ID()}
 }
 
-func (l *Loop) Writes() []store.TableID { return l.Reads() }
+func (l *Loop) Writes() []store.TableID { return append(l.Reads(), tables.Events.ID()) }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
@@ -256,7 +258,7 @@ func (l *Loop) evictDue(tx *store.Tx) (next time.Time) {
 				}
 				continue
 			}
-			reap.Delete(tx, tables.Pods, key, metav1.DeletePropagationBackground)
+			evict(tx, key)
 			delete(l.due[node], key)
 			budget--
 		}
@@ -276,6 +278,17 @@ const (
 func (l *Loop) disrupted() bool {
 	lost := len(l.ready) - l.readied
 	return l.readied == 0 || lost >= disruptedMin && 100*lost >= disruptedPercent*len(l.ready)
+}
+
+func evict(tx *store.Tx, key object.Key) {
+	pod, ok := tables.Pods.Get(tx, key)
+	if !ok || !reap.Delete(tx, tables.Pods, key, metav1.DeletePropagationBackground) {
+		return
+	}
+	tell.About(tx, tables.Pods, pod, tell.Event{
+		From: "taint-eviction-controller", Type: corev1.EventTypeNormal, Reason: "TaintManagerEviction",
+		Message: fmt.Sprintf("Evicted from node %s: the pod does not bear its taints any longer", pod.Spec.NodeName),
+	})
 }
 
 func onlyOurs(taints []corev1.Taint) bool {
