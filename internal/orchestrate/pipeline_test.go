@@ -39,7 +39,7 @@ func TestDocument(t *testing.T) {
 // nodes that are ready and agents that do what they are told, every deployment
 // must come to what it asks for, and services must lead there.
 func TestRandomPipeline(t *testing.T) {
-	seeds := 30
+	seeds := 15
 	if testing.Short() {
 		seeds = 4
 	}

@@ -20,7 +20,7 @@ import (
 // a seed. After each of them the loops come to rest, and loops that were just
 // made find nothing to do: what the others kept in their caches was true.
 func TestRandomLife(t *testing.T) {
-	seeds, deeds := 40, 60
+	seeds, deeds := 20, 60
 	if testing.Short() {
 		seeds = 5
 	}
