@@ -128,6 +128,9 @@ func (w *worker) sandboxMade(cfg *runtime.SandboxConfig, id string, attempt uint
 	sb.busy = false
 	for _, c := range w.o.containers {
 		c.lost(time.Now())
+		if c.waitReason == config.ReasonCreate { // for want of a sandbox, most likely
+			c.notBefore = time.Time{}
+		}
 	}
 	w.o.initialized = false
 	if err != nil {
@@ -359,6 +362,7 @@ func (w *worker) startDone(c *containerState, res startResult) {
 		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.reason, c.spec.Name)
 	default:
 		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.err.Error(), c.spec.Name)
+		w.a.relistSoon() // the sandbox may have died
 	}
 }
 

@@ -243,6 +243,9 @@ func (f *Fake) CreateContainer(ctx context.Context, sandboxID string, sandbox *S
 	if s == nil {
 		return "", notFound("creating container in sandbox", sandboxID)
 	}
+	if !s.Ready {
+		return "", kind.New(kind.Unavailable, "creating container in sandbox %s: it does not run", sandboxID)
+	}
 	img := f.findImageLocked(cfg.Image)
 	if img == nil {
 		return "", notFound("creating container of image", cfg.Image)
