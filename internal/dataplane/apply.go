@@ -52,8 +52,10 @@ func (d *Dataplane) Apply(ctx context.Context, full bool, changes []Change) erro
 	if err := d.base(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	if w.nodes {
-		errs = append(errs, d.applyNodes(&w))
+	if w.nodes || d.nodesPending {
+		err := d.applyNodes(&w)
+		d.nodesPending = err != nil
+		errs = append(errs, err)
 	}
 	for key := range w.services {
 		d.applyService(key)

@@ -80,8 +80,10 @@ type Dataplane struct {
 	nodes    map[string]*corev1.Node
 	peers    map[string]link.Peer
 	subnet   netip.Prefix // of this node's pods; invalid: not known yet
-	based    bool
-	built    bool
+	based    bool         // base is done
+	built    bool         // the kernel's table is what pools said last
+
+	nodesPending bool // applyNodes did not succeed
 
 	podsMu  sync.Mutex // pods are read by CNI calls while Apply writes to the kernel
 	pods    map[types.NamespacedName]*corev1.Pod

@@ -186,6 +186,70 @@ func TestTwoNodes(t *testing.T) {
 	}))
 }
 
+func TestEndpointsOnTheHost(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.node(1), w.node(2)
+	one.apply(false, w.nodes[1])
+	two.apply(false, w.nodes[0])
+	a, outside := one.pod("a", 2), w.host(200)
+	on := func(m *machine) *testPod {
+		serve(t, m.ns, m.ip.String()+":8080", m.name)
+		return &testPod{addr: m.ip, on: m}
+	}
+	h1, h2 := on(one), on(two)
+	svc := service("api", "10.96.0.1", corev1.ServiceTypeLoadBalancer, tcp(443, 30443))
+	gateway := netip.MustParseAddr("10.128.1.1")
+
+	one.apply(false, svc, endpoints("api", h1))
+	sees(t, a.ns, "10.96.0.1:443", one.name, a.addr)
+	sees(t, one.ns, "10.96.0.1:443", one.name, gateway)
+	sees(t, one.ns, "127.0.0.1:443", one.name, netip.MustParseAddr("127.0.0.1"))
+	sees(t, outside.ns, one.ip.String()+":443", one.name, outside.ip)
+
+	one.apply(false, endpoints("api", h2))
+	sees(t, a.ns, "10.96.0.1:443", two.name, one.ip)
+	sees(t, one.ns, "10.96.0.1:443", two.name, one.ip)
+	sees(t, one.ns, "127.0.0.1:443", two.name, one.ip)
+	sees(t, outside.ns, one.ip.String()+":443", two.name, one.ip)
+}
+
+// What listens on 127.0.0.1 of a node stays out of its neighbours' reach, though
+// route_localnet is on.
+func TestLoopbackIsGuarded(t *testing.T) {
+	w := newWorld(t)
+	m, neighbour := w.node(1), w.host(200)
+	serve(t, m.ns, "127.0.0.1:7000", "secret")
+	must(t, within(t, neighbour.ns, func() error {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
+			return err
+		}
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(lo, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs { // 127.0.0.1 is the victim's here
+			if err := netlink.AddrDel(lo, &a); err != nil {
+				return err
+			}
+		}
+		eth, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		dst, _ := netlink.ParseIPNet("127.0.0.1/32")
+		return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: m.ip.AsSlice(), LinkIndex: eth.Attrs().Index, Src: neighbour.ip.AsSlice()})
+	}))
+	if who, _, err := ask(t, neighbour.ns, "tcp4", "127.0.0.1:7000"); err == nil {
+		t.Fatalf("%q answered a neighbour", who)
+	} else if !isTimeout(err) {
+		t.Fatalf("the attempt did not get out: %v", err)
+	}
+}
+
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
