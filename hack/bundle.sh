@@ -9,7 +9,7 @@ dir=build/bundle
 stamp=build/bundle.stamp
 inputs() {
   go version
-  cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go
+  cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go internal/dataplane/plugin/*.go
 }
 hash=$(inputs | sha256sum | cut -d' ' -f1)
 [ -f "$out" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
