@@ -45,6 +45,10 @@ test: build ## run all tests
 bench: build ## measure; JSON lines on stdout. BENCH='ready_s idle_rss_mb' runs some
 	@bin/trireme-bench $(BENCH)
 
+.PHONY: soak
+soak: ## kill -9 a writing store ROUNDS (200) times and check that nothing acknowledged is lost
+	TRIREME_CRASH_ROUNDS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 30m -v -run TestCrash ./internal/etcdlog
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@hack/fuzz.sh $(or $(FUZZTIME),30s)

@@ -97,7 +97,7 @@ func (l *Log) Run(ctx context.Context) error {
 	if err := os.MkdirAll(l.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("making etcd's folder: %w", err)
 	}
-	member, err := embed.StartEtcd(l.config())
+	member, err := l.start()
 	if err != nil {
 		return fmt.Errorf("starting etcd in %s: %w", l.cfg.Dir, err)
 	}

@@ -37,7 +37,7 @@ func member(t *testing.T, dir string) (s *store.Store, stop func()) {
 		t.Fatal(err)
 	}
 	s, err = store.Open(ctx, store.Config{
-		Log: log.Leader(), Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) },
+		Log: log.Leader(), Now: time.Now, NewID: newID,
 	}, tables.Defs()...)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +55,8 @@ func member(t *testing.T, dir string) (s *store.Store, stop func()) {
 	t.Cleanup(stop)
 	return s, stop
 }
+
+func newID() types.UID { return types.UID(uuid.NewString()) }
 
 func configMap(name, value string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{

@@ -14,10 +14,11 @@ import (
 )
 
 // zapLogger returns a zap logger that writes etcd's warnings and errors to log.
-// A fatal entry, with which etcd would end the process, goes to fatal instead
-// and ends the goroutine it came from.
+// A fatal entry or a panic, with which etcd would end the process, goes to fatal
+// instead and ends the goroutine it came from.
 func zapLogger(log *slog.Logger, fatal chan<- error) *zap.Logger {
-	return zap.New(&zapCore{log: log.With("part", "etcd")}, zap.WithFatalHook(&fatalHook{fatal}))
+	return zap.New(&zapCore{log: log.With("part", "etcd")},
+		zap.WithFatalHook(&fatalHook{fatal}), zap.WithPanicHook(&fatalHook{fatal}))
 }
 
 type zapCore struct{ log *slog.Logger }
@@ -64,7 +65,7 @@ func (h *fatalHook) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
 		if cause, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
 			err = fmt.Errorf("etcd: %s: %w", ce.Message, cause)
 			if errors.Is(cause, syscall.ENOSPC) || strings.Contains(cause.Error(), "no space left") {
-				err = fmt.Errorf("the disk that holds the store is full: free some room and start again: %w", err)
+				err = fmt.Errorf("%w: %w", errDiskFull, err)
 			}
 		}
 	}

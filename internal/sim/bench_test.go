@@ -8,7 +8,6 @@ import (
 	"net"
 	"runtime"
 	"runtime/metrics"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -128,14 +127,10 @@ func TestFleet(t *testing.T) {
 	addr, token := startManager(t, s)
 	memory, goroutines := used()
 	ctx, cancel := context.WithCancel(t.Context())
-	var connected atomic.Int64
 	done := make(chan error, 1)
 	begin := time.Now()
 	go func() {
-		done <- sim.Run(ctx, sim.Config{
-			Count: *benchNodes, Manager: addr, Token: token,
-			Progress: func(c, _ int) { connected.Store(int64(c)) },
-		})
+		done <- sim.Run(ctx, sim.Config{Count: *benchNodes, Manager: addr, Token: token})
 	}()
 	defer func() { cancel(); <-done }()
 	await(t, s, "all nodes", done, func(snap *store.Snapshot) bool { return tables.Nodes.Len(snap) == *benchNodes })
@@ -143,7 +138,7 @@ func TestFleet(t *testing.T) {
 	idle, idleGo := used()
 	t.Logf("both sides of a session: %d KiB, %d goroutines a node", (idle-memory)/uint64(*benchNodes)/1024, (idleGo-goroutines) / *benchNodes)
 
-	begin, cpu := time.Now(), cpuTime()
+	from, begin, cpu := s.Snapshot().Rev(), time.Now(), cpuTime()
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for i := range *benchPods {
 			tables.Pods.Put(tx, hollowPod(i, *benchNodes))
@@ -153,11 +148,10 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := time.Since(begin)
-	count := counter(corev1.PodRunning)
-	await(t, s, "all pods running", done, func(snap *store.Snapshot) bool { return count(snap) == *benchPods })
+	countPods(t, s, from, running)
 	report(t, "running", time.Since(begin), written, cpuTime()-cpu)
 
-	begin, cpu = time.Now(), cpuTime()
+	from, begin, cpu = s.Snapshot().Rev(), time.Now(), cpuTime()
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for i := range *benchPods {
 			key := object.Key{Namespace: "default", Name: fmt.Sprintf("p-%05d", i)}
@@ -171,7 +165,7 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	written = time.Since(begin)
-	await(t, s, "all pods gone", done, func(snap *store.Snapshot) bool { return tables.Pods.Len(snap) == 0 })
+	countPods(t, s, from, deleted)
 	report(t, "gone", time.Since(begin), written, cpuTime()-cpu)
 }
 
@@ -181,24 +175,28 @@ func report(t *testing.T, what string, all, written, cpu time.Duration) {
 		written.Round(time.Millisecond), all.Round(time.Millisecond), float64(*benchPods)/all.Seconds(), cpu.Round(time.Millisecond))
 }
 
-// counter returns a function that counts the pods in a phase. It looks at them
-// all only where the table changed, at most every 20 ms.
-func counter(phase corev1.PodPhase) func(*store.Snapshot) int {
-	var last time.Time
+// countPods returns when n events of pods fulfil f.
+func countPods(t *testing.T, s *store.Store, from store.Rev, f func(*store.Event) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	n := 0
-	return func(snap *store.Snapshot) int {
-		if time.Since(last) < 20*time.Millisecond && n < *benchPods*9/10 {
-			return n
+	for e, err := range s.Events(ctx, from, tables.Pods) {
+		if err != nil {
+			t.Fatalf("after %d of %d pods: %v", n, *benchPods, err)
 		}
-		last, n = time.Now(), 0
-		for row := range tables.Pods.Rows(snap, "") {
-			if row.Head().Phase == phase {
-				n++
-			}
+		if f(e) {
+			n++
 		}
-		return n
+		if n == *benchPods {
+			return
+		}
 	}
 }
+
+func running(e *store.Event) bool { return e.Head().(*tables.PodHead).Phase == corev1.PodRunning }
+
+func deleted(e *store.Event) bool { return e.Type() == store.Deleted }
 
 func await(t *testing.T, s *store.Store, what string, ended <-chan error, f func(*store.Snapshot) bool) {
 	t.Helper()
