@@ -1,0 +1,147 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const sample = `2026-01-01T00:00:00.000000001Z stdout F one
+2026-01-01T00:00:01.000000001Z stderr F two
+2026-01-01T00:00:02.000000001Z stdout P thr
+2026-01-01T00:00:02.000000002Z stdout F ee
+torn
+2026-01-01T00:00:03.000000001Z stdout F four
+`
+
+func logFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "0.log")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadLog(t *testing.T) {
+	path := logFile(t, sample)
+	for name, tt := range map[string]struct {
+		o    LogOptions
+		want string
+	}{
+		"all":        {LogOptions{TailLines: -1}, "one\ntwo\nthree\nfour\n"},
+		"tail 1":     {LogOptions{TailLines: 1}, "four\n"},
+		"tail 0":     {LogOptions{}, ""},
+		"tail more":  {LogOptions{TailLines: 99}, "one\ntwo\nthree\nfour\n"},
+		"stderr":     {LogOptions{TailLines: -1, Stream: "Stderr"}, "two\n"},
+		"limit":      {LogOptions{TailLines: -1, LimitBytes: 6}, "one\ntw"},
+		"since":      {LogOptions{TailLines: -1, Since: time.Date(2026, 1, 1, 0, 0, 3, 0, time.UTC)}, "four\n"},
+		"timestamps": {LogOptions{TailLines: 1, Timestamps: true}, "2026-01-01T00:00:03.000000001Z four\n"},
+	} {
+		var b bytes.Buffer
+		if err := ReadLog(t.Context(), path, tt.o, nil, &b); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != tt.want {
+			t.Errorf("%s: got %q, want %q", name, b.String(), tt.want)
+		}
+	}
+}
+
+// signalled tells when a text has been written to it.
+type signalled struct {
+	b    bytes.Buffer
+	want string
+	seen chan struct{}
+}
+
+func (s *signalled) Write(p []byte) (int, error) {
+	n, err := s.b.Write(p)
+	if s.want != "" && strings.Contains(s.b.String(), s.want) {
+		s.want = ""
+		s.seen <- struct{}{}
+	}
+	return n, err
+}
+
+func TestFollowGoesThroughRotationAndEnds(t *testing.T) {
+	path := logFile(t, "2026-01-01T00:00:00Z stdout F one\n")
+	var on atomic.Bool
+	on.Store(true)
+	out := &signalled{want: "one", seen: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- ReadLog(t.Context(), path, LogOptions{Follow: true, TailLines: -1}, on.Load, out) }()
+	<-out.seen
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("2026-01-01T00:00:01Z stdout F two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	on.Store(false)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if out.b.String() != "one\ntwo\n" {
+		t.Errorf("got %q", out.b.String())
+	}
+}
+
+func TestFollowEndsWithItsReader(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &signalled{want: "one", seen: make(chan struct{}, 1)}
+	done := make(chan error, 1)
+	path := logFile(t, "2026-01-01T00:00:00Z stdout F one\n")
+	go func() {
+		done <- ReadLog(ctx, path, LogOptions{Follow: true, TailLines: -1}, func() bool { return true }, out)
+	}()
+	<-out.seen
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+func TestLogOptionsRefuseNonsense(t *testing.T) {
+	for _, q := range []string{"tailLines=-1", "tailLines=x", "limitBytes=-5", "sinceTime=yesterday", "stream=Both"} {
+		v, err := url.ParseQuery(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := logOptions(v, time.Now()); err == nil {
+			t.Errorf("%s was taken", q)
+		}
+	}
+}
+
+func TestRotateKeepsFive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	for range 8 {
+		if err := os.WriteFile(path, make([]byte, logBytesMax), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Rotate(path, func() error { return os.WriteFile(path, nil, 0o600) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(path + "*")
+	if err != nil || len(files) != logFilesMax {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if err := os.WriteFile(path, make([]byte, logBytesMax), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rotate(path, func() error { return errors.New("no") }); err == nil {
+		t.Error("no error")
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() != logBytesMax {
+		t.Error("the log is not back after the runtime refused")
+	}
+}
