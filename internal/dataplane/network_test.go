@@ -2,10 +2,12 @@ package dataplane
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -329,6 +331,44 @@ func TestCNI(t *testing.T) {
 	}
 	if _, code := m.cni("CHECK", p); code == 0 {
 		t.Error("GC left the link")
+	}
+}
+
+// Many sandboxes at once, while services change.
+func TestManyPodsAtOnce(t *testing.T) {
+	m := newWorld(t).node(1)
+	var pods []*testPod
+	for i := range 30 {
+		p := &testPod{ns: newNS(t), id: fmt.Sprint("sandbox-", i), on: m, addr: netip.AddrFrom4([4]byte{10, 128, 1, byte(10 + i)})}
+		p.Pod = &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint("p", i), UID: types.UID(p.id)},
+			Spec:       corev1.PodSpec{NodeName: m.name}, Status: corev1.PodStatus{PodIP: p.addr.String()},
+		}
+		pods = append(pods, p)
+	}
+	var wired sync.WaitGroup
+	for _, p := range pods {
+		wired.Go(func() {
+			if out, code := m.cni("ADD", p); code != 0 {
+				t.Errorf("%s: %s", p.Name, out)
+			}
+		})
+	}
+	svc := service("web", "10.96.1.1", corev1.ServiceTypeClusterIP, tcp(80, 0))
+	for i, p := range pods {
+		m.apply(false, p.Pod, svc, endpoints("web", pods[:i+1]...))
+	}
+	wired.Wait()
+	var names []string
+	for _, p := range pods {
+		serve(t, p.ns, p.addr.String()+":8080", p.Name)
+		names = append(names, p.Name)
+	}
+	for range 50 {
+		who, _, err := ask(t, m.ns, "tcp4", "10.96.1.1:80")
+		if err != nil || !contains(names, who) {
+			t.Fatalf("%q answered (%v)", who, err)
+		}
 	}
 }
 
