@@ -47,10 +47,11 @@ type ClientConfig struct {
 	Log    *slog.Logger
 }
 
-// The pace of a client.
+// The pace of a client. A new leader waits one grace period (15 s) for everybody
+// before it calls a node away: the longest wait is shorter.
 const (
 	backoffMin       = 100 * time.Millisecond
-	backoffMax       = 15 * time.Second
+	backoffMax       = 10 * time.Second
 	batchDelay       = 3 * time.Millisecond
 	batchPodsMax     = 500
 	eventsMax        = 1000
@@ -91,7 +92,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 func (c *Client) Connected() bool { return c.connected.Load() }
 
 // Run keeps a session alive until ctx ends. It tries the managers in turn and
-// waits longer after each failure, 100 ms to 15 s, with jitter.
+// waits longer after each failure, 100 ms to 10 s, with jitter.
 func (c *Client) Run(ctx context.Context) error {
 	wait := backoffMin
 	for i := 0; ; i++ {
@@ -103,9 +104,10 @@ func (c *Client) Run(ctx context.Context) error {
 		if worked {
 			wait = backoffMin
 		}
-		c.cfg.Log.Warn("session ended", "manager", addr, "err", err, "again", wait)
+		pause := wait/2 + rand.N(wait/2)
+		c.cfg.Log.Warn("session ended", "manager", addr, "err", err, "again", pause)
 		select {
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
