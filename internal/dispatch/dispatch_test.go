@@ -356,25 +356,37 @@ func TestAway(t *testing.T) {
 	m.await("the pod ready again", podReady(true))
 }
 
-// session opens a session by hand and returns why it ended.
-func (m *manager) session(cert tls.Certificate, pool *x509.CertPool, name string) error {
-	m.t.Helper()
+// session opens a session by hand and returns why it was refused.
+func (m *manager) session(cert tls.Certificate, pool *x509.CertPool, name string, wants ...string) error {
+	return m.hold(cert, pool, name, nil, wants...)
+}
+
+// hold opens a session by hand, closes open when its first message has come, and
+// returns why it ended.
+func (m *manager) hold(cert tls.Certificate, pool *x509.CertPool, name string, open chan<- struct{}, wants ...string) error {
 	conn, err := grpc.NewClient(m.addr, grpc.WithTransportCredentials(credentials.NewTLS(wire.ClientTLS(cert, pool))))
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	defer conn.Close()
 	stream, err := wire.NewAgentsClient(conn).Session(m.t.Context())
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	node, err := (&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}).Marshal()
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
-	_ = stream.Send(&wire.Report{Hello: &wire.Hello{Node: node}}) // Recv says what is wrong
-	_, err = stream.Recv()
-	return err
+	_ = stream.Send(&wire.Report{Hello: &wire.Hello{Node: node, Tables: wants}}) // Recv says what is wrong
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		if open != nil {
+			close(open)
+			open = nil
+		}
+	}
 }
 
 // TestIdentity checks who is let in: not without the secret, not with another
