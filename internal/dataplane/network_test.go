@@ -136,6 +136,7 @@ func TestAffinityAndHostPort(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
+	t.Parallel() // it waits for silence
 	w := newWorld(t)
 	one, two := w.node(1), w.node(2)
 	one.apply(false, w.nodes[1])
@@ -218,6 +219,7 @@ func TestEndpointsOnTheHost(t *testing.T) {
 // What listens on 127.0.0.1 of a node stays out of its neighbours' reach, though
 // route_localnet is on.
 func TestLoopbackIsGuarded(t *testing.T) {
+	t.Parallel() // it waits for silence
 	w := newWorld(t)
 	m, neighbour := w.node(1), w.host(200)
 	serve(t, m.ns, "127.0.0.1:7000", "secret")
