@@ -69,7 +69,7 @@ func (a *Agent) cacheLoop(ctx context.Context) error {
 		select {
 		case <-a.dirtyCache:
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(ctx.Err(), a.saveCache()) // with the newest statuses
 		}
 		t := time.NewTimer(cacheDelay)
 		select {

@@ -166,10 +166,7 @@ func (w *worker) prefetch(ctx context.Context, cfg *runtime.SandboxConfig) {
 			continue // start asks again anyway
 		}
 		r := w.imageRequest(c, cfg)
-		r.Tell = nil
-		if r.Policy == corev1.PullIfNotPresent {
-			r.Policy = corev1.PullNever // only a look: start pulls, and says so
-		}
+		r.Policy = corev1.PullNever // only a look: start pulls, and says so
 		w.ops.Go(func() {
 			if _, err := w.a.images.Ensure(ctx, r); err != nil {
 				return // start asks again, and reports

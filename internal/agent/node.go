@@ -33,6 +33,7 @@ type nodeStatus struct {
 // (Kubernetes, "Node-pressure Eviction").
 const (
 	nodeEvery        = 10 * time.Second
+	nodeSoon         = 100 * time.Millisecond // while the node is not ready
 	imagesMax        = 50
 	memoryFreeMin    = 100 << 20
 	diskFreePercent  = 10
@@ -47,6 +48,18 @@ func (s *nodeStatus) allocatable() corev1.ResourceList {
 	return s.status.Allocatable
 }
 
+// ready reports whether the node was last told to be ready.
+func (s *nodeStatus) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
 // hello is the node as a manager creates it.
 func (a *Agent) hello() *corev1.Node {
 	a.status.mu.Lock()
@@ -59,7 +72,7 @@ func (a *Agent) hello() *corev1.Node {
 }
 
 func (a *Agent) nodeLoop(ctx context.Context) error {
-	t := time.NewTicker(nodeEvery)
+	t := time.NewTimer(nodeSoon)
 	defer t.Stop()
 	for {
 		select {
@@ -67,7 +80,11 @@ func (a *Agent) nodeLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		a.refreshNode(ctx)
+		if a.refreshNode(ctx); a.status.ready() {
+			t.Reset(nodeEvery)
+		} else {
+			t.Reset(nodeSoon)
+		}
 		a.mu.Lock()
 		again := a.netErr != nil
 		a.mu.Unlock()

@@ -25,6 +25,7 @@ type worker struct {
 	uid   types.UID
 	log   *slog.Logger
 	inbox chan func()
+	ended chan struct{} // closed when nothing reads inbox any more
 
 	pod      *corev1.Pod
 	o        observed
@@ -66,7 +67,7 @@ const inboxMax = 64
 
 func newWorker(a *Agent, pod *corev1.Pod, adopt []runtime.Sandbox) *worker {
 	w := &worker{
-		a: a, key: object.KeyOf(pod), uid: pod.UID, inbox: make(chan func(), inboxMax), adopt: adopt,
+		a: a, key: object.KeyOf(pod), uid: pod.UID, inbox: make(chan func(), inboxMax), ended: make(chan struct{}), adopt: adopt,
 		log:    a.cfg.Log.With("pod", object.KeyOf(pod).String()),
 		starts: map[string]context.CancelFunc{}, kills: map[string]context.CancelFunc{}, probes: map[string]context.CancelFunc{},
 	}
@@ -85,6 +86,7 @@ func newWorker(a *Agent, pod *corev1.Pod, adopt []runtime.Sandbox) *worker {
 // run works until the pod is gone or ctx ends; what it started has returned then.
 func (w *worker) run(ctx context.Context) {
 	defer w.ops.Wait()
+	defer close(w.ended)
 	defer w.stopProbes()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -163,11 +165,13 @@ func (w *worker) execute(ctx context.Context, s step) {
 	}
 }
 
-// tell hands f to the worker's goroutine; false: ctx ended first.
+// tell hands f to the worker's goroutine; false: ctx or the worker ended first.
 func (w *worker) tell(ctx context.Context, f func()) bool {
 	select {
 	case w.inbox <- f:
 		return true
+	case <-w.ended:
+		return false
 	case <-ctx.Done():
 		return false
 	}
