@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -42,6 +43,12 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 	}
 	addHub(served)
 	if err := addEvents(served); err != nil {
+		return nil, nil, err
+	}
+	if err := served.AddConversionFunc((*url.Values)(nil), (*corev1.NodeProxyOptions)(nil), func(a, b any, _ conversion.Scope) error {
+		b.(*corev1.NodeProxyOptions).Path = a.(*url.Values).Get("path")
+		return nil
+	}); err != nil {
 		return nil, nil, err
 	}
 	for _, o := range defaults.Kinds() {
