@@ -129,7 +129,8 @@ func (t *Table) addMaps() error {
 		hairpin:      set("hairpin", cat(addr, addr), nil),
 	}
 	m := &t.maps
-	for _, s := range []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin} {
+	for i, s := range []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin} {
+		s.ID = uint32(i + 1) // of this transaction; the library's own count is not safe beside another Table
 		if err := t.conn.AddSet(s, nil); err != nil {
 			return fmt.Errorf("adding map %s: %w", s.Name, err)
 		}
