@@ -35,8 +35,8 @@ func TestCommandLine(t *testing.T) {
 	contains("logs", run("logs", "web"), "web-")
 	contains("scale", run("scale", "web", "3"), "scaled to 3")
 	contains("update", run("update", "web", "--image", "trireme.local/web:2"), "updated")
-	if img := k.must("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[0].image}"); strings.Contains(img, "web:1") {
-		t.Errorf("after the update the pods run %s", img)
+	if out := k.must("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image} {.status.updatedReplicas} {.status.replicas}"); out != "trireme.local/web:2 3 3" {
+		t.Errorf("after the update: %s", out)
 	}
 	contains("rollback", run("rollback", "web"), "rolled back")
 	contains("node ls", run("node", "ls", "-o", "wide"), "Ready")

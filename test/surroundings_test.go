@@ -113,7 +113,7 @@ func TestContainerdDead(t *testing.T) {
 	uid := podUID(k, k.must("get", "pods", "-o", "jsonpath={.items[0].metadata.name}"))
 	before := pidsOf(t, uid, "web")
 	for range 2 {
-		killContainerd(t, h)
+		await(t, h, 20*time.Second, "containerd runs", func() error { return killContainerd(t, h) })
 		await(t, h, 30*time.Second, "the node takes a new pod", func() error {
 			if err := h.Ready(t.Context()); err != nil {
 				return err
@@ -129,7 +129,8 @@ func TestContainerdDead(t *testing.T) {
 	k.must("rollout", "status", "deployment/web", "--timeout=60s")
 }
 
-func killContainerd(t *testing.T, h *cluster.Host) {
+// killContainerd kills the host's containerd; an error: it does not run.
+func killContainerd(t *testing.T, h *cluster.Host) error {
 	t.Helper()
 	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -151,9 +152,9 @@ func killContainerd(t *testing.T, h *cluster.Host) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		return
+		return nil
 	}
-	t.Fatal("no containerd of the host was found")
+	return errors.New("no containerd of the host was found")
 }
 
 // TestImageMissing: the pod says so, and is retried.
