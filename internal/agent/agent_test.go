@@ -178,6 +178,9 @@ func TestPodRunsAndEnds(t *testing.T) {
 		p := pod("a")
 		r.full(p)
 		st := r.status(p.UID)
+		if n := len(r.phases[p.UID]); n != 1 {
+			t.Errorf("%d reports for a start that nothing delayed", n)
+		}
 		if st.Phase != corev1.PodRunning || !object.PodReady(&corev1.Pod{Status: *st}) {
 			t.Fatalf("status is %+v", st)
 		}
@@ -345,6 +348,7 @@ func TestInitAndSidecarOrder(t *testing.T) {
 			}
 		})
 		r.full(p)
+		time.Sleep(time.Second)
 		st := r.status(p.UID)
 		if st.Phase != corev1.PodPending || len(order) != 2 || st.ContainerStatuses[0].State.Waiting.Reason != "PodInitializing" {
 			t.Fatalf("at first: %s %v %+v", st.Phase, order, st.ContainerStatuses[0].State)

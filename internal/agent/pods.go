@@ -79,7 +79,7 @@ func waiting(st *corev1.PodStatus, name string) string {
 			}
 		}
 	}
-	return "ContainerCreating"
+	return reasonCreating
 }
 
 func containerOf(p *corev1.Pod, name string) *corev1.Container {

@@ -14,6 +14,12 @@ import (
 // runtimeScheme is what container IDs begin with for the users of the API.
 const runtimeScheme = "containerd://"
 
+// The waiting reasons of a container whose turn has not come, in Kubernetes' words.
+const (
+	reasonCreating     = "ContainerCreating"
+	reasonInitializing = "PodInitializing"
+)
+
 // nodeFacts are what a pod's status says of its node.
 type nodeFacts struct{ ip string }
 
@@ -81,9 +87,9 @@ func containerStatus(p *corev1.Pod, o *observed, c *containerState) corev1.Conta
 		}
 		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: c.waitReason, Message: c.waitMessage}
 		if c.waitReason == "" {
-			st.State.Waiting.Reason = "ContainerCreating"
+			st.State.Waiting.Reason = reasonCreating
 			if len(p.Spec.InitContainers) > 0 && !o.initialized {
-				st.State.Waiting.Reason = "PodInitializing"
+				st.State.Waiting.Reason = reasonInitializing
 			}
 		}
 	}

@@ -27,20 +27,22 @@ type worker struct {
 	inbox chan func()
 	ended chan struct{} // closed when nothing reads inbox any more
 
-	pod      *corev1.Pod
-	o        observed
-	volumes  map[string]volume.Volume
-	sandbox  *runtime.SandboxConfig
-	adopt    []runtime.Sandbox // what the runtime had when the agent started
-	reported *corev1.PodStatus
-	ops      sync.WaitGroup
-	starts   map[string]context.CancelFunc // of operations that a deletion interrupts
-	kills    map[string]context.CancelFunc // of kills that a shorter grace interrupts
-	probes   map[string]context.CancelFunc // by container name
-	look     lookState
-	touched  time.Time // when the newest operation on the runtime ended
-	events   eventLog
-	shown    shown
+	pod        *corev1.Pod
+	o          observed
+	volumes    map[string]volume.Volume
+	sandbox    *runtime.SandboxConfig
+	adopt      []runtime.Sandbox // what the runtime had when the agent started
+	reported   *corev1.PodStatus // as last made
+	sent       *corev1.PodStatus // as last sent
+	quietUntil time.Time         // when a report that waits is sent; zero: none waits
+	ops        sync.WaitGroup
+	starts     map[string]context.CancelFunc // of operations that a deletion interrupts
+	kills      map[string]context.CancelFunc // of kills that a shorter grace interrupts
+	probes     map[string]context.CancelFunc // by container name
+	look       lookState
+	touched    time.Time // when the newest operation on the runtime ended
+	events     eventLog
+	shown      shown
 }
 
 // lookState keeps the looks at the runtime apart from each other.
@@ -78,6 +80,7 @@ func newWorker(a *Agent, pod *corev1.Pod, adopt []runtime.Sandbox) *worker {
 	}
 	w.o.ended = object.PodEnded(pod)
 	w.reported = pod.Status.DeepCopy()
+	w.sent = w.reported
 	w.setPod(pod)
 	w.show(w.reported)
 	return w
@@ -137,7 +140,9 @@ func (w *worker) turn(ctx context.Context) time.Time {
 	w.execute(ctx, s)
 	w.lookNow(ctx)
 	w.keepProbes(ctx)
-	w.report()
+	if at := w.report(); !at.IsZero() {
+		s.at(at)
+	}
 	return s.next
 }
 
@@ -266,18 +271,50 @@ func (w *worker) retryNow() {
 	}
 }
 
-// report sends the status if it changed.
-func (w *worker) report() {
+// quietDelay is how long a report that only says "not yet" waits for a better
+// one: most pods run before it is over, and a report is a write of the store.
+const quietDelay = 500 * time.Millisecond
+
+// report sends the status if it changed, and returns when to send one that waits.
+func (w *worker) report() time.Time {
 	if !w.o.adopted || w.o.gone {
-		return
+		return time.Time{}
 	}
-	st := statusOf(w.pod, &w.o, nodeFacts{w.a.cfg.NodeIP.String()}, w.reported, time.Now())
-	changed := !reflect.DeepEqual(st, w.reported)
+	now := time.Now()
+	st := statusOf(w.pod, &w.o, nodeFacts{w.a.cfg.NodeIP.String()}, w.reported, now)
 	w.reported = st
 	w.show(st)
-	if changed {
-		w.a.session.ReportPod(wire.PodReport{Key: w.key, UID: w.uid, Status: st})
+	if reflect.DeepEqual(st, w.sent) {
+		w.quietUntil = time.Time{}
+		return time.Time{}
 	}
+	if quiet(st) {
+		if w.quietUntil.IsZero() {
+			w.quietUntil = now.Add(quietDelay)
+		}
+		if now.Before(w.quietUntil) {
+			return w.quietUntil
+		}
+	}
+	w.sent, w.quietUntil = st, time.Time{}
+	w.a.session.ReportPod(wire.PodReport{Key: w.key, UID: w.uid, Status: st})
+	return time.Time{}
+}
+
+// quiet reports whether a status says nothing but that the pod is on its way.
+func quiet(st *corev1.PodStatus) bool {
+	if st.Phase != corev1.PodPending {
+		return false
+	}
+	for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
+		for i := range list {
+			w := list[i].State.Waiting
+			if w == nil || w.Reason != reasonCreating && w.Reason != reasonInitializing || list[i].RestartCount > 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (w *worker) show(st *corev1.PodStatus) {
