@@ -1,16 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,15 +34,15 @@ import (
 const webImage = "trireme.local/web:1"
 
 // podStart measures how long a pod with a cached image takes from the POST until
-// a watch sees it Running, one after another, against what the container
-// runtime alone takes for sandbox, create and start, with the same network, in
-// the same run.
+// a watch sees it Running, against what the container runtime alone takes for
+// sandbox, create and start with the same network. The two take turns, one pod
+// at a time, so that both meet the same noise.
 func podStart(ctx context.Context, c *config) ([]line, error) {
-	bare, err := bareStart(ctx, c)
+	b, err := newBare(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("the runtime alone: %w", err)
 	}
-	var ours []time.Duration
+	var ours, bare []time.Duration
 	err = host(ctx, c, nil, func(ctx context.Context, h *cluster.Host, _ time.Time) error {
 		if err := h.Ready(ctx); err != nil {
 			return err
@@ -52,18 +56,23 @@ func podStart(ctx context.Context, c *config) ([]line, error) {
 			if err != nil {
 				return err
 			}
+			alone, err := b.next()
+			if err != nil {
+				return err
+			}
 			if i > 0 { // the first warms up
-				ours = append(ours, d)
+				ours, bare = append(ours, d), append(bare, alone)
 			}
 		}
 		return nil
 	})
-	if err != nil {
+	if err = errors.Join(err, b.close()); err != nil {
 		return nil, err
 	}
-	p50 := median(ours)
-	return []line{{"pod_start_vs_cri", p50.Seconds() / bare.Seconds(), "ratio", map[string]any{
-		"p50_ms": p50.Seconds() * 1000, "cri_p50_ms": bare.Seconds() * 1000, "max_ms": slices.Max(ours).Seconds() * 1000, "pods": len(ours),
+	p50, alone := median(ours), median(bare)
+	return []line{{"pod_start_vs_cri", p50.Seconds() / alone.Seconds(), "ratio", map[string]any{
+		"p50_ms": p50.Seconds() * 1000, "cri_p50_ms": alone.Seconds() * 1000,
+		"max_ms": slices.Max(ours).Seconds() * 1000, "cri_max_ms": slices.Max(bare).Seconds() * 1000, "pods": len(ours),
 	}}}, nil
 }
 
@@ -109,43 +118,73 @@ func startPod(ctx context.Context, cs kubernetes.Interface, name string) (time.D
 	return 0, fmt.Errorf("pod %s: the watch ended early: %w", name, ctx.Err())
 }
 
-// bareStart runs this program again within a machine of its own, where it
-// drives the runtime without a cluster.
-func bareStart(ctx context.Context, c *config) (time.Duration, error) {
+// bare is this program again, within a machine of its own, where it drives the
+// runtime without a cluster, one pod for each line it is given.
+type bare struct {
+	cluster *cluster.Cluster
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+}
+
+func newBare(ctx context.Context, c *config) (*bare, error) {
 	cl, err := cluster.New(ctx, cluster.Config{Hosts: 1, Binary: c.binary})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	b := &bare{cluster: cl}
 	h := cl.Hosts[0]
 	self, err := os.Executable()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	arg, err := json.Marshal(baseline{Root: h.Root, Address: h.Address, Starts: c.starts})
+	arg, err := json.Marshal(baseline{Root: h.Root, Address: h.Address})
 	if err != nil {
+		return nil, err
+	}
+	b.cmd = h.Command(ctx, self, "cri-baseline", string(arg))
+	b.cmd.Stderr = os.Stderr
+	if b.in, err = b.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := b.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	b.out = bufio.NewReader(out)
+	return b, b.cmd.Start()
+}
+
+// next runs one pod and returns how long it took.
+func (b *bare) next() (time.Duration, error) {
+	if _, err := io.WriteString(b.in, "\n"); err != nil {
 		return 0, err
 	}
-	out, err := h.Run(ctx, self, "cri-baseline", string(arg))
-	if err = errors.Join(err, cl.Close()); err != nil {
-		return 0, err
+	l, err := b.out.ReadString('\n')
+	if err != nil {
+		return 0, fmt.Errorf("the runtime alone: %w", err)
 	}
-	ns, err := strconv.ParseInt(out, 10, 64)
+	ns, err := strconv.ParseInt(strings.TrimSpace(l), 10, 64)
 	return time.Duration(ns), err
+}
+
+func (b *bare) close() error {
+	return errors.Join(b.in.Close(), b.cmd.Wait(), b.cluster.Close())
 }
 
 // baseline is what the child is told.
 type baseline struct {
 	Root, Address string
-	Starts        int
 }
 
-// criBaseline prints the median of sandbox, create and start in nanoseconds.
+// criBaseline runs one pod for each line of standard input and prints what
+// sandbox, create and start took, in nanoseconds.
 func criBaseline(arg string) error {
 	var b baseline
 	if err := json.Unmarshal([]byte(arg), &b); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	rt, net, err := b.runtime(ctx)
 	if err != nil {
@@ -155,8 +194,8 @@ func criBaseline(arg string) error {
 	if err != nil {
 		return err
 	}
-	var times []time.Duration
-	for i := range b.Starts + 1 {
+	in := bufio.NewScanner(os.Stdin)
+	for i := 0; in.Scan(); i++ {
 		pod := b.pod(i)
 		if err := net.Apply(ctx, false, []dataplane.Change{{Object: pod}}); err != nil {
 			return err
@@ -165,12 +204,9 @@ func criBaseline(arg string) error {
 		if err != nil {
 			return err
 		}
-		if i > 0 {
-			times = append(times, d)
-		}
+		fmt.Println(d.Nanoseconds())
 	}
-	_, err = fmt.Print(median(times).Nanoseconds())
-	return err
+	return in.Err()
 }
 
 // runtime starts containerd and a dataplane; both end with ctx.
