@@ -57,9 +57,9 @@ type Manager struct {
 	cfg Config
 
 	mu      sync.Mutex
-	known   map[string]found // by reference
-	pulls   map[string]*pull // under way, by reference and credentials
-	failed  map[string]failure
+	known   map[string]found     // by reference
+	pulls   map[string]*pull     // under way, by reference and credentials
+	failed  map[string]failure   // likewise
 	lastUse map[string]time.Time // by ID
 }
 
@@ -171,7 +171,16 @@ func (m *Manager) remember(ref string, img *runtime.Image) {
 	defer m.mu.Unlock()
 	m.known[ref] = found{img, time.Now().Add(knownFor)}
 	m.lastUse[img.ID] = time.Now()
-	delete(m.failed, ref)
+	m.forgiveLocked(ref)
+}
+
+// forgiveLocked lets the reference be pulled at once, whoever asks.
+func (m *Manager) forgiveLocked(ref string) {
+	for key := range m.failed {
+		if strings.HasPrefix(key, ref+"\x00") {
+			delete(m.failed, key)
+		}
+	}
 }
 
 // Forget makes the next Ensure ask the runtime: it said that the image is gone.
@@ -186,7 +195,7 @@ func (m *Manager) pull(ctx context.Context, r Request) (*runtime.Image, error) {
 	began := time.Now()
 	key := r.Ref + "\x00" + fmt.Sprint(r.Credentials) // another's credentials must not open a registry for one that has none
 	m.mu.Lock()
-	if f, ok := m.failed[r.Ref]; ok && time.Now().Before(f.notBefore) {
+	if f, ok := m.failed[key]; ok && time.Now().Before(f.notBefore) {
 		m.mu.Unlock()
 		r.Tell(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", r.Ref))
 		return nil, &Error{Reason: ReasonBackOff, NotBefore: f.notBefore, Err: fmt.Errorf("Back-off pulling image %q: %w", r.Ref, f.err)} //nolint:staticcheck // Kubernetes' words
@@ -210,7 +219,7 @@ func (m *Manager) pull(ctx context.Context, r Request) (*runtime.Image, error) {
 	if p.err != nil && joined && errors.Is(p.err, context.Canceled) {
 		return m.pull(ctx, r) // who led it went away: lead it now
 	}
-	return m.pulled(r, p, began)
+	return m.pulled(r, key, p, began)
 }
 
 // lead makes the pull that others wait for.
@@ -227,16 +236,16 @@ func (m *Manager) lead(ctx context.Context, key string, p *pull, r Request) {
 	m.mu.Lock()
 	delete(m.pulls, key)
 	if err != nil && ctx.Err() == nil {
-		f := m.failed[r.Ref]
+		f := m.failed[key]
 		f.pause = min(max(f.pause*2, m.cfg.BackOffMin), m.cfg.BackOffMax)
 		f.notBefore, f.err = time.Now().Add(f.pause), err
-		m.failed[r.Ref] = f
+		m.failed[key] = f
 	}
 	m.mu.Unlock()
 	close(p.done)
 }
 
-func (m *Manager) pulled(r Request, p *pull, began time.Time) (*runtime.Image, error) {
+func (m *Manager) pulled(r Request, key string, p *pull, began time.Time) (*runtime.Image, error) {
 	if p.err == nil {
 		r.Tell(corev1.EventTypeNormal, "Pulled", fmt.Sprintf(pullTimeMessage, r.Ref,
 			p.took.Truncate(time.Millisecond), time.Since(began).Truncate(time.Millisecond), p.image.SizeBytes))
@@ -246,7 +255,7 @@ func (m *Manager) pulled(r Request, p *pull, began time.Time) (*runtime.Image, e
 		return nil, p.err
 	}
 	m.mu.Lock()
-	notBefore := m.failed[r.Ref].notBefore
+	notBefore := m.failed[key].notBefore
 	m.mu.Unlock()
 	err := fmt.Errorf("failed to pull image %q: %w", r.Ref, p.err)
 	r.Tell(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", r.Ref, p.err))
@@ -261,7 +270,7 @@ func (m *Manager) Import(ctx context.Context, archive io.Reader) ([]string, erro
 	defer m.mu.Unlock()
 	for _, n := range names {
 		delete(m.known, n)
-		delete(m.failed, n)
+		m.forgiveLocked(n)
 	}
 	return names, err
 }
