@@ -124,7 +124,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.memoryBytes = memoryBytes()
 	a.volumes = volume.New(cfg.Root, a.objects, a.node)
-	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Log: cfg.Log})
+	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if cfg.session != nil {
 		a.session = cfg.session(a.assign)
 		return a, nil
@@ -151,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.pool, a.runCtx = &workers, func() context.Context { return ctx }
 	a.mu.Unlock()
 	a.refreshNode(ctx)
+	a.nodeEvent(corev1.EventTypeNormal, "Starting", "Starting the agent.")
 	if err := a.loadCache(ctx); err != nil {
 		a.cfg.Log.Error("reading the last assignments", "err", err)
 	}

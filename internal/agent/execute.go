@@ -102,6 +102,9 @@ func (w *worker) makeSandbox(ctx context.Context) {
 		if err == nil {
 			id, err = w.a.runSandbox(opCtx, cfg, old)
 		}
+		if err != nil && opCtx.Err() != nil {
+			err = opCtx.Err()
+		}
 		return func() { w.sandboxMade(cfg, id, attempt, err) }
 	})
 }
@@ -195,13 +198,16 @@ func (w *worker) start(ctx context.Context, c *containerState) {
 		c.waitReason, c.waitMessage = "", ""
 	}
 	job := startJob{
-		w: w, pod: w.pod, c: c.spec, init: c.init, attempt: attempt, sandboxID: w.o.sandbox.id, sandbox: w.sandbox,
-		volumes: w.volumes, image: w.imageRequest(c, w.sandbox), oldID: c.oldID, created: c.made && c.full.State == runtime.Created, was: c.full,
+		w: w, pod: w.pod, c: c.spec, attempt: attempt, sandboxID: w.o.sandbox.id, sandbox: w.sandbox,
+		volumes: w.volumes, image: w.imageRequest(c, w.sandbox), oldID: c.oldID,
 	}
 	job.image.Tell = w.teller(ctx, c.spec.Name)
 	w.op(ctx, func() func() {
 		defer cancel()
 		res := job.run(opCtx)
+		if res.err != nil && opCtx.Err() != nil {
+			res.err = opCtx.Err() // however the runtime words it
+		}
 		return func() { w.startDone(c, res) }
 	})
 }
@@ -212,15 +218,12 @@ type startJob struct {
 	w         *worker
 	pod       *corev1.Pod
 	c         *corev1.Container
-	init      bool
 	attempt   uint32
 	sandboxID string
 	sandbox   *runtime.SandboxConfig
 	volumes   map[string]volume.Volume
 	image     image.Request
 	oldID     string
-	created   bool // an earlier try made it and could not start it
-	was       runtime.Container
 }
 
 // startResult is how a start went.

@@ -65,6 +65,10 @@ func (w *worker) killed(ctx context.Context, c *containerState, id string, hookE
 	w.op(ctx, func() func() { // its exit code, before anything else happens to it
 		full := w.a.inspect(ctx, id)
 		return func() {
+			if full == nil { // the runtime does not answer
+				w.later(ctx, retryMin, func() { c.busy = false })
+				return
+			}
 			c.busy = false
 			w.observe(c, id, full)
 		}

@@ -83,7 +83,7 @@ func (m *Manager) unused(images []runtime.Image, inUse map[string]bool) []runtim
 	}
 	var out []runtime.Image
 	for _, img := range images {
-		if !img.Pinned && !inUse[img.ID] && now.Sub(m.lastUse[img.ID]) >= ageMin {
+		if !img.Pinned && !slices.Contains(img.Names, m.cfg.Keep) && !inUse[img.ID] && now.Sub(m.lastUse[img.ID]) >= ageMin {
 			out = append(out, img)
 		}
 	}

@@ -49,6 +49,7 @@ type Config struct {
 	BackOffMin, BackOffMax time.Duration
 	// InUse returns the IDs of the images that containers of this node use.
 	InUse func() map[string]bool
+	Keep  string // a name that is never collected; may be empty
 	Log   *slog.Logger
 }
 
