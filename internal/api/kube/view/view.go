@@ -57,6 +57,17 @@ func (v *View) key(key string) object.Key {
 	return object.ParseKey(strings.TrimPrefix(key, v.prefix))
 }
 
+// under returns what the table's keys start with below key: nothing for the
+// whole table, else whole segments, because namespace "a" does not hold what is
+// in "ab".
+func (v *View) under(key string) string {
+	rest := trimSlash(key, v.prefix)
+	if rest == "" || strings.HasSuffix(rest, "/") {
+		return rest
+	}
+	return rest + "/"
+}
+
 // Create implements storage.Interface.
 func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, _ uint64) error {
 	o := obj.(store.Object)
@@ -298,8 +309,6 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	}
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, 0))
 	pred := opts.Predicate
-	prefix := strings.TrimPrefix(key, strings.TrimSuffix(v.prefix, "/"))
-	prefix = strings.TrimPrefix(prefix, "/")
 	if !opts.Recursive {
 		if o, ok := v.table.Get(snap, v.key(key)); ok {
 			if err := appendMatch(dst, o, pred); err != nil {
@@ -310,7 +319,7 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	}
 	var last string
 	more := false
-	for row := range v.table.RowsFrom(snap, prefix, from) {
+	for row := range v.table.RowsFrom(snap, v.under(key), from) {
 		if pred.Limit > 0 && int64(dst.Len()) >= pred.Limit {
 			more = true
 			break

@@ -46,6 +46,9 @@ func (v *View) Watch(ctx context.Context, key string, opts storage.ListOptions) 
 		view: v, pred: opts.Predicate, prefix: trimSlash(key, v.prefix), single: !opts.Recursive,
 		result: make(chan watch.Event, 100), cancel: cancel,
 	}
+	if opts.Recursive {
+		w.prefix = v.under(key)
+	}
 	initial := from == 0
 	if opts.SendInitialEvents != nil {
 		initial = *opts.SendInitialEvents
