@@ -5,12 +5,14 @@
 //	web sleep          wait for a signal
 //	web exit CODE      end at once
 //	web env            print the environment
+//	web get URL        print what a server answers
 package main
 
 import (
 	"context"
 	"fmt"
 	"html/template"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -46,14 +48,31 @@ func command(args []string) int {
 			return 2
 		}
 		return code
+	case "get":
+		if err := get(strings.Join(args[1:], "")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	case "env":
 		vars := os.Environ()
 		slices.Sort(vars)
 		fmt.Println(strings.Join(vars, "\n"))
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "unknown command %q: want sleep, exit or env\n", args[0])
+	fmt.Fprintf(os.Stderr, "unknown command %q: want sleep, exit, env or get\n", args[0])
 	return 2
+}
+
+func get(url string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
 }
 
 func serve() error {

@@ -10,39 +10,21 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// eventsMax bounds the events of a pod that are counted up rather than repeated.
-const eventsMax = 64
-
-// eventLog counts equal events of one pod.
-type eventLog map[eventKey]*corev1.Event
-
-type eventKey struct{ reason, message, container string }
-
-// event records something that happened to the pod; container may be empty.
+// event records something that happened to the pod; container may be empty. The
+// manager counts equal ones.
 func (w *worker) event(eventType, reason, message, container string) {
-	key, now := eventKey{reason, message, container}, time.Now()
-	if len(w.events) >= eventsMax || w.events == nil {
-		w.events = eventLog{}
-	}
-	e := w.events[key]
-	if e == nil {
-		e = &corev1.Event{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.key.Namespace, Name: fmt.Sprintf("%s.%x", w.key.Name, now.UnixNano())},
-			InvolvedObject: corev1.ObjectReference{
-				APIVersion: "v1", Kind: "Pod", Namespace: w.key.Namespace, Name: w.key.Name, UID: w.uid,
-				ResourceVersion: w.pod.ResourceVersion, FieldPath: w.fieldPath(container),
-			},
-			Type: eventType, Reason: reason, Message: message, FirstTimestamp: metav1.NewTime(now),
-			Source:              corev1.EventSource{Component: component, Host: w.a.cfg.Node},
-			ReportingController: component, ReportingInstance: w.a.cfg.Node,
-		}
-	} else {
-		e = e.DeepCopy()
-	}
-	e.Count++
-	e.LastTimestamp = metav1.NewTime(now)
-	w.events[key] = e
-	w.a.session.ReportEvent(e)
+	now := time.Now()
+	w.a.session.ReportEvent(&corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.key.Namespace, Name: fmt.Sprintf("%s.%x", w.key.Name, now.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Pod", Namespace: w.key.Namespace, Name: w.key.Name, UID: w.uid,
+			ResourceVersion: w.pod.ResourceVersion, FieldPath: w.fieldPath(container),
+		},
+		Type: eventType, Reason: reason, Message: message, Count: 1,
+		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now),
+		Source:              corev1.EventSource{Component: component, Host: w.a.cfg.Node},
+		ReportingController: component, ReportingInstance: w.a.cfg.Node,
+	})
 }
 
 // component is who the agent's events come from: the field's tools know it.

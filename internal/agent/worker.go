@@ -41,7 +41,6 @@ type worker struct {
 	probes     map[string]context.CancelFunc // by container name
 	look       lookState
 	touched    time.Time // when the newest operation on the runtime ended
-	events     eventLog
 	shown      shown
 }
 

@@ -129,7 +129,7 @@ func (l *Links) Subnet(subnet, services netip.Prefix, uplink netip.Addr) error {
 // dropOldGateways removes addresses of an earlier subnet, also of an earlier
 // process; the DNS address and the gateway stay.
 func (l *Links) dropOldGateways(link netlink.Link, gw netip.Addr) error {
-	addrs, err := l.nl.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return l.nl.AddrList(link, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("listing the addresses of %s: %w", l.bridge, err)
 	}
@@ -147,12 +147,12 @@ func (l *Links) dropOldGateways(link netlink.Link, gw netip.Addr) error {
 // podMTU returns what fits into the overlay on the link that has the node's
 // address, so that a pod's link does not change when a second node joins.
 func (l *Links) podMTU(uplink netip.Addr) (int, error) {
-	links, err := l.nl.LinkList()
+	links, err := dump(func() ([]netlink.Link, error) { return l.nl.LinkList() })
 	if err != nil {
 		return 0, fmt.Errorf("listing links: %w", err)
 	}
 	for _, link := range links {
-		addrs, err := l.nl.AddrList(link, netlink.FAMILY_V4)
+		addrs, err := dump(func() ([]netlink.Addr, error) { return l.nl.AddrList(link, netlink.FAMILY_V4) })
 		if err != nil {
 			return 0, fmt.Errorf("listing the addresses of %s: %w", link.Attrs().Name, err)
 		}
@@ -190,7 +190,7 @@ func (l *Links) ensure(want netlink.Link) (netlink.Link, error) {
 // Remove deletes every link and route that was ever made under the bridge's name.
 func (l *Links) Remove() error {
 	var errs []error
-	links, err := l.nl.LinkList()
+	links, err := dump(func() ([]netlink.Link, error) { return l.nl.LinkList() })
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)
 	}
@@ -199,7 +199,9 @@ func (l *Links) Remove() error {
 			errs = append(errs, gone(l.nl.LinkDel(link)))
 		}
 	}
-	routes, err := l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol, Type: unix.RTN_UNREACHABLE}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TYPE)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol, Type: unix.RTN_UNREACHABLE}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TYPE)
+	})
 	errs = append(errs, err)
 	for _, r := range routes {
 		errs = append(errs, gone(l.nl.RouteDel(&r)))
@@ -232,4 +234,18 @@ func hardware(name string) net.HardwareAddr {
 	mac := net.HardwareAddr(sum[:6])
 	mac[0] = mac[0]&^1 | 2
 	return mac
+}
+
+// dumpTries bounds how often a list is asked for that changed while the kernel
+// made it.
+const dumpTries = 10
+
+// dump asks for a list again where something changed it half way.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	for range dumpTries - 1 {
+		if all, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return list()
 }

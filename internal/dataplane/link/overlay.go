@@ -102,21 +102,23 @@ func (l *Links) prunePeers(index int) error {
 		macs[hardware(name).String()+" "+p.Address.String()] = true
 	}
 	var errs []error
-	routes, err := l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+	})
 	errs = append(errs, err)
 	for _, r := range routes {
 		if r.Dst != nil && !subnets[r.Dst.String()] {
 			errs = append(errs, gone(l.nl.RouteDel(&r)))
 		}
 	}
-	neighbours, err := l.nl.NeighList(index, netlink.FAMILY_V4)
+	neighbours, err := dump(func() ([]netlink.Neigh, error) { return l.nl.NeighList(index, netlink.FAMILY_V4) })
 	errs = append(errs, err)
 	for _, n := range neighbours {
 		if n.State == netlink.NUD_PERMANENT && !gateways[n.IP.String()] {
 			errs = append(errs, gone(l.nl.NeighDel(&n)))
 		}
 	}
-	entries, err := l.nl.NeighList(index, unix.AF_BRIDGE)
+	entries, err := dump(func() ([]netlink.Neigh, error) { return l.nl.NeighList(index, unix.AF_BRIDGE) })
 	errs = append(errs, err)
 	for _, n := range entries {
 		if n.IP != nil && !macs[n.HardwareAddr.String()+" "+n.IP.String()] {

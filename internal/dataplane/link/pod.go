@@ -77,7 +77,9 @@ func (l *Links) AddPod(p Pod) (Wired, error) {
 // clear removes what an earlier try left: its link, and another link that
 // routes the same address (of a sandbox that is gone and was not taken down).
 func (l *Links) clear(host string, a netip.Addr) error {
-	routes, err := l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a)}, netlink.RT_FILTER_DST)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a)}, netlink.RT_FILTER_DST)
+	})
 	if err != nil {
 		return fmt.Errorf("listing routes to %s: %w", a, err)
 	}
@@ -173,7 +175,9 @@ func (l *Links) CheckPod(id string, a netip.Addr) error {
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		return fmt.Errorf("link %s is down", l.Host(id))
 	}
-	routes, err := l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a), LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a), LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	})
 	if err == nil && len(routes) == 0 {
 		err = syscall.ENOENT
 	}
@@ -194,7 +198,7 @@ func (l *Links) PruneHosts(keep func(host string) bool) error {
 }
 
 func (l *Links) prune(keep func(host, name string) bool) error {
-	links, err := l.nl.LinkList()
+	links, err := dump(func() ([]netlink.Link, error) { return l.nl.LinkList() })
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)
 	}
