@@ -13,11 +13,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapLogger returns a zap logger that writes etcd's warnings and errors to log.
+// zapLogger returns a zap logger that writes etcd's errors to log; its warnings
+// (of settings that are ours on purpose, of slow disks) are for a developer.
 // A fatal entry or a panic, with which etcd would end the process, goes to fatal
 // instead and ends the goroutine it came from.
 func zapLogger(log *slog.Logger, fatal chan<- error) *zap.Logger {
-	return zap.New(&zapCore{log: log.With("part", "etcd")},
+	return zap.New(&zapCore{log: log},
 		zap.WithFatalHook(&fatalHook{fatal}), zap.WithPanicHook(&fatalHook{fatal}))
 }
 
@@ -37,13 +38,16 @@ func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	level := slog.LevelWarn
-	if e.Level >= zapcore.ErrorLevel {
+	level := slog.LevelDebug
+	if e.Level >= zapcore.ErrorLevel && !atFirstStart[e.Message] {
 		level = slog.LevelError
 	}
 	c.log.Log(context.Background(), level, e.Message, attrs(fields)...)
 	return nil
 }
+
+// atFirstStart are errors that etcd logs whenever its data folder is new.
+var atFirstStart = map[string]bool{"failed to update storage version": true}
 
 func (c *zapCore) Sync() error { return nil }
 

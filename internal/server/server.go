@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/grpclog"
 
 	"trireme/internal/kind"
 )
@@ -24,6 +26,8 @@ func Run(ctx context.Context, cfg Config) error {
 	if os.Geteuid() != 0 {
 		return kind.New(kind.Denied, "not root: a node makes namespaces, mounts and links; run it with sudo")
 	}
+	// gRPC logs every try to reach a socket that is not there yet.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	unlock, err := lock(cfg.Root)
 	if err != nil {
 		return err
