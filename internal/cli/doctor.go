@@ -149,12 +149,12 @@ func checkFilesystem(cfg *server.Config) []finding {
 	}
 	free := int64(st.Bavail) * st.Bsize
 	if free < diskWantBytes {
-		return bad(stateFailed, "disk", bytes(free)+" free at "+dir, "free some: 2 GiB are needed for images and the store, or choose another --root")
+		return bad(stateFailed, "disk", size(free)+" free at "+dir, "free some: 2 GiB are needed for images and the store, or choose another --root")
 	}
 	if st.Ffree > 0 && st.Ffree < 10000 {
 		return bad(stateFailed, "disk", strconv.FormatUint(st.Ffree, 10)+" inodes free at "+dir, "remove files or choose another --root")
 	}
-	return ok("disk", bytes(free)+" free at "+dir)
+	return ok("disk", size(free)+" free at "+dir)
 }
 
 func checkNftables(*server.Config) []finding {
@@ -195,7 +195,7 @@ func checkMemory(*server.Config) []finding {
 		return bad(stateWarning, "memory", err.Error(), "")
 	}
 	total := int64(s.Totalram) * int64(s.Unit)
-	found := fmt.Sprintf("%s, %d CPUs", bytes(total), runtime.NumCPU())
+	found := fmt.Sprintf("%s, %d CPUs", size(total), runtime.NumCPU())
 	if total < memoryWantBytes {
 		return bad(stateWarning, "memory", found, "512 MiB or more are wanted")
 	}

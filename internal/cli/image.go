@@ -176,7 +176,7 @@ func (a *app) imageLs(ctx context.Context, only string) error {
 		for _, i := range images {
 			i.Node = node
 			all = append(all, i)
-			t.add(orDash(strings.Join(i.Names, ", ")), bytes(i.SizeBytes), node, i.ID)
+			t.add(orDash(strings.Join(i.Names, ", ")), size(i.SizeBytes), node, i.ID)
 		}
 	}
 	return a.print(all, t)

@@ -76,7 +76,7 @@ func (a *app) nodeLs(ctx context.Context) error {
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		t.add(n.Name, nodeState(n), orDash(nodeAddress(n)), n.Status.Allocatable.Cpu().String(),
-			bytes(n.Status.Allocatable.Memory().Value()), n.Status.Allocatable.Pods().String(), age(n.CreationTimestamp),
+			size(n.Status.Allocatable.Memory().Value()), n.Status.Allocatable.Pods().String(), age(n.CreationTimestamp),
 			orDash(n.Spec.PodCIDR), orDash(n.Status.NodeInfo.KubeletVersion), orDash(n.Status.NodeInfo.KernelVersion))
 	}
 	nodes.APIVersion, nodes.Kind = "v1", "NodeList"

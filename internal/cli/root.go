@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -120,6 +121,9 @@ func (a *app) clientConfig() (*rest.Config, string, error) {
 	if a.kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
 		rules.ExplicitPath = localKubeconfig()
 	}
+	if !slices.ContainsFunc(rules.GetLoadingPrecedence(), exists) {
+		return nil, "", errors.New("no cluster is known: start one with `trireme up`, or name a kubeconfig with --kubeconfig")
+	}
 	c := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
 	ns := a.namespace
 	if ns == "" {
@@ -129,15 +133,17 @@ func (a *app) clientConfig() (*rest.Config, string, error) {
 		}
 	}
 	config, err := c.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
-		return nil, "", fmt.Errorf("no cluster is known: start one with `trireme up`, or name a kubeconfig with --kubeconfig")
-	}
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	config.QPS, config.Burst = 200, 400
 	config.UserAgent = "trireme/" + server.Version
 	return config, ns, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // localKubeconfig returns the kubeconfig of this machine's manager, empty where

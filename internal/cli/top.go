@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +22,8 @@ type summary struct {
 }
 
 type usageStats struct {
-	CPU    struct{ UsageNanoCores uint64 }  `json:"cpu"`
-	Memory struct{ WorkingSetBytes uint64 } `json:"memory"`
+	CPU    struct{ UsageCoreNanoSeconds uint64 } `json:"cpu"`
+	Memory struct{ WorkingSetBytes uint64 }      `json:"memory"`
 }
 
 type podStats struct {
@@ -56,39 +58,68 @@ func (a *app) top(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	first := a.summaries(ctx, cs, nodes)
+	started := time.Now()
+	select {
+	case <-time.After(topInterval):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	second, took := a.summaries(ctx, cs, nodes), time.Since(started)
 	var rows []topRow
 	for i := range nodes.Items {
-		more, err := topNode(ctx, cs, &nodes.Items[i])
-		if err != nil {
-			fmt.Fprintf(a.err, "node %s: %v\n", nodes.Items[i].Name, err)
-			continue
+		name := nodes.Items[i].Name
+		if was, now := first[name], second[name]; was != nil && now != nil {
+			rows = append(rows, topNode(name, was, now, took)...)
 		}
-		rows = append(rows, more...)
 	}
 	t := table{columns: []string{"KIND", "NAME", "CPU", "MEMORY", "NODE"}}
 	for _, r := range rows {
-		t.add(r.Kind, r.Name, fmt.Sprintf("%dm", r.CPUMilli), bytes(int64(r.MemoryBytes)), r.Node)
+		t.add(r.Kind, r.Name, fmt.Sprintf("%dm", r.CPUMilli), size(int64(r.MemoryBytes)), r.Node)
 	}
 	return a.print(rows, t)
 }
 
+// topInterval is how long CPU use is measured over.
+const topInterval = time.Second
+
+// summaries asks every agent; one that does not answer is named on stderr.
+func (a *app) summaries(ctx context.Context, cs kubernetes.Interface, nodes *corev1.NodeList) map[string]*summary {
+	out := map[string]*summary{}
+	for i := range nodes.Items {
+		name := nodes.Items[i].Name
+		b, err := cs.CoreV1().RESTClient().Get().Resource("nodes").Name(name).SubResource("proxy").Suffix("stats/summary").DoRaw(ctx)
+		s := &summary{}
+		if err == nil {
+			err = json.Unmarshal(b, s)
+		}
+		if err != nil {
+			fmt.Fprintf(a.err, "node %s: %v\n", name, err)
+			continue
+		}
+		out[name] = s
+	}
+	return out
+}
+
 // topNode returns a node's line and its pods', the largest user of CPU first.
-func topNode(ctx context.Context, cs kubernetes.Interface, n *corev1.Node) ([]topRow, error) {
-	b, err := cs.CoreV1().RESTClient().Get().Resource("nodes").Name(n.Name).SubResource("proxy").Suffix("stats/summary").DoRaw(ctx)
-	if err != nil {
-		return nil, err
+func topNode(node string, was, now *summary, took time.Duration) []topRow {
+	row := func(kind, name string, before, after *usageStats) topRow {
+		used := after.CPU.UsageCoreNanoSeconds - min(before.CPU.UsageCoreNanoSeconds, after.CPU.UsageCoreNanoSeconds)
+		return topRow{kind, name, node, 1000 * used / uint64(took), after.Memory.WorkingSetBytes}
 	}
-	var s summary
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, err
-	}
-	row := func(kind, name string, u *usageStats) topRow {
-		return topRow{kind, name, n.Name, u.CPU.UsageNanoCores / 1e6, u.Memory.WorkingSetBytes}
+	before := map[string]*usageStats{}
+	for i := range was.Pods {
+		before[was.Pods[i].PodRef.Namespace+"/"+was.Pods[i].PodRef.Name] = &was.Pods[i].usageStats
 	}
 	var rows []topRow
-	for i := range s.Pods {
-		rows = append(rows, row("pod", s.Pods[i].PodRef.Namespace+"/"+s.Pods[i].PodRef.Name, &s.Pods[i].usageStats))
+	for i := range now.Pods {
+		p := &now.Pods[i]
+		name := p.PodRef.Namespace + "/" + p.PodRef.Name
+		if old := before[name]; old != nil {
+			rows = append(rows, row("pod", name, old, &p.usageStats))
+		}
 	}
-	slices.SortStableFunc(rows, func(x, y topRow) int { return int(y.CPUMilli) - int(x.CPUMilli) })
-	return append([]topRow{row("node", n.Name, &s.Node)}, rows...), nil
+	slices.SortStableFunc(rows, func(x, y topRow) int { return cmp.Compare(y.CPUMilli, x.CPUMilli) })
+	return append([]topRow{row("node", node, &was.Node, &now.Node)}, rows...)
 }

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,7 +125,11 @@ func (a *app) whyEvents(ctx context.Context, cs kubernetes.Interface, p *corev1.
 	if err != nil || len(events.Items) == 0 {
 		return err
 	}
-	slices.SortFunc(events.Items, func(x, y corev1.Event) int { return x.LastTimestamp.Compare(y.LastTimestamp.Time) })
+	// Times are whole seconds; within one, the order of writing tells.
+	order := func(e *corev1.Event) int { n, _ := strconv.Atoi(e.ResourceVersion); return n }
+	slices.SortFunc(events.Items, func(x, y corev1.Event) int {
+		return cmp.Or(x.LastTimestamp.Compare(y.LastTimestamp.Time), cmp.Compare(order(&x), order(&y)))
+	})
 	fmt.Fprintln(a.out, "events, oldest first:")
 	for i := range events.Items {
 		e := &events.Items[i]
