@@ -37,7 +37,11 @@ are deleted. They stay until the command ends, and then count as lost.`,
 			cfg.Progress = func(connected, running int) {
 				p.say("%d/%d nodes connected, %d pods run", connected, cfg.Count, running)
 			}
-			return sim.Run(cmd.Context(), cfg)
+			err = sim.Run(cmd.Context(), cfg)
+			if cmd.Context().Err() != nil {
+				return nil // ended by the user, as it should be
+			}
+			return err
 		},
 	}
 	f := nodes.Flags()

@@ -84,7 +84,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 	n := c.node(name)
 	n.row = row
 	if row == nil {
-		n.version++
+		c.improve(n) // no better, but what is said of the nodes changes
 		c.drop(n)
 		return
 	}
