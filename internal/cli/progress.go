@@ -41,6 +41,17 @@ func (p *progress) say(format string, args ...any) {
 	}
 }
 
+// barWidth is the width of count's bar, in cells.
+const barWidth = 20
+
+// count says how many of all are there; a terminal sees a bar before the text.
+func (p *progress) count(part, all int, text string) {
+	if p.live {
+		text = bar(part, all, barWidth) + " " + text
+	}
+	p.say("%s", text)
+}
+
 // done ends the live line.
 func (p *progress) done() {
 	if p.live && p.last != "" {

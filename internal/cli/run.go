@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 )
@@ -255,10 +257,10 @@ func (a *app) awaitApp(ctx context.Context, cs kubernetes.Interface, ns, name st
 			return err
 		}
 		if state = rolloutState(ctx, cs, ns, d); state == "" {
-			p.say("%s %d/%d ready", bar(1, 1, 20), d.Status.AvailableReplicas, *d.Spec.Replicas)
+			p.count(1, 1, fmt.Sprintf("%d/%d ready", d.Status.AvailableReplicas, *d.Spec.Replicas))
 			return nil
 		}
-		p.say("%s %s", bar(int(d.Status.AvailableReplicas), int(*d.Spec.Replicas), 20), state)
+		p.count(int(d.Status.AvailableReplicas), int(*d.Spec.Replicas), state)
 		if failed(d) {
 			return fmt.Errorf("app %s: the rollout does not get on: %s (`trireme ps %s` and `trireme why POD` say more)", name, state, name)
 		}
@@ -287,8 +289,19 @@ func rolloutState(ctx context.Context, cs kubernetes.Interface, ns string, d *ap
 		return s
 	}
 	counts := map[string]int{}
+	var pulls map[types.UID]bool
 	for i := range pods.Items {
-		if word := podState(&pods.Items[i]); word != "Running" {
+		p := &pods.Items[i]
+		word := podState(p)
+		if p.Spec.NodeName != "" && (word == string(corev1.PodPending) || word == "ContainerCreating") {
+			if pulls == nil {
+				pulls = pulling(ctx, cs, ns)
+			}
+			if word = "starting"; pulls[p.UID] {
+				word = "pulling"
+			}
+		}
+		if word != "Running" {
 			counts[word]++
 		}
 	}
@@ -296,4 +309,20 @@ func rolloutState(ctx context.Context, cs kubernetes.Interface, ns string, d *ap
 		s += fmt.Sprintf(", %d %s", counts[word], word)
 	}
 	return s
+}
+
+// pulling returns the pods that began to pull an image and have not got it yet,
+// as their events tell.
+func pulling(ctx context.Context, cs kubernetes.Interface, ns string) map[types.UID]bool {
+	out := map[types.UID]bool{}
+	for _, reason := range []string{"Pulling", "Pulled"} {
+		events, err := cs.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("reason", reason).String()})
+		if err != nil {
+			return out // it is only for show
+		}
+		for i := range events.Items {
+			out[events.Items[i].InvolvedObject.UID] = reason == "Pulling"
+		}
+	}
+	return out
 }
