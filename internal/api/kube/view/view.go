@@ -130,8 +130,9 @@ func (v *View) snapshot(ctx context.Context, resourceVersion string) (*store.Sna
 // store's lock; the write is dropped and tried again if the row changed.
 func (v *View) GuaranteedUpdate(ctx context.Context, key string, out runtime.Object, ignoreNotFound bool,
 	pre *storage.Preconditions, tryUpdate storage.UpdateFunc, _ runtime.Object) error {
+	u := update{key, out, ignoreNotFound, pre, tryUpdate}
 	for {
-		err := v.tryUpdate(ctx, key, out, ignoreNotFound, pre, tryUpdate)
+		err := v.try(ctx, &u)
 		if !errors.Is(err, errChanged) {
 			return err
 		}
@@ -141,9 +142,18 @@ func (v *View) GuaranteedUpdate(ctx context.Context, key string, out runtime.Obj
 	}
 }
 
-func (v *View) tryUpdate(ctx context.Context, key string, out runtime.Object, ignoreNotFound bool,
-	pre *storage.Preconditions, tryUpdate storage.UpdateFunc) error {
-	k := v.key(key)
+// update is what GuaranteedUpdate was asked for.
+type update struct {
+	key            string
+	out            runtime.Object
+	ignoreNotFound bool
+	pre            *storage.Preconditions
+	f              storage.UpdateFunc
+}
+
+// try reads, calls the function and writes, once; errChanged: try again.
+func (v *View) try(ctx context.Context, u *update) error {
+	k := v.key(u.key)
 	var cur store.Object
 	row, ok := v.table.Row(v.store.Head(), k)
 	rev := store.Rev(0)
@@ -151,22 +161,25 @@ func (v *View) tryUpdate(ctx context.Context, key string, out runtime.Object, ig
 	case ok:
 		cur = row.Object()
 		rev = row.Rev()
-	case ignoreNotFound:
+	case u.ignoreNotFound:
 		cur = v.table.New()
 	default:
-		return storage.NewKeyNotFoundError(key, 0)
+		return storage.NewKeyNotFoundError(u.key, 0)
 	}
 	in := cur.DeepCopyObject().(store.Object)
-	if err := pre.Check(key, in); err != nil {
+	if err := u.pre.Check(u.key, in); err != nil {
 		return err
 	}
-	ret, _, err := tryUpdate(in, storage.ResponseMeta{ResourceVersion: uint64(rev)})
+	ret, _, err := u.f(in, storage.ResponseMeta{ResourceVersion: uint64(rev)})
 	if err != nil {
 		return err
 	}
 	next := ret.(store.Object)
 	if ok && same(cur, next) {
-		return set(out, cur)
+		if err := v.committed(ctx, rev); err != nil {
+			return err
+		}
+		return set(u.out, cur)
 	}
 	next = next.DeepCopyObject().(store.Object)
 	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
@@ -189,8 +202,28 @@ func (v *View) tryUpdate(ctx context.Context, key string, out runtime.Object, ig
 	if err != nil {
 		return err
 	}
-	return set(out, next)
+	return set(u.out, next)
 }
+
+// committed returns when the row of that revision may leave the manager: the
+// head it was read from runs ahead of the log.
+func (v *View) committed(ctx context.Context, rev store.Rev) error {
+	for {
+		snap := v.store.Snapshot()
+		if snap.TableRev(v.table) >= rev {
+			return nil
+		}
+		select {
+		case <-snap.Next():
+		case <-v.store.Dead():
+			return statusUnavailable()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func statusUnavailable() error { return apierrors.NewServiceUnavailable("the store is closed") }
 
 // same reports whether writing next over cur would change nothing.
 func same(cur, next store.Object) bool {
