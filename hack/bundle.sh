@@ -7,12 +7,17 @@ cd "$(dirname "$0")/.."
 out=internal/bundle/assets/bundle.tar.zst
 dir=build/bundle
 stamp=build/bundle.stamp
+mkdir -p build
+exec 9>build/bundle.lock
+flock 9 # two builds in one tree take turns
 inputs() {
   go version
+  ls images/*/* cmd/trireme-cni internal/dataplane/plugin
+  cat go.mod go.sum
   cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go internal/dataplane/plugin/*.go
 }
 hash=$(inputs | sha256sum | cut -d' ' -f1)
-[ -f "$out" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
+[ -f "$out" ] && [ -f "${out%.tar.zst}.sha256" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
 
 echo "building containerd, runc and the CNI plugins (once, some minutes)" >&2
 mkdir -p build "$(dirname "$out")"

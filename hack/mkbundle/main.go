@@ -1,16 +1,20 @@
 // Command mkbundle packs a folder into a tar.zst that depends on nothing but the
-// files' names, modes and contents: the same input gives the same bytes.
+// files' names, modes and contents: the same input gives the same bytes. Beside
+// NAME.tar.zst it writes NAME.sha256, the digest of the archive in hex.
 //
-//	mkbundle DIR FILE
+//	mkbundle DIR NAME.tar.zst
 package main
 
 import (
 	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -33,7 +37,8 @@ func pack(dir, out string) error {
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	z, err := zstd.NewWriter(tmp, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+	sum := sha256.New()
+	z, err := zstd.NewWriter(io.MultiWriter(tmp, sum), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
@@ -46,12 +51,18 @@ func pack(dir, out string) error {
 	}); err != nil {
 		return err
 	}
+	if err := tmp.Chmod(0o644); err != nil {
+		return err
+	}
 	for _, c := range []io.Closer{t, z, tmp} {
 		if err := c.Close(); err != nil {
 			return err
 		}
 	}
-	return os.Rename(tmp.Name(), out)
+	if err := os.Rename(tmp.Name(), out); err != nil {
+		return err
+	}
+	return os.WriteFile(strings.TrimSuffix(out, ".tar.zst")+".sha256", []byte(hex.EncodeToString(sum.Sum(nil))+"\n"), 0o644)
 }
 
 func add(t *tar.Writer, dir, path string) error {

@@ -113,12 +113,10 @@ func (w *layerWriter) skeleton() error {
 	if err := w.header("tmp/", 0o1777, tar.TypeDir, 0, ""); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", "etc/group": "root:x:0:\nnogroup:x:65534:\n"} {
-		if err := w.text(name, text); err != nil {
-			return err
-		}
+	if err := w.text("etc/group", "root:x:0:\nnogroup:x:65534:\n"); err != nil {
+		return err
 	}
-	return nil
+	return w.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
 }
 
 func (w *layerWriter) text(name, text string) error {

@@ -3,6 +3,9 @@ package bundle
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -38,13 +41,32 @@ func archive(t *testing.T, files map[string]string) []byte {
 	return buf.Bytes()
 }
 
+func reader(b []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+// TestExtractGivesUp: a lock that another process holds does not outlast ctx.
+func TestExtractGivesUp(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lock(t.Context(), filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := extract(ctx, dir, "v1", reader(nil)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestExtract(t *testing.T) {
 	b := archive(t, map[string]string{"bin/runc": "r", "cni/loopback": "l", "images/pause.tar": "p"})
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			p, err := extract(t.Context(), dir, b)
+			p, err := extract(t.Context(), dir, "v1", reader(b))
 			if err != nil {
 				t.Error(err)
 				return
@@ -67,7 +89,7 @@ func TestExtract(t *testing.T) {
 func TestExtractAfterAHalf(t *testing.T) {
 	b := archive(t, map[string]string{"bin/runc": "whole"})
 	dir := t.TempDir()
-	p, err := extract(t.Context(), dir, b)
+	p, err := extract(t.Context(), dir, "v1", reader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +101,7 @@ func TestExtractAfterAHalf(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(version+".new", "bin", "runc"), []byte("ha"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := extract(t.Context(), dir, b); err != nil {
+	if _, err := extract(t.Context(), dir, "v1", reader(b)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(p.Bin, "runc")); err != nil || string(got) != "whole" {
@@ -89,10 +111,10 @@ func TestExtractAfterAHalf(t *testing.T) {
 
 func TestExtractRefuses(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := extract(t.Context(), dir, archive(t, map[string]string{"../evil": "x"})); !kind.Is(err, kind.Malformed) {
+	if _, err := extract(t.Context(), dir, "v1", reader(archive(t, map[string]string{"../evil": "x"}))); !kind.Is(err, kind.Malformed) {
 		t.Errorf("a path that leads outside: %v", err)
 	}
-	if _, err := extract(t.Context(), dir, []byte("no archive")); err == nil {
+	if _, err := extract(t.Context(), dir, "v1", reader([]byte("no archive"))); err == nil {
 		t.Error("what is no archive was accepted")
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*", "*"))
