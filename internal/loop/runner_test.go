@@ -3,6 +3,7 @@ package loop_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ type fake struct {
 	name  string
 	reads store.TableID
 	step  func(tx *store.Tx) (time.Time, error)
-	steps int
+	steps atomic.Int64
 }
 
 func (f *fake) Name() string            { return f.name }
@@ -31,7 +32,7 @@ func (f *fake) Reads() []store.TableID  { return []store.TableID{f.reads} }
 func (f *fake) Writes() []store.TableID { return []store.TableID{tables.ConfigMaps.ID()} }
 
 func (f *fake) Reconcile(tx *store.Tx) (time.Time, error) {
-	f.steps++
+	f.steps.Add(1)
 	return f.step(tx)
 }
 
@@ -65,10 +66,11 @@ func TestFailingLoopIsUndoneAndLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := open(t)
-				broken := true
+				var broken atomic.Bool
+				broken.Store(true)
 				bad := &fake{name: "bad", reads: tables.Nodes.ID(), step: func(tx *store.Tx) (time.Time, error) {
 					put(tx, "bad")
-					if broken {
+					if broken.Load() {
 						return time.Time{}, fail()
 					}
 					return time.Time{}, nil
@@ -88,14 +90,16 @@ func TestFailingLoopIsUndoneAndLeftAlone(t *testing.T) {
 					t.Errorf("bad wrote %v, good wrote %v; want only good", has(s, "bad"), has(s, "good"))
 				}
 				time.Sleep(time.Second)
-				if bad.steps < 3 || bad.steps > 5 { // after 0, 100, 300, 700 ms
-					t.Errorf("a failing loop was stepped %d times in a second", bad.steps)
+				synctest.Wait()
+				if bad.steps.Load() < 3 || bad.steps.Load() > 5 { // after 0, 100, 300, 700 ms
+					t.Errorf("a failing loop was stepped %d times in a second", bad.steps.Load())
 				}
-				if st := r.Stats()[0]; st.Errors != int64(bad.steps) || st.Err == "" {
-					t.Errorf("stats say %+v after %d failures", st, bad.steps)
+				if st := r.Stats()[0]; st.Errors != bad.steps.Load() || st.Err == "" {
+					t.Errorf("stats say %+v after %d failures", st, bad.steps.Load())
 				}
-				broken = false
+				broken.Store(false)
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if !has(s, "bad") || r.Stats()[0].Err != "" {
 					t.Error("the loop did not come back")
 				}

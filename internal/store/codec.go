@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // protoPrefix marks a protobuf value in Kubernetes' etcd layout
@@ -26,7 +27,6 @@ func encode(def *tableDef, o Object) []byte {
 	apiVersion, kindName := def.gvk.ToAPIVersionAndKind()
 	m, ok := o.(protoMessage)
 	if !ok {
-		o.GetObjectKind().SetGroupVersionKind(def.gvk)
 		b, err := json.Marshal(o)
 		if err != nil {
 			panic(fmt.Sprintf("store: encoding %s: %v", kindName, err))
@@ -43,6 +43,17 @@ func encode(def *tableDef, o Object) []byte {
 		panic(fmt.Sprintf("store: encoding %s: %v", kindName, err))
 	}
 	return buf[: len(protoPrefix)+n : len(protoPrefix)+n]
+}
+
+// normalize makes the object's TypeMeta what it will be once it is decoded: the
+// protobuf envelope holds it beside the object, JSON inside. It is called before
+// the object is anybody else's.
+func normalize(def *tableDef, o Object) {
+	gvk := schema.GroupVersionKind{}
+	if _, ok := o.(protoMessage); !ok {
+		gvk = def.gvk
+	}
+	o.GetObjectKind().SetGroupVersionKind(gvk)
 }
 
 // marshalTo adapts a gogo message to runtime.ProtobufMarshaller.

@@ -123,6 +123,7 @@ func (tx *Tx) put(def *tableDef, o Object) {
 	if t := o.GetCreationTimestamp(); t.IsZero() {
 		o.SetCreationTimestamp(metav1.Time{Time: tx.now.Truncate(time.Second)})
 	}
+	normalize(def, o)
 	tx.apply(def, key, old, newRow(def, key, o))
 }
 
