@@ -25,15 +25,14 @@ import (
 const appLabel = "app"
 
 type runOptions struct {
-	name, image            string
-	replicas               int32
-	publish, env, mounts   []string
-	labels                 map[string]string
-	cpus, memory, pull     string
-	command                []string
-	detach                 bool
-	timeout                time.Duration
-	readyPath, readyPortIs string
+	name, image          string
+	replicas             int32
+	publish, env, mounts []string
+	labels               map[string]string
+	cpus, memory, pull   string
+	command              []string
+	detach               bool
+	timeout              time.Duration
 }
 
 func (a *app) runCommand() *cobra.Command {

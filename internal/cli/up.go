@@ -202,9 +202,9 @@ func (a *app) awaitReady(ctx context.Context, o *upOptions, ended <-chan error) 
 	defer p.done()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("starting")
 	for {
-		if last = a.ready(ctx, o); last == nil {
+		last := a.ready(ctx, o)
+		if last == nil {
 			p.say("ready")
 			return nil
 		}

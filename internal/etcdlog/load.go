@@ -117,9 +117,7 @@ func (l *Leader) replay(ctx context.Context, from, to int64) ([]*mvccpb.Event, e
 			if !ok || resp.CompactRevision != 0 {
 				return nil, nil
 			}
-			for _, e := range resp.Events {
-				events = append(events, e)
-			}
+			events = append(events, resp.Events...)
 			if n := len(events); n > 0 && events[n-1].Kv.ModRevision >= to {
 				return events, nil
 			}

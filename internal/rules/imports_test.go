@@ -32,7 +32,6 @@ var mayImport = map[string][]string{
 	"sim":         {"kind", "object", "wire", "server"},
 	"rules":       {},
 	"bench":       {"*"},
-	"deps":        {},
 }
 
 func TestImportDirections(t *testing.T) {
@@ -79,7 +78,7 @@ var onlyIn = []struct {
 
 func TestOutsideWorldHasOneOwner(t *testing.T) {
 	for _, s := range tree(t) {
-		if s.test || s.dir == "internal/deps" {
+		if s.test {
 			continue
 		}
 		for _, imp := range s.imports() {

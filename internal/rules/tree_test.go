@@ -22,9 +22,6 @@ type source struct {
 	file  *ast.File
 }
 
-// pkg returns the import path of the file's package below "trireme/".
-func (s source) pkg() string { return s.dir }
-
 func (s source) imports() []string {
 	var all []string
 	for _, i := range s.file.Imports {

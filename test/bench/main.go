@@ -35,7 +35,6 @@ type config struct {
 	binary      string
 	nodes, pods int
 	starts      int // pods of pod_start_vs_cri
-	kubernetes  bool
 }
 
 // benchmark makes one or more lines.

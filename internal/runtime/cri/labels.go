@@ -4,7 +4,6 @@ import (
 	"maps"
 
 	"k8s.io/apimachinery/pkg/types"
-	criv1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // The labels that this package puts on what it makes. The io.kubernetes ones
@@ -42,7 +41,3 @@ func unlabel(l map[string]string) map[string]string {
 
 // ours is the selector for what this agent made.
 func (r *Runtime) ours() map[string]string { return map[string]string{ownerLabel: r.cfg.Owner} }
-
-func podOf(m *criv1.PodSandboxMetadata) types.NamespacedName {
-	return types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetName()}
-}
