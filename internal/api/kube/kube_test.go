@@ -139,6 +139,8 @@ func TestKubectl(t *testing.T) {
 		{name: "gone", args: "get cm c", want: `configmaps "c" not found`, fails: true},
 		{name: "dry run", args: "create cm dry --dry-run=server", want: "created (server dry run)"},
 		{name: "not stored", args: "get cm dry", want: "not found", fails: true},
+		{name: "can-i", args: "auth can-i create pods", want: "yes"},
+		{name: "whoami", args: "auth whoami", want: "system:masters"},
 		{name: "version", args: "get --raw /version", want: "gitVersion"}, // the linker sets it
 	} {
 		out, err := d.kubectl(t, step.stdin, strings.Fields(step.args)...)

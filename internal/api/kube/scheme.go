@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +32,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 	for _, s := range []*runtime.Scheme{plain, served} {
 		for _, add := range []func(*runtime.Scheme) error{
 			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme,
-			autoscalingv1.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme,
+			autoscalingv1.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
 		} {
 			if err := add(s); err != nil {
 				return nil, nil, fmt.Errorf("building the scheme: %w", err)

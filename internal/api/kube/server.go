@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -57,6 +60,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Listener == nil || cfg.TLS == nil || cfg.ClientCA == nil || cfg.NodeTLS == nil || cfg.Allocate == nil {
 		return nil, kind.New(kind.Invalid, "kube: Config is incomplete")
 	}
+	logLibrary(cfg.Log)
 	served, plain, err := schemes()
 	if err != nil {
 		return nil, err
@@ -93,29 +97,24 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 func (s *Server) install() error {
 	groups := map[string]*genericapiserver.APIGroupInfo{}
 	var order []string
+	add := func(gv schema.GroupVersion, storages map[string]rest.Storage) {
+		info := groups[gv.Group]
+		if info == nil {
+			info = s.group(gv)
+			groups[gv.Group] = info
+			order = append(order, gv.Group)
+		}
+		maps.Copy(info.VersionedResourcesStorageMap[gv.Version], storages)
+	}
 	for _, r := range resources() {
 		storages, err := s.storages(r)
 		if err != nil {
 			return err
 		}
-		info := groups[r.gv.Group]
-		if info == nil {
-			i := genericapiserver.APIGroupInfo{
-				PrioritizedVersions:          []schema.GroupVersion{r.gv},
-				VersionedResourcesStorageMap: map[string]map[string]rest.Storage{r.gv.Version: {}},
-				OptionsExternalVersion:       &schema.GroupVersion{Version: "v1"},
-				Scheme:                       s.scheme,
-				NegotiatedSerializer:         s.codecs,
-				ParameterCodec:               runtime.NewParameterCodec(s.scheme),
-			}
-			info = &i
-			groups[r.gv.Group] = info
-			order = append(order, r.gv.Group)
-		}
-		for path, st := range storages {
-			info.VersionedResourcesStorageMap[r.gv.Version][path] = st
-		}
+		add(r.gv, storages)
 	}
+	add(authorizationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectaccessreviews": newSelfAccess()})
+	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": newSelfSubject()})
 	for _, g := range order {
 		var err error
 		if g == "" {
@@ -128,6 +127,18 @@ func (s *Server) install() error {
 		}
 	}
 	return nil
+}
+
+// group returns an API group with one version and nothing in it yet.
+func (s *Server) group(gv schema.GroupVersion) *genericapiserver.APIGroupInfo {
+	return &genericapiserver.APIGroupInfo{
+		PrioritizedVersions:          []schema.GroupVersion{gv},
+		VersionedResourcesStorageMap: map[string]map[string]rest.Storage{gv.Version: {}},
+		OptionsExternalVersion:       &schema.GroupVersion{Version: "v1"},
+		Scheme:                       s.scheme,
+		NegotiatedSerializer:         s.codecs,
+		ParameterCodec:               runtime.NewParameterCodec(s.scheme),
+	}
 }
 
 // beforePut is what every write through the door passes inside its transaction.
