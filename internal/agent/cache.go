@@ -12,9 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"trireme/internal/object"
 	"trireme/internal/wire"
@@ -31,34 +28,6 @@ type cached struct {
 	Table string
 	Key   object.Key
 	Raw   []byte
-}
-
-// message is what the API's types do for their protobuf encoding.
-type message interface {
-	kruntime.Object
-	metav1.Object
-	Marshal() ([]byte, error)
-	Unmarshal([]byte) error
-}
-
-func newMessage(table string) message {
-	switch table {
-	case "pods":
-		return &corev1.Pod{}
-	case "secrets":
-		return &corev1.Secret{}
-	case "configmaps":
-		return &corev1.ConfigMap{}
-	case "serviceaccounts":
-		return &corev1.ServiceAccount{}
-	case "services":
-		return &corev1.Service{}
-	case "endpointslices":
-		return &discoveryv1.EndpointSlice{}
-	case "nodes":
-		return &corev1.Node{}
-	}
-	return nil
 }
 
 func (a *Agent) cacheFile() string { return a.path("agent", "assignments") }
@@ -88,7 +57,7 @@ func (a *Agent) cacheLoop(ctx context.Context) error {
 func (a *Agent) saveCache() error {
 	var rows []cached
 	for _, c := range a.objects.all() {
-		m, ok := c.object.(message)
+		m, ok := c.object.(wire.Message)
 		if !ok {
 			continue
 		}
@@ -145,7 +114,7 @@ func (a *Agent) loadCache(ctx context.Context) error {
 	}
 	items := make([]wire.Item, 0, len(rows))
 	for _, r := range rows {
-		m := newMessage(r.Table)
+		m := wire.NewMessage(r.Table)
 		if m == nil {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"trireme/internal/kind"
@@ -123,13 +124,16 @@ func (c *Client) takeReport() (r *Report, more bool) {
 	return r, false
 }
 
-type message interface {
+// Message is an object that travels: an API type with its protobuf encoding.
+type Message interface {
 	runtime.Object
+	metav1.Object
+	Marshal() ([]byte, error)
 	Unmarshal([]byte) error
 }
 
-// newObject returns an empty object of a table that sessions carry, nil for others.
-func newObject(table string) message {
+// NewMessage returns an empty object of a table that sessions carry, nil for others.
+func NewMessage(table string) Message {
 	switch table {
 	case "pods":
 		return &corev1.Pod{}
@@ -160,7 +164,7 @@ func decodeItem(i *Assignment) (Item, error) {
 	if i.Deleted {
 		return item, nil
 	}
-	o := newObject(i.Table)
+	o := NewMessage(i.Table)
 	if o == nil {
 		return item, kind.New(kind.Malformed, "an assignment of an unknown table %q", i.Table)
 	}
