@@ -177,7 +177,7 @@ spec:
 		}
 	})
 	t.Run("port-forward", func(t *testing.T) {
-		cmd := k.h.Command(t.Context(), "kubectl", "-n", k.namespace, "port-forward", "pod/echo", "18080:8080")
+		cmd := k.h.Command(t.Context(), binary(), "kubectl", "-n", k.namespace, "port-forward", "pod/echo", "18080:8080")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +189,7 @@ spec:
 		})
 	})
 	t.Run("logs -f", func(t *testing.T) {
-		cmd := k.h.Command(t.Context(), "kubectl", "-n", k.namespace, "logs", "-f", "echo", "-c", "web")
+		cmd := k.h.Command(t.Context(), binary(), "kubectl", "-n", k.namespace, "logs", "-f", "echo", "-c", "web")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -154,11 +154,12 @@ func newClient(t *testing.T, h *cluster.Host) *client {
 
 // run runs kubectl with stdin and returns stdout and stderr together.
 func (k *client) run(ctx context.Context, stdin string, args ...string) (string, error) {
-	name := "kubectl"
+	line := cluster.KubectlLine(binary())
 	if k.embedded {
-		name, args = binary(), append([]string{"kubectl"}, args...)
+		line = []string{binary(), "kubectl"}
 	}
-	args = append(args[:len(args):len(args)], "--namespace", k.namespace)
+	name := line[0]
+	args = append(append(line[1:len(line):len(line)], args...), "--namespace", k.namespace)
 	if i := indexOf(args, "--"); i >= 0 { // flags go before the command of exec
 		args = append(append(append([]string{}, args[:i]...), "--namespace", k.namespace), args[i:len(args)-2]...)
 	}

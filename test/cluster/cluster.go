@@ -168,9 +168,21 @@ func (h *Host) Trireme(ctx context.Context, args ...string) (string, error) {
 	return h.Run(ctx, h.c.cfg.Binary, args...)
 }
 
-// Kubectl runs the installed kubectl against the host's API.
+// Kubectl runs the installed kubectl against the host's API, or the one built in
+// where none is installed.
 func (h *Host) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return h.Run(ctx, "kubectl", append([]string{"--cache-dir", filepath.Join(h.c.cfg.Dir, "kubectl-cache")}, args...)...)
+	line := append(KubectlLine(h.c.cfg.Binary), "--cache-dir", filepath.Join(h.c.cfg.Dir, "kubectl-cache"))
+	line = append(line, args...)
+	return h.Run(ctx, line[0], line[1:]...)
+}
+
+// KubectlLine returns how to call kubectl: the installed one, or the one that
+// the binary has built in.
+func KubectlLine(binary string) []string {
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		return []string{binary, "kubectl"}
+	}
+	return []string{"kubectl"}
 }
 
 // Start starts `trireme up` (or the given command line) on the host in the
