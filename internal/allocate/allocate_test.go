@@ -90,6 +90,23 @@ func TestService(t *testing.T) {
 		{"mesh port", service("l", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 8088, Protocol: corev1.ProtocolTCP}), ""},
 		{"taken mesh port", service("k", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 8088}), "taken by service default/l"},
 		{"the other protocol", service("u", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 8088, Protocol: corev1.ProtocolUDP}), ""},
+		{"two addresses", func() *corev1.Service {
+			s := service("c", corev1.ServiceTypeClusterIP)
+			s.Spec.ClusterIPs = []string{"10.96.0.80", "10.96.0.81"}
+			return s
+		}(), "may only hold one address"},
+		{"the cluster's DNS", func() *corev1.Service {
+			s := service("c", corev1.ServiceTypeClusterIP)
+			s.Spec.ClusterIP = "10.96.0.10"
+			return s
+		}(), "kept for service kube-system/kube-dns"},
+		{"the network's own address", func() *corev1.Service {
+			s := service("c", corev1.ServiceTypeClusterIP)
+			s.Spec.ClusterIP = "10.96.0.0"
+			return s
+		}(), "not in the valid range"},
+		{"a mesh port that is a node port", service("k", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 30005, Protocol: corev1.ProtocolTCP}), "a node port of service default/n"},
+		{"one node port twice", service("m", corev1.ServiceTypeNodePort, corev1.ServicePort{Port: 80, NodePort: 30007}, corev1.ServicePort{Port: 81, NodePort: 30007}), "another port of this service"},
 		{"the cluster's port", service("k", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 6443}), "cluster's own"},
 	} {
 		err := put(s, c.svc)
@@ -171,5 +188,35 @@ func TestPodAddresses(t *testing.T) {
 	tick()
 	if n := len(addresses()); n != room {
 		t.Fatalf("after one was freed %d pods have addresses, want %d", n, room)
+	}
+}
+
+// TestRecreatedPod: a pod that is replaced by another of its name between two
+// steps gives its address back.
+func TestRecreatedPod(t *testing.T) {
+	s := open(t)
+	r := loop.New(s, loop.Config{}, allocate.New(config).Loops()...)
+	key := object.Key{Namespace: "default", Name: "web-0"}
+	write := func(f func(tx *store.Tx)) {
+		t.Helper()
+		if _, err := s.Update(t.Context(), func(tx *store.Tx) error { f(tx); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(func(tx *store.Tx) { tables.Nodes.Put(tx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}) })
+	for i := range 300 {
+		write(func(tx *store.Tx) { tables.Pods.Delete(tx, key) })
+		write(func(tx *store.Tx) {
+			tables.Pods.Put(tx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: corev1.PodSpec{NodeName: "a"}})
+		})
+		for again := true; again; {
+			var err error
+			if again, _, err = r.Tick(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p, _ := tables.Pods.Get(s.Snapshot(), key); p.Status.PodIP == "" {
+			t.Fatalf("after %d replacements the node's only pod gets no address", i+1)
+		}
 	}
 }

@@ -2,7 +2,9 @@ package allocate
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"trireme/internal/store"
@@ -17,7 +19,8 @@ type nodes struct {
 	cidr netip.Prefix
 	used map[netip.Prefix]string // by node
 	held map[string]netip.Prefix
-	next uint32 // index of the subnet to try next
+	lack map[string]bool // nodes without a subnet
+	next uint32          // index of the subnet to try next
 }
 
 func newNodes(cfg Config) *nodes { return &nodes{cidr: cfg.PodCIDR} }
@@ -29,33 +32,35 @@ func (l *nodes) Writes() []store.TableID { return []store.TableID{tables.Nodes.I
 // Reconcile gives subnets to the nodes that have none.
 func (l *nodes) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		l.used, l.held = map[netip.Prefix]string{}, map[string]netip.Prefix{}
+		l.used, l.held, l.lack = map[netip.Prefix]string{}, map[string]netip.Prefix{}, map[string]bool{}
 	}
-	var lacking []string
 	for key := range tables.Nodes.Changed(tx) {
 		n, ok := tables.Nodes.Get(tx, key)
+		// A node may be another of the same name than the one that was seen.
+		delete(l.used, l.held[key.Name])
+		delete(l.held, key.Name)
+		delete(l.lack, key.Name)
 		switch {
 		case !ok:
-			delete(l.used, l.held[key.Name])
-			delete(l.held, key.Name)
 		case n.Spec.PodCIDR == "":
-			lacking = append(lacking, key.Name)
+			l.lack[key.Name] = true
 		default:
 			if p, err := netip.ParsePrefix(n.Spec.PodCIDR); err == nil {
 				l.used[p], l.held[key.Name] = key.Name, p
 			}
 		}
 	}
-	for _, name := range lacking {
+	for _, name := range slices.Sorted(maps.Keys(l.lack)) {
 		p, ok := l.free()
 		if !ok {
-			break // every subnet is taken: the nodes that lack one stay not ready for pods
+			break // every subnet is taken: one that is freed serves the rest
 		}
 		old, _ := tables.Nodes.Get(tx, keyOf("", name))
 		next := *old
 		next.Spec.PodCIDR, next.Spec.PodCIDRs = p.String(), []string{p.String()}
 		tables.Nodes.Put(tx, &next)
 		l.used[p], l.held[name] = name, p
+		delete(l.lack, name)
 	}
 	return time.Time{}, nil
 }

@@ -121,6 +121,11 @@ func (l *pods) setPod(key object.Key, h *tables.PodHead) string {
 	}
 	s := l.subnet(h.Node)
 	if h.IP == "" {
+		if had { // another pod of the name, made in the same tick: the old one's address is free
+			old := l.subnet(was.node)
+			old.used[was.host] = false
+			delete(old.waiting, key)
+		}
 		s.waiting[key] = true
 		l.held[key] = held{node: h.Node}
 		return h.Node

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
@@ -60,6 +61,9 @@ func (a *Allocator) clusterIP(tx *store.Tx, svc *corev1.Service) error {
 		s.ClusterIP = s.ClusterIPs[0]
 	}
 	single := corev1.IPFamilyPolicySingleStack
+	if len(s.ClusterIPs) > 1 {
+		return invalid("spec.clusterIPs", "Invalid value: %q: may only hold one address: the cluster has IPv4 alone", s.ClusterIPs)
+	}
 	s.IPFamilies, s.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol}, &single
 	switch s.ClusterIP {
 	case corev1.ClusterIPNone:
@@ -71,9 +75,12 @@ func (a *Allocator) clusterIP(tx *store.Tx, svc *corev1.Service) error {
 		s.ClusterIP = ip
 	default:
 		ip, err := netip.ParseAddr(s.ClusterIP)
-		if err != nil || !a.cfg.ServiceCIDR.Contains(ip) {
+		if err != nil || !a.cfg.ServiceCIDR.Contains(ip) || !a.usable(ip) {
 			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: the provided IP is not in the valid range. The range of valid IPs is %s",
 				s.ClusterIP, s.ClusterIP, a.cfg.ServiceCIDR)
+		}
+		if owner, reserved := a.reserved()[ip]; reserved && owner != object.KeyOf(svc) {
+			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: it is kept for service %s", s.ClusterIP, s.ClusterIP, owner)
 		}
 		if key, taken := other(tx, svc, tables.ServicesByIP, s.ClusterIP); taken {
 			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: provided IP is already allocated (to service %s)", s.ClusterIP, s.ClusterIP, key)
@@ -81,6 +88,25 @@ func (a *Allocator) clusterIP(tx *store.Tx, svc *corev1.Service) error {
 	}
 	s.ClusterIPs = []string{s.ClusterIP}
 	return nil
+}
+
+// usable reports whether the address is neither the network's own nor its
+// broadcast address.
+func (a *Allocator) usable(ip netip.Addr) bool {
+	return ip != a.cfg.ServiceCIDR.Addr() && a.cfg.ServiceCIDR.Contains(ip.Next())
+}
+
+// reserved are the addresses that the cluster's own services have.
+func (a *Allocator) reserved() map[netip.Addr]object.Key {
+	api := a.cfg.ServiceCIDR.Addr().Next()
+	dns := api
+	for range 9 {
+		dns = dns.Next()
+	}
+	return map[netip.Addr]object.Key{
+		api: {Namespace: metav1.NamespaceDefault, Name: "kubernetes"},
+		dns: {Namespace: metav1.NamespaceSystem, Name: "kube-dns"},
+	}
 }
 
 // freeIP starts at a place that depends on the service's name, so that an
@@ -130,7 +156,10 @@ func (a *Allocator) nodePorts(tx *store.Tx, svc *corev1.Service) error {
 			return invalid(field, "Invalid value: %d: provided port is not in the valid range. The range of valid ports is %d-%d", p.NodePort, a.cfg.NodePortMin, a.cfg.NodePortMax)
 		}
 		if by, taken := other(tx, svc, tables.ServicesByNodePort, key); taken || own[key] {
-			return invalid(field, "Invalid value: %d: provided port is already allocated (to service %s)", p.NodePort, by)
+			return invalid(field, "Invalid value: %d: provided port is already allocated (%s)", p.NodePort, owner(by, taken))
+		}
+		if by, taken := other(tx, svc, tables.ServicesByMesh, key); taken {
+			return invalid(field, "Invalid value: %d: the port of every node is taken by service %s of type LoadBalancer", p.NodePort, by)
 		}
 		own[key] = true
 	}
@@ -151,13 +180,23 @@ func (a *Allocator) nodePorts(tx *store.Tx, svc *corev1.Service) error {
 	return nil
 }
 
+// owner says who has a port.
+func owner(by object.Key, other bool) string {
+	if other {
+		return "to service " + by.String()
+	}
+	return "to another port of this service"
+}
+
 func (a *Allocator) freePort(tx *store.Tx, svc *corev1.Service, protocol corev1.Protocol, own map[string]bool) (int32, bool) {
 	count := uint32(a.cfg.NodePortMax - a.cfg.NodePortMin + 1)
 	start := hash(object.KeyOf(svc).String())
 	for i := range count {
 		port := a.cfg.NodePortMin + int32((start+i)%count)
 		key := tables.PortKey(port, protocol)
-		if _, taken := other(tx, svc, tables.ServicesByNodePort, key); !taken && !own[key] {
+		_, taken := other(tx, svc, tables.ServicesByNodePort, key)
+		_, mesh := other(tx, svc, tables.ServicesByMesh, key)
+		if !taken && !mesh && !own[key] {
 			own[key] = true
 			return port, true
 		}
@@ -177,6 +216,9 @@ func (a *Allocator) meshPorts(tx *store.Tx, svc *corev1.Service) error {
 			if p.Port == r && p.Protocol != corev1.ProtocolUDP {
 				return invalid(field, "Invalid value: %d: the port is the cluster's own on every node: choose another", p.Port)
 			}
+		}
+		if by, taken := other(tx, svc, tables.ServicesByNodePort, tables.PortKey(p.Port, p.Protocol)); taken {
+			return invalid(field, "Invalid value: %d: the port is a node port of service %s: choose another port", p.Port, by)
 		}
 		if by, taken := other(tx, svc, tables.ServicesByMesh, tables.PortKey(p.Port, p.Protocol)); taken {
 			return invalid(field, "Invalid value: %d: the port of every node is taken by service %s of type LoadBalancer: choose another port, or type ClusterIP or NodePort", p.Port, by)

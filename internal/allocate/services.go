@@ -50,30 +50,27 @@ func (l *services) Reconcile(tx *store.Tx) (time.Time, error) {
 		if lb && !known {
 			ingress, known = readyNodes(tx), true
 		}
-		if err := l.complete(tx, svc, lb, ingress); err != nil {
-			return time.Time{}, err
-		}
+		l.complete(tx, svc, lb, ingress)
 	}
 	return time.Time{}, nil
 }
 
-func (l *services) complete(tx *store.Tx, svc *corev1.Service, lb bool, ingress []corev1.LoadBalancerIngress) error {
+// complete gives the service what it lacks. One that a door would have refused
+// stays as it is: the others go on.
+func (l *services) complete(tx *store.Tx, svc *corev1.Service, lb bool, ingress []corev1.LoadBalancerIngress) {
 	lacks := svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.ClusterIP == ""
 	moved := lb && !slices.EqualFunc(svc.Status.LoadBalancer.Ingress, ingress, func(a, b corev1.LoadBalancerIngress) bool { return a.IP == b.IP })
 	if !lacks && !moved {
-		return nil
+		return
 	}
 	next := svc.DeepCopy()
-	if lacks {
-		if err := l.a.Service(tx, next, svc); err != nil {
-			return err
-		}
+	if lacks && l.a.Service(tx, next, svc) != nil {
+		return
 	}
 	if moved {
 		next.Status.LoadBalancer.Ingress = ingress
 	}
 	tables.Services.Put(tx, next)
-	return nil
 }
 
 func sortedKeys(set map[object.Key]bool) []object.Key {

@@ -37,6 +37,7 @@ type node struct {
 
 // use is what one pod takes of its node.
 type use struct {
+	uid    types.UID
 	node   *node
 	demand object.Demand
 	owner  types.UID
@@ -103,11 +104,11 @@ func (c *cell) drop(n *node) {
 func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 	old := c.uses[key]
 	if h != nil && h.Node != "" && !h.Ended() {
-		if old != nil && old.node.name == h.Node {
-			return // a pod's demand does not change once it is bound
+		if old != nil && old.uid == h.UID {
+			return // neither node nor demand change once a pod is bound
 		}
 		c.release(key)
-		c.take(key, c.node(h.Node), &use{demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h)})
+		c.take(key, c.node(h.Node), &use{uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h)})
 		return
 	}
 	c.release(key)

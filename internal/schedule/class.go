@@ -171,7 +171,7 @@ func keyOf(p *corev1.Pod) uint64 {
 	}
 	// Replicas of one owner share it; the template's own parts follow.
 	s := &p.Spec
-	view := corev1.PodSpec{NodeSelector: s.NodeSelector, Affinity: s.Affinity, Tolerations: s.Tolerations, Overhead: s.Overhead, Resources: s.Resources}
+	view := corev1.PodSpec{NodeSelector: s.NodeSelector, Affinity: s.Affinity, Tolerations: s.Tolerations, Overhead: s.Overhead, Resources: s.Resources, TopologySpreadConstraints: s.TopologySpreadConstraints}
 	view.InitContainers, view.Containers = demands(s.InitContainers), demands(s.Containers)
 	write(view.Marshal())
 	owner := ""

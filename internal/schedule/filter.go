@@ -17,7 +17,7 @@ type filter func(c *class, n *node) []string
 
 // filters in the order of their cost.
 func filters() []filter {
-	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPorts, filterResources}
+	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPods, filterPorts, filterResources}
 }
 
 func filterExists(_ *class, n *node) []string {
@@ -30,8 +30,9 @@ func filterExists(_ *class, n *node) []string {
 	return nil
 }
 
-// filterReady: the node affinity of a daemon's pod names its node by field; a
-func filterReady(_ *class, n *node) []string {
+// filterReady wants an agent that keeps its session and says that it can run
+// pods, or a pod that does not mind.
+func filterReady(c *class, n *node) []string {
 	for _, cond := range n.row.Status.Conditions {
 		if cond.Type == corev1.NodeReady {
 			if cond.Status == corev1.ConditionTrue {
@@ -39,6 +40,9 @@ func filterReady(_ *class, n *node) []string {
 			}
 			break
 		}
+	}
+	if c.tolerates(&corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}) {
+		return nil
 	}
 	return []string{"node(s) were not ready"}
 }
@@ -77,6 +81,25 @@ func filterAffinity(c *class, n *node) []string {
 		return []string{"node affinity: " + err.Error()}
 	case !ok:
 		return []string{"node(s) didn't match Pod's node affinity/selector"}
+	}
+	return nil
+}
+
+// filterPods refuses what is not built yet, rather than to place a pod as if it
+// had not been asked for.
+func filterPods(c *class, _ *node) []string {
+	if a := c.pod.Spec.Affinity; a != nil {
+		if a.PodAffinity != nil && len(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
+			return []string{"node(s) could not be judged: required pod affinity is not supported yet"}
+		}
+		if a.PodAntiAffinity != nil && len(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
+			return []string{"node(s) could not be judged: required pod anti-affinity is not supported yet"}
+		}
+	}
+	for i := range c.pod.Spec.TopologySpreadConstraints {
+		if c.pod.Spec.TopologySpreadConstraints[i].WhenUnsatisfiable == corev1.DoNotSchedule {
+			return []string{"node(s) could not be judged: topology spread constraints are not supported yet"}
+		}
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type waiting struct {
 	class    uint64
 	priority int32
 	created  time.Time
+	gated    bool
 	// since is the cell's mark when no node took it; it is not looked at again
 	// before the cell has improved. -1: not tried yet.
 	since int
@@ -127,11 +128,11 @@ func (s *Scheduler) enqueue(p *corev1.Pod, key object.Key) {
 		delete(s.queue, key)
 		return
 	}
-	w := &waiting{key: key, uid: p.UID, class: keyOf(p), created: p.CreationTimestamp.Time, since: -1}
+	w := &waiting{key: key, uid: p.UID, class: keyOf(p), created: p.CreationTimestamp.Time, gated: len(p.Spec.SchedulingGates) > 0, since: -1}
 	if p.Spec.Priority != nil {
 		w.priority = *p.Spec.Priority
 	}
-	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class {
+	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {
 		w.since = old.since // our own write of its condition
 	}
 	s.queue[key] = w
@@ -176,7 +177,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
 		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates"
 	} else if n := cl.best(s.cell); n != nil {
 		name = n.name
-		s.cell.take(w.key, n, &use{demand: cl.demand, owner: cl.owner, ports: cl.ports})
+		s.cell.take(w.key, n, &use{uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports})
 	} else {
 		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, cl.why
 	}
