@@ -34,6 +34,12 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer unlock()
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := trim(ctx); err != nil && ctx.Err() == nil {
+			cfg.Log.Warn("giving memory back", "err", err)
+		}
+		return nil
+	})
 	var m *manager
 	if cfg.Manager.Enabled {
 		if m, err = newManager(cfg); err != nil {
