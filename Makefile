@@ -43,11 +43,13 @@ test: build ## run all tests
 
 .PHONY: bench
 bench: build ## measure; JSON lines on stdout. BENCH='ready_s idle_rss_mb' runs some
+	@$(GO) build $(GOFLAGS) -o bin/trireme-bench ./test/bench
 	@bin/trireme-bench $(BENCH)
 
 .PHONY: soak
-soak: ## kill -9 a writing store ROUNDS (200) times and check that nothing acknowledged is lost
+soak: build ## kill -9 a writing store, and a whole manager, ROUNDS (200) times each: nothing acknowledged is lost
 	TRIREME_CRASH_ROUNDS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 30m -v -run TestCrash ./internal/etcdlog
+	TRIREME_KILL_ROUNDS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 60m -v -run TestKilledManager ./test
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
