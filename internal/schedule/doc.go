@@ -1,7 +1,7 @@
 // Package schedule gives pods their nodes.
 //
 // It is one loop. It reads Pods and Nodes and writes a pod's spec.nodeName and
-// its condition PodScheduled; nobody else does.
+// its condition PodScheduled; nobody else does. It tells of both in events.
 //
 // # Cell state
 //

@@ -13,6 +13,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
+	"trireme/internal/tell"
 )
 
 // Config configures the scheduler. The zero value is useful.
@@ -71,7 +72,9 @@ func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{tables.Pods.ID(), tables.Nodes.ID()}
 }
 
-func (s *Scheduler) Writes() []store.TableID { return []store.TableID{tables.Pods.ID()} }
+func (s *Scheduler) Writes() []store.TableID {
+	return []store.TableID{tables.Pods.ID(), tables.Events.ID()}
+}
 
 // Reconcile takes in what changed and places the pods that wait, most important
 // and oldest first.
@@ -193,5 +196,16 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
 		delete(s.queue, w.key)
 	}
 	tables.Pods.Put(tx, &next)
+	s.tell(tx, &next, cond)
 	return true
+}
+
+// tell says in an event where the pod goes, or why nowhere.
+func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
+	e := tell.Event{From: s.cfg.Name, Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: c.Message}
+	if p.Spec.NodeName != "" {
+		e.Type, e.Reason = corev1.EventTypeNormal, "Scheduled"
+		e.Message = "Successfully assigned " + object.KeyOf(p).String() + " to " + p.Spec.NodeName
+	}
+	tell.About(tx, tables.Pods, p, e)
 }

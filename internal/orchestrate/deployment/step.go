@@ -12,10 +12,10 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
-	"trireme/internal/orchestrate/tell"
 	"trireme/internal/rollout"
 	"trireme/internal/store"
 	"trireme/internal/tables"
+	"trireme/internal/tell"
 )
 
 // step is one look at one deployment.

@@ -14,9 +14,9 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
-	"trireme/internal/orchestrate/tell"
 	"trireme/internal/store"
 	"trireme/internal/tables"
+	"trireme/internal/tell"
 )
 
 // Loop is the control loop of nodes' taints.
