@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
 // printer makes the tables kubectl shows, for the kinds of one table.
@@ -42,9 +43,11 @@ func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*met
 	}
 	t := &metav1.Table{}
 	if to, ok := opts.(*metav1.TableOptions); !ok || !to.NoHeaders {
-		t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{
-			Name: "Name", Type: "string", Format: "name", Description: "Name of the object",
-		})
+		name := metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: "Name of the object"}
+		if p.table == tables.Events.ID() {
+			name.Priority = 1 // made up by the recorder: nobody looks for it
+		}
+		t.ColumnDefinitions = append(t.ColumnDefinitions, name)
 		for _, c := range kt.columns {
 			d := metav1.TableColumnDefinition{Name: c.name, Type: "string", Description: c.name}
 			if c.wide {
