@@ -29,6 +29,9 @@ func Validate(o store.Object) field.ErrorList { return validate.Object(o) }
 // ValidateUpdate returns every reason why next may not replace old.
 func ValidateUpdate(next, old store.Object) field.ErrorList { return validate.Update(next, old) }
 
+// ValidateStatus returns every fault of an object's status.
+func ValidateStatus(o store.Object) field.ErrorList { return validate.Status(o) }
+
 // PrepareCreate clears what only the system writes, and sets what it gives a
 // new object.
 func PrepareCreate(o store.Object) {
@@ -110,7 +113,7 @@ func InTx(tx *store.Tx, o, old store.Object) error {
 	n, ok := tables.Namespaces.Get(tx, object.Key{Name: ns})
 	switch {
 	case !ok:
-		return &kind.Error{Kind: kind.NotFound, Object: ns, Err: kind.New(kind.NotFound, "namespaces %q not found", ns)}
+		return kind.New(kind.NotFound, "namespaces %q not found", ns)
 	case n.DeletionTimestamp != nil || n.Status.Phase == corev1.NamespaceTerminating:
 		return kind.New(kind.Denied, "unable to create new content in namespace %s because it is being terminated", ns)
 	}

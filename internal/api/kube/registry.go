@@ -2,8 +2,10 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,6 +19,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"trireme/internal/api/kube/view"
+	"trireme/internal/store"
 )
 
 // restOptions answers the library's question where a resource is kept: in the
@@ -40,9 +43,11 @@ func (r restOptions) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (
 	}, nil
 }
 
-func (r restOptions) decorate(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error), _, _ func() runtime.Object,
+func (r restOptions) decorate(config *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error), _, _ func() runtime.Object,
 	_ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-	return view.New(r.server.store, r.table, prefix, r.server.beforePut), func() {}, nil
+	gr := config.GroupResource
+	before := func(tx *store.Tx, o, old store.Object) error { return r.server.beforePut(tx, gr, o, old) }
+	return view.New(r.server.store, r.table, prefix, before), func() {}, nil
 }
 
 // registryStore is the library's generic REST storage with our short names.
@@ -62,6 +67,22 @@ func (s *registryStore) Categories() []string {
 	return nil
 }
 
+// Create implements rest.Creater.
+func (s *registryStore) Create(ctx context.Context, o runtime.Object, validate rest.ValidateObjectFunc, opts *metav1.CreateOptions) (runtime.Object, error) {
+	out, err := s.Store.Create(ctx, o, validate, opts)
+	if errors.Is(err, storage.ErrResourceVersionSetOnCreate) {
+		err = apierrors.NewBadRequest("metadata.resourceVersion: " + err.Error()) // kube-apiserver answers 500
+	}
+	return out, err
+}
+
+// Update implements rest.Updater.
+func (s *registryStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, force bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	o, created, err := s.Store.Update(ctx, name, info, create, update, force, opts)
+	return o, created, applyError(err)
+}
+
 // statusStore serves a kind's status subresource.
 type statusStore struct{ store *genericregistry.Store }
 
@@ -79,7 +100,8 @@ func (s *statusStore) Get(ctx context.Context, name string, opts *metav1.GetOpti
 // Update implements rest.Updater; a status is never created on its own.
 func (s *statusStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, _ bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	return s.store.Update(ctx, name, info, create, update, false, opts)
+	o, created, err := s.store.Update(ctx, name, info, create, update, false, opts)
+	return o, created, applyError(err)
 }
 
 // GetResetFields implements rest.ResetFieldsStrategy.

@@ -142,9 +142,9 @@ func (s *Server) group(gv schema.GroupVersion) *genericapiserver.APIGroupInfo {
 }
 
 // beforePut is what every write through the door passes inside its transaction.
-func (s *Server) beforePut(tx *store.Tx, o, old store.Object) error {
+func (s *Server) beforePut(tx *store.Tx, gr schema.GroupResource, o, old store.Object) error {
 	if err := admit.InTx(tx, o, old); err != nil {
-		return statusError(err)
+		return namespaceError(err, gr, o)
 	}
 	return statusError(s.cfg.Allocate(tx, o, old))
 }

@@ -75,8 +75,8 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Objec
 	admit.PrepareStatus(o.(store.Object), old.(store.Object))
 }
 
-func (s statusStrategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
-	return nil
+func (s statusStrategy) ValidateUpdate(_ context.Context, o, _ runtime.Object) field.ErrorList {
+	return admit.ValidateStatus(o.(store.Object))
 }
 
 // GetResetFields says that the status does not own the spec.

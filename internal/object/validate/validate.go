@@ -33,7 +33,7 @@ func Object(o runtime.Object) field.ErrorList {
 	case *corev1.Namespace:
 		return meta(o, false, apivalidation.ValidateNamespaceName)
 	case *corev1.Node:
-		return append(meta(o, false, apivalidation.NameIsDNSSubdomain), taints(o.Spec.Taints, field.NewPath("spec", "taints"))...)
+		return append(meta(o, false, apivalidation.NameIsDNSSubdomain), node(o)...)
 	case *corev1.ConfigMap:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), configMap(o)...)
 	case *corev1.Secret:
@@ -48,6 +48,10 @@ func Object(o runtime.Object) field.ErrorList {
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), replicaSet(o)...)
 	case *discoveryv1.EndpointSlice:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), endpointSlice(o)...)
+	case *corev1.Endpoints:
+		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), endpoints(o)...)
+	case *corev1.Event:
+		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), event(o)...)
 	case metav1.Object:
 		return meta(o, o.GetNamespace() != "", apivalidation.NameIsDNSSubdomain)
 	}
@@ -62,6 +66,8 @@ func Update(next, old runtime.Object) field.ErrorList {
 	switch next := next.(type) {
 	case *corev1.Pod:
 		errs = append(errs, podUpdate(next, old.(*corev1.Pod))...)
+	case *corev1.Node:
+		errs = append(errs, nodeUpdate(next, old.(*corev1.Node))...)
 	case *corev1.ConfigMap:
 		o := old.(*corev1.ConfigMap)
 		if o.Immutable != nil && *o.Immutable {
@@ -243,24 +249,6 @@ func deref(p *int32) int32 {
 		return 0
 	}
 	return *p
-}
-
-func endpointSlice(s *discoveryv1.EndpointSlice) (errs field.ErrorList) {
-	switch s.AddressType {
-	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN:
-	default:
-		errs = append(errs, field.NotSupported(field.NewPath("addressType"), s.AddressType,
-			[]discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN}))
-	}
-	if len(s.Endpoints) > 1000 {
-		errs = append(errs, field.TooMany(field.NewPath("endpoints"), len(s.Endpoints), 1000))
-	}
-	for i, e := range s.Endpoints {
-		if len(e.Addresses) == 0 {
-			errs = append(errs, field.Required(field.NewPath("endpoints").Index(i).Child("addresses"), "must contain at least 1 address"))
-		}
-	}
-	return errs
 }
 
 func taints(list []corev1.Taint, path *field.Path) (errs field.ErrorList) {

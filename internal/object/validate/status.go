@@ -1,0 +1,106 @@
+package validate
+
+import (
+	"net/netip"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Status checks the status of an object, as a writer of the status subresource
+// hands it in.
+func Status(o runtime.Object) field.ErrorList {
+	path := field.NewPath("status")
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		s := &o.Status
+		return counts(path, count{"replicas", s.Replicas}, count{"updatedReplicas", s.UpdatedReplicas},
+			count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas}, count{"unavailableReplicas", s.UnavailableReplicas})
+	case *appsv1.ReplicaSet:
+		s := &o.Status
+		return counts(path, count{"replicas", s.Replicas}, count{"fullyLabeledReplicas", s.FullyLabeledReplicas},
+			count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas})
+	case *corev1.Pod:
+		var errs field.ErrorList
+		for i, ip := range o.Status.PodIPs {
+			errs = append(errs, address(ip.IP, path.Child("podIPs").Index(i).Child("ip"))...)
+		}
+		if o.Status.PodIP != "" {
+			errs = append(errs, address(o.Status.PodIP, path.Child("podIP"))...)
+		}
+		return errs
+	case *corev1.Service:
+		var errs field.ErrorList
+		for i, in := range o.Status.LoadBalancer.Ingress {
+			if in.IP != "" {
+				errs = append(errs, address(in.IP, path.Child("loadBalancer", "ingress").Index(i).Child("ip"))...)
+			}
+		}
+		return errs
+	case *corev1.Node:
+		var errs field.ErrorList
+		for name, q := range o.Status.Allocatable {
+			if q.Sign() < 0 {
+				errs = append(errs, field.Invalid(path.Child("allocatable").Key(string(name)), q.String(), "must be greater than or equal to 0"))
+			}
+		}
+		return errs
+	}
+	return nil
+}
+
+type count struct {
+	name string
+	n    int32
+}
+
+func counts(path *field.Path, all ...count) (errs field.ErrorList) {
+	for _, c := range all {
+		errs = append(errs, nonNegative(int64(c.n), path.Child(c.name))...)
+	}
+	return errs
+}
+
+func address(ip string, at *field.Path) field.ErrorList {
+	if _, err := netip.ParseAddr(ip); err != nil {
+		return field.ErrorList{field.Invalid(at, ip, "must be a valid IP address")}
+	}
+	return nil
+}
+
+// node checks what the allocator and the dataplane take from a node's spec.
+func node(n *corev1.Node) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := taints(n.Spec.Taints, path.Child("taints"))
+	for i, c := range n.Spec.PodCIDRs {
+		if _, err := netip.ParsePrefix(c); err != nil {
+			errs = append(errs, field.Invalid(path.Child("podCIDRs").Index(i), c, "must be a valid CIDR value"))
+		}
+	}
+	if c := n.Spec.PodCIDR; c != "" {
+		if _, err := netip.ParsePrefix(c); err != nil {
+			errs = append(errs, field.Invalid(path.Child("podCIDR"), c, "must be a valid CIDR value"))
+		}
+	}
+	return errs
+}
+
+// nodeUpdate keeps a node's pod subnet once it has one: its pods have addresses
+// of it.
+func nodeUpdate(next, old *corev1.Node) (errs field.ErrorList) {
+	if old.Spec.PodCIDR != "" && next.Spec.PodCIDR != old.Spec.PodCIDR {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "podCIDR"), "node updates may not change podCIDR except from \"\" to valid"))
+	}
+	return errs
+}
+
+// event checks that an event lies in the namespace of what it is about.
+func event(e *corev1.Event) field.ErrorList {
+	ns := e.InvolvedObject.Namespace
+	if ns == e.Namespace || (ns == "" && (e.Namespace == "default" || e.Namespace == "kube-system")) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), ns, "does not match event.namespace")}
+}
