@@ -59,7 +59,7 @@ func (a *app) nodeCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.AddCommand(ls, inspect, drain, activate)
+	c.AddCommand(ls, a.complete(inspect, allNodes, false), a.complete(drain, allNodes, false), a.complete(activate, allNodes, false))
 	return c
 }
 

@@ -106,10 +106,15 @@ Kubernetes API as its first front door.
 	c.PersistentFlags().StringVarP(&a.namespace, "namespace", "n", "", "namespace (default: the kubeconfig's, or default)")
 	c.AddCommand(
 		a.upCommand(), a.joinCommand(), a.downCommand(), a.statusCommand(),
-		a.runCommand(), a.psCommand(), a.logsCommand(), a.execCommand(), a.scaleCommand(), a.updateCommand(),
-		a.rollbackCommand(), a.rmCommand(), a.whyCommand(), a.topCommand(), a.imageCommand(), a.nodeCommand(),
-		a.configCommand(), a.doctorCommand(), a.simCommand(),
-		&cobra.Command{Use: "kubectl", Short: "The Kubernetes command line, built in", DisableFlagParsing: true},
+		a.runCommand(), a.complete(a.psCommand(), apps, false), a.complete(a.logsCommand(), appsAndPods, false),
+		a.complete(a.execCommand(), appsAndPods, false), a.complete(a.scaleCommand(), apps, false),
+		a.complete(a.updateCommand(), apps, false), a.complete(a.rollbackCommand(), apps, false),
+		a.complete(a.rmCommand(), apps, true), a.complete(a.whyCommand(), podNames, false),
+		a.topCommand(), a.imageCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.simCommand(),
+		&cobra.Command{
+			Use: "kubectl", Short: "The Kubernetes command line, built in", DisableFlagParsing: true,
+			Run: func(_ *cobra.Command, args []string) { a.code = a.kubectl(args) },
+		},
 	)
 	return c
 }
