@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,22 +43,18 @@ func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*met
 		kt = kindTable{[]column{{"Age", false}}, func(o runtime.Object) []any { return []any{age(o.(metav1.Object))} }}
 	}
 	t := &metav1.Table{}
+	// The name of an event is made up by its recorder: it comes last.
+	last := p.table == tables.Events.ID()
 	if to, ok := opts.(*metav1.TableOptions); !ok || !to.NoHeaders {
-		name := metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: "Name of the object"}
-		if p.table == tables.Events.ID() {
-			name.Priority = 1 // made up by the recorder: nobody looks for it
-		}
-		t.ColumnDefinitions = append(t.ColumnDefinitions, name)
-		for _, c := range kt.columns {
-			d := metav1.TableColumnDefinition{Name: c.name, Type: "string", Description: c.name}
-			if c.wide {
-				d.Priority = 1
-			}
-			t.ColumnDefinitions = append(t.ColumnDefinitions, d)
-		}
+		t.ColumnDefinitions = kt.definitions(last)
 	}
 	row := func(o runtime.Object) error {
-		cells := append([]any{o.(metav1.Object).GetName()}, kt.cells(o)...)
+		name, cells := any(o.(metav1.Object).GetName()), kt.cells(o)
+		if last {
+			cells = append(cells, name)
+		} else {
+			cells = append([]any{name}, cells...)
+		}
 		t.Rows = append(t.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}})
 		return nil
 	}
@@ -71,6 +68,24 @@ func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*met
 	}
 	t.ResourceVersion = m.GetResourceVersion()
 	return t, row(o)
+}
+
+// definitions describes the columns; a name that comes last is a wide column.
+func (kt kindTable) definitions(nameLast bool) []metav1.TableColumnDefinition {
+	name := metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: "Name of the object"}
+	var all []metav1.TableColumnDefinition
+	for _, c := range kt.columns {
+		d := metav1.TableColumnDefinition{Name: c.name, Type: "string", Description: c.name}
+		if c.wide {
+			d.Priority = 1
+		}
+		all = append(all, d)
+	}
+	if nameLast {
+		name.Priority = 1
+		return append(all, name)
+	}
+	return append([]metav1.TableColumnDefinition{name}, all...)
 }
 
 func cols(names ...string) []column {
@@ -92,7 +107,7 @@ var kindTables = map[store.TableID]kindTable{
 	"nodes": {cols("Status", "Roles", "Age", "Version", "Internal-IP*", "External-IP*", "OS-Image*", "Kernel-Version*", "Container-Runtime*"), nodeCells},
 	"services": {cols("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "Selector*"), func(o runtime.Object) []any {
 		s := o.(*corev1.Service)
-		return []any{string(s.Spec.Type), or(s.Spec.ClusterIP, "None"), externalIP(s), ports(s), age(s), selector(s.Spec.Selector)}
+		return []any{string(s.Spec.Type), or(s.Spec.ClusterIP, "<none>"), externalIP(s), ports(s), age(s), selector(s.Spec.Selector)}
 	}},
 	"endpoints": {cols("Endpoints", "Age"), func(o runtime.Object) []any {
 		e := o.(*corev1.Endpoints)
@@ -143,7 +158,7 @@ var kindTables = map[store.TableID]kindTable{
 		return []any{int64(replicas(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r), names, images,
 			metav1.FormatLabelSelector(r.Spec.Selector)}
 	}},
-	"events": {cols("Last Seen", "Type", "Reason", "Object", "Message", "Source*", "First Seen*", "Count*"), eventCells},
+	"events": {cols("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "Count*"), eventCells},
 }
 
 func eventCells(o runtime.Object) []any {
@@ -159,7 +174,11 @@ func eventCells(o runtime.Object) []any {
 		last, count = e.Series.LastObservedTime.Time, int64(e.Series.Count)
 	}
 	object := strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
-	return []any{since(last), e.Type, e.Reason, object, strings.TrimSpace(e.Message), or(e.Source.Component, e.ReportingController), since(first), count}
+	source := or(e.Source.Component, e.ReportingController)
+	if host := or(e.Source.Host, e.ReportingInstance); host != "" {
+		source += ", " + host
+	}
+	return []any{since(last), e.Type, e.Reason, object, e.InvolvedObject.FieldPath, source, strings.TrimSpace(e.Message), since(first), count}
 }
 
 func nodeCells(o runtime.Object) []any {
@@ -180,6 +199,7 @@ func nodeCells(o runtime.Object) []any {
 			roles = append(roles, r)
 		}
 	}
+	slices.Sort(roles)
 	i := n.Status.NodeInfo
 	address := func(t corev1.NodeAddressType) string {
 		for _, a := range n.Status.Addresses {
@@ -193,72 +213,6 @@ func nodeCells(o runtime.Object) []any {
 		address(corev1.NodeExternalIP), or(i.OSImage, "<unknown>"), or(i.KernelVersion, "<unknown>"), or(i.ContainerRuntimeVersion, "<unknown>")}
 }
 
-func podCells(o runtime.Object) []any {
-	p := o.(*corev1.Pod)
-	status, ready, restarts := podStatus(p)
-	ip := or(p.Status.PodIP, "<none>")
-	gates := "<none>"
-	if n := len(p.Spec.ReadinessGates); n > 0 {
-		gates = fmt.Sprintf("%d", n)
-	}
-	return []any{fmt.Sprintf("%d/%d", ready, len(p.Spec.Containers)), status, restarts, age(p), ip,
-		or(p.Spec.NodeName, "<none>"), or(p.Status.NominatedNodeName, "<none>"), gates}
-}
-
-// podStatus returns the one word kubectl shows for a pod, its ready containers
-// and its restarts.
-func podStatus(p *corev1.Pod) (status string, ready int, restarts string) {
-	status = or(p.Status.Reason, string(p.Status.Phase))
-	total := int32(0)
-	var last time.Time
-	initializing := false
-	for i, c := range p.Status.InitContainerStatuses {
-		total += c.RestartCount
-		switch {
-		case c.State.Terminated != nil && c.State.Terminated.ExitCode == 0, c.Started != nil && *c.Started:
-			continue
-		case c.State.Terminated != nil:
-			status = "Init:" + or(c.State.Terminated.Reason, fmt.Sprintf("ExitCode:%d", c.State.Terminated.ExitCode))
-		case c.State.Waiting != nil && c.State.Waiting.Reason != "" && c.State.Waiting.Reason != "PodInitializing":
-			status = "Init:" + c.State.Waiting.Reason
-		default:
-			status = fmt.Sprintf("Init:%d/%d", i, len(p.Spec.InitContainers))
-		}
-		initializing = true
-		break
-	}
-	running := false
-	if !initializing {
-		for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
-			c := &p.Status.ContainerStatuses[i]
-			total += c.RestartCount
-			if t := c.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(last) {
-				last = t.FinishedAt.Time
-			}
-			switch {
-			case c.State.Waiting != nil && c.State.Waiting.Reason != "":
-				status = c.State.Waiting.Reason
-			case c.State.Terminated != nil:
-				status = or(c.State.Terminated.Reason, fmt.Sprintf("ExitCode:%d", c.State.Terminated.ExitCode))
-			case c.Ready && c.State.Running != nil:
-				running = true
-				ready++
-			}
-		}
-		if status == "Completed" && running {
-			status = "Running"
-		}
-	}
-	if p.DeletionTimestamp != nil {
-		status = "Terminating"
-	}
-	restarts = strconv.Itoa(int(total))
-	if total > 0 && !last.IsZero() {
-		restarts += " (" + since(last) + " ago)"
-	}
-	return status, ready, restarts
-}
-
 func externalIP(s *corev1.Service) string {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return s.Spec.ExternalName
@@ -269,7 +223,7 @@ func externalIP(s *corev1.Service) string {
 	}
 	switch {
 	case len(all) > 0:
-		return strings.Join(all, ",")
+		return more(all) // a mesh service has the address of every node
 	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		return "<pending>"
 	}
