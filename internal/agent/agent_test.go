@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -236,6 +237,30 @@ func TestCrashBackOff(t *testing.T) {
 		}
 		if r.count("BackOff") == 0 {
 			t.Error("no event BackOff")
+		}
+	})
+}
+
+// TestStartErrorBacksOff: a container that cannot even start is a crash like any
+// other.
+func TestStartErrorBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, runtime.FakeConfig{Fail: func(op, _ string) error {
+			if op == "StartContainer" {
+				return errors.New("no such file or directory")
+			}
+			return nil
+		}})
+		defer r.stop()
+		p := pod("a")
+		r.full(p)
+		time.Sleep(25 * time.Second) // started, at once again, after 10 s; the next is due after 30 s
+		st := r.status(p.UID).ContainerStatuses[0]
+		if st.RestartCount != 2 || st.State.Waiting == nil || st.State.Waiting.Reason != "CrashLoopBackOff" {
+			t.Errorf("restarts %d, state %+v", st.RestartCount, st.State)
+		}
+		if l := st.LastTerminationState.Terminated; l == nil || l.Reason != "StartError" || !strings.Contains(l.Message, "no such file") {
+			t.Errorf("last state %+v", l)
 		}
 	})
 }

@@ -194,7 +194,7 @@ func (w *worker) start(ctx context.Context, c *containerState) {
 	}
 	opCtx, cancel := context.WithCancel(ctx)
 	w.starts[c.spec.Name] = cancel
-	if c.exited() && c.waitReason == "CrashLoopBackOff" {
+	if c.exited() && c.waitReason == reasonCrashLoop {
 		c.waitReason, c.waitMessage = "", ""
 	}
 	job := startJob{
@@ -344,7 +344,9 @@ func (w *worker) startDone(c *containerState, res startResult) {
 		c.attempt, c.ran = res.attempt, true // the name is taken: the next attempt has another
 	}
 	first := c.waitReason != res.reason
-	c.waitReason, c.waitMessage = res.reason, res.err.Error()
+	if c.waitReason != reasonCrashLoop { // then its last state says why
+		c.waitReason, c.waitMessage = res.reason, res.err.Error()
+	}
 	switch {
 	case !res.after.IsZero() && res.reason == image.ReasonPull:
 		c.notBefore = time.Now().Add(time.Second) // then it says that it backs off

@@ -103,7 +103,7 @@ func (w *worker) afterExit(c *containerState) {
 	}
 	c.crashed()
 	if c.pause > 0 && time.Now().Before(c.notBefore) && restarts(w.pod, c) && w.o.terminating == nil && !finished(w.pod, &w.o) {
-		c.waitReason = "CrashLoopBackOff"
+		c.waitReason = reasonCrashLoop
 		c.waitMessage = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", c.pause, c.spec.Name, w.key.Name, w.key.Namespace, w.uid)
 		w.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", c.spec.Name, w.key.Name, w.key.Namespace, w.uid), c.spec.Name)
 	}

@@ -374,13 +374,14 @@ func graceOf(p *corev1.Pod) time.Duration {
 // restart is at once, then pauses double; a container that ran for long enough
 // starts over.
 const (
-	crashPauseMax = 5 * time.Minute
-	crashReset    = 10 * time.Minute
+	crashPauseMax   = 5 * time.Minute
+	crashReset      = 10 * time.Minute
+	reasonCrashLoop = "CrashLoopBackOff"
 )
 
 // crashed notes that the container has ended, and when it may start again.
 func (c *containerState) crashed() {
-	if c.full.Finished.Sub(c.full.Started) >= crashReset {
+	if !c.full.Started.IsZero() && c.full.Finished.Sub(c.full.Started) >= crashReset { // one that never started ran for no time
 		c.pause = 0
 	}
 	c.notBefore = c.full.Finished.Add(c.pause)
