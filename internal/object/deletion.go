@@ -34,7 +34,7 @@ func (d Deletion) Mark(o metav1.Object) (remove, changed bool) {
 		ns.Status.Phase = corev1.NamespaceTerminating
 		return false, d.stamp(o, 0) || changed
 	}
-	grace := d.grace(o)
+	grace := d.Grace(o)
 	if grace == 0 && len(o.GetFinalizers()) == 0 {
 		return true, false
 	}
@@ -76,24 +76,31 @@ func Without[T comparable](list []T, drop T) []T {
 	return out
 }
 
-// grace returns how many seconds o may still take to end.
-func (d Deletion) grace(o metav1.Object) int64 {
+// Grace returns how many seconds o is given to end: 0 for all but pods that may
+// run on a node.
+func (d Deletion) Grace(o metav1.Object) int64 {
 	p, ok := o.(*corev1.Pod)
 	if !ok || p.Spec.NodeName == "" || PodEnded(p) {
 		return 0
 	}
+	g := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	switch {
 	case d.GraceSeconds != nil:
-		return *d.GraceSeconds
+		g = *d.GraceSeconds
 	case p.Spec.TerminationGracePeriodSeconds != nil:
-		return *p.Spec.TerminationGracePeriodSeconds
+		g = *p.Spec.TerminationGracePeriodSeconds
 	}
-	return corev1.DefaultTerminationGracePeriodSeconds
+	if g < 0 {
+		return 1 // as the API reads it (API reference, terminationGracePeriodSeconds)
+	}
+	return g
 }
 
-// stamp sets the deletion time, which may move nearer but never further away.
+// stamp sets the deletion time, which may move nearer but never further away nor
+// into the past: whoever ends o must see a grace of at least a second.
 func (d Deletion) stamp(o metav1.Object, grace int64) (changed bool) {
-	start := d.Now.Truncate(time.Second)
+	now := d.Now.Truncate(time.Second)
+	until := now.Add(time.Duration(grace) * time.Second)
 	if at := o.GetDeletionTimestamp(); at != nil {
 		var had int64
 		if g := o.GetDeletionGracePeriodSeconds(); g != nil {
@@ -102,14 +109,16 @@ func (d Deletion) stamp(o metav1.Object, grace int64) (changed bool) {
 		if grace >= had {
 			return false
 		}
-		start = at.Add(-time.Duration(had) * time.Second)
-	}
-	at := metav1.NewTime(start.Add(time.Duration(grace) * time.Second))
-	o.SetDeletionTimestamp(&at)
-	o.SetDeletionGracePeriodSeconds(&grace)
-	if o.GetGeneration() > 0 {
+		until = at.Add(time.Duration(grace-had) * time.Second)
+		if until.Before(now) {
+			until, grace = now, min(grace, 1)
+		}
+	} else if o.GetGeneration() > 0 {
 		o.SetGeneration(o.GetGeneration() + 1)
 	}
+	at := metav1.NewTime(until)
+	o.SetDeletionTimestamp(&at)
+	o.SetDeletionGracePeriodSeconds(&grace)
 	return true
 }
 

@@ -18,7 +18,7 @@ func TestDeletionMark(t *testing.T) {
 	Deletion{Now: now.Add(-10 * time.Second)}.Mark(marked)
 	ended := pod("n")
 	ended.Status.Phase = corev1.PodFailed
-	zero, five, hour := int64(0), int64(5), int64(3600)
+	minus, zero, five, fifteen, hour := int64(-1), int64(0), int64(5), int64(15), int64(3600)
 	tests := []struct {
 		name            string
 		d               Deletion
@@ -33,7 +33,9 @@ func TestDeletionMark(t *testing.T) {
 		{"an ended pod goes", Deletion{}, ended, true, false, -1000, nil},
 		{"a marked pod stays as it is", Deletion{}, marked, false, false, 20, nil},
 		{"a longer grace changes nothing", Deletion{GraceSeconds: &hour}, marked, false, false, 20, nil},
-		{"a shorter grace counts from the first mark", Deletion{GraceSeconds: &five}, marked, false, true, -5, nil},
+		{"a shorter grace counts from the first mark", Deletion{GraceSeconds: &fifteen}, marked.DeepCopy(), false, true, 5, nil},
+		{"but never ends in the past", Deletion{GraceSeconds: &five}, marked.DeepCopy(), false, true, 0, nil},
+		{"a negative grace is a second", Deletion{GraceSeconds: &minus}, pod("n"), false, true, 1, nil},
 		{"a finalizer holds", Deletion{}, pod("", "x/y"), false, true, 0, []string{"x/y"}},
 		{"orphan is a finalizer", Deletion{Policy: metav1.DeletePropagationOrphan}, pod(""), false, true, 0, []string{"orphan"}},
 		{"foreground takes its place", Deletion{Policy: metav1.DeletePropagationForeground}, pod("", "orphan"), false, true, 0, []string{"foregroundDeletion"}},

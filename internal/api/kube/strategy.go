@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"trireme/internal/admit"
+	"trireme/internal/object"
 	"trireme/internal/store"
 )
 
@@ -95,18 +96,7 @@ func (s podStrategy) CheckGracefulDelete(_ context.Context, o runtime.Object, op
 	if opts == nil {
 		return false
 	}
-	pod := o.(*corev1.Pod)
-	period := int64(corev1.DefaultTerminationGracePeriodSeconds)
-	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
-		period = *g
-	}
-	if opts.GracePeriodSeconds != nil {
-		period = *opts.GracePeriodSeconds
-	}
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if pod.Spec.NodeName == "" || ended {
-		period = 0
-	}
+	period := object.Deletion{GraceSeconds: opts.GracePeriodSeconds}.Grace(o.(*corev1.Pod))
 	opts.GracePeriodSeconds = &period
 	return true
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -17,6 +18,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
+	storeerr "k8s.io/apiserver/pkg/storage/errors"
 
 	"trireme/internal/object"
 )
@@ -38,29 +40,31 @@ func (s *namespaceStore) Delete(ctx context.Context, name string, validate rest.
 	if len(ns.Spec.Finalizers) == 0 {
 		return s.Store.Delete(ctx, name, validate, opts)
 	}
-	if p := opts.Preconditions; p != nil && p.UID != nil && *p.UID != ns.UID {
-		return nil, false, apierrors.NewConflict(s.DefaultQualifiedResource, name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, ns.UID))
-	}
-	if err := validate(ctx, ns); err != nil || len(opts.DryRun) > 0 {
-		return ns, false, err
-	}
 	key, err := s.KeyFunc(ctx, name)
 	if err != nil {
 		return nil, false, err
 	}
+	pre := &storage.Preconditions{}
+	if p := opts.Preconditions; p != nil {
+		pre.UID, pre.ResourceVersion = p.UID, p.ResourceVersion
+	}
+	if err := pre.Check(key, ns); err != nil {
+		return nil, false, storeerr.InterpretDeleteError(err, s.DefaultQualifiedResource, name)
+	}
+	if err := validate(ctx, ns); err != nil || len(opts.DryRun) > 0 {
+		return ns, false, err
+	}
 	// Past the strategy: nobody but the system writes these fields.
 	out := &corev1.Namespace{}
-	err = s.Storage.GuaranteedUpdate(ctx, key, out, false, nil, storage.SimpleUpdate(func(o runtime.Object) (runtime.Object, error) {
-		n := o.(*corev1.Namespace)
-		if n.DeletionTimestamp == nil {
-			now := metav1.Now()
-			n.DeletionTimestamp = &now
-			n.DeletionGracePeriodSeconds = new(int64)
+	err = s.Storage.GuaranteedUpdate(ctx, key, out, false, pre, storage.SimpleUpdate(func(o runtime.Object) (runtime.Object, error) {
+		d := object.Deletion{Now: time.Now()}
+		if opts.PropagationPolicy != nil {
+			d.Policy = *opts.PropagationPolicy
 		}
-		n.Status.Phase = corev1.NamespaceTerminating
-		return n, nil
+		d.Mark(o.(*corev1.Namespace))
+		return o, nil
 	}), false, nil)
-	return out, false, err
+	return out, false, storeerr.InterpretDeleteError(err, s.DefaultQualifiedResource, name)
 }
 
 // systemStrategy lets the door itself write what users may not.
