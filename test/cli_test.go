@@ -33,6 +33,11 @@ func TestCommandLine(t *testing.T) {
 	contains("ps", run("ps"), "Running")
 	contains("ps -o json", run("ps", "web", "-o", "json"), `"trireme.local/web:1"`)
 	contains("logs", run("logs", "web"), "web-")
+	completed, err := h.Trireme(t.Context(), "__complete", "--namespace", k.namespace, "ps", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains("completion of ps", completed, "web")
 	contains("scale", run("scale", "web", "3"), "scaled to 3")
 	contains("update", run("update", "web", "--image", "trireme.local/web:2"), "updated")
 	if out := k.must("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image} {.status.updatedReplicas} {.status.replicas}"); out != "trireme.local/web:2 3 3" {

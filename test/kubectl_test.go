@@ -131,9 +131,19 @@ func (k *client) step(s step) {
 	}
 }
 
-// TestStreams drives what lasts: attach, port-forward, cp, logs -f, watch.
+// TestStreams drives what lasts: attach, port-forward, cp, logs -f; by both
+// kubectls, which stream by different protocols.
 func TestStreams(t *testing.T) {
-	k := newClient(t, machine(t))
+	for name, embedded := range map[string]bool{"installed": false, "embedded": true} {
+		t.Run(name, func(t *testing.T) {
+			k := newClient(t, machine(t))
+			k.embedded = embedded
+			streams(t, k)
+		})
+	}
+}
+
+func streams(t *testing.T, k *client) {
 	k.apply(`
 apiVersion: v1
 kind: Pod
@@ -177,7 +187,7 @@ spec:
 		}
 	})
 	t.Run("port-forward", func(t *testing.T) {
-		cmd := k.h.Command(t.Context(), binary(), "kubectl", "-n", k.namespace, "port-forward", "pod/echo", "18080:8080")
+		cmd := k.command(t.Context(), "port-forward", "pod/echo", "18080:8080")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +199,7 @@ spec:
 		})
 	})
 	t.Run("logs -f", func(t *testing.T) {
-		cmd := k.h.Command(t.Context(), binary(), "kubectl", "-n", k.namespace, "logs", "-f", "echo", "-c", "web")
+		cmd := k.command(t.Context(), "logs", "-f", "echo", "-c", "web")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -152,30 +152,23 @@ func newClient(t *testing.T, h *cluster.Host) *client {
 	return k
 }
 
-// run runs kubectl with stdin and returns stdout and stderr together.
-func (k *client) run(ctx context.Context, stdin string, args ...string) (string, error) {
+// command returns a kubectl that is not running yet, in the test's namespace.
+func (k *client) command(ctx context.Context, args ...string) *exec.Cmd {
 	line := cluster.KubectlLine(binary())
 	if k.embedded {
 		line = []string{binary(), "kubectl"}
 	}
-	name := line[0]
-	args = append(append(line[1:len(line):len(line)], args...), "--namespace", k.namespace)
-	if i := indexOf(args, "--"); i >= 0 { // flags go before the command of exec
-		args = append(append(append([]string{}, args[:i]...), "--namespace", k.namespace), args[i:len(args)-2]...)
-	}
-	cmd := k.h.Command(ctx, name, args...)
+	line = append(line[:len(line):len(line)], "--namespace", k.namespace)
+	line = append(line, args...)
+	return k.h.Command(ctx, line[0], line[1:]...)
+}
+
+// run runs kubectl with stdin and returns stdout and stderr together.
+func (k *client) run(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := k.command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
-}
-
-func indexOf(list []string, s string) int {
-	for i, l := range list {
-		if l == s {
-			return i
-		}
-	}
-	return -1
 }
 
 // must runs kubectl and fails the test where it fails.
