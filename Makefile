@@ -27,7 +27,7 @@ bundle: deps ## build containerd, its shim, runc, the CNI plugins and the images
 .PHONY: build
 build: bundle ## build bin/trireme: one file, all that a node needs
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/trireme ./cmd/trireme
+	@CGO_ENABLED=0 $(GO) build $(GOFLAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/trireme ./cmd/trireme
 
 .PHONY: up
 up: build ## start a cluster on this machine and deploy the demo
