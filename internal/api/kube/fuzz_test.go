@@ -67,7 +67,8 @@ func newHandler(t testing.TB) *handler {
 		t.Fatal(err)
 	}
 	srv.api.PrepareRun()
-	return &handler{s, srv.api.Handler, &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{cert.Leaf}}}
+	leaf := []*x509.Certificate{cert.Leaf}
+	return &handler{s, srv.api.Handler, &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: leaf, VerifiedChains: [][]*x509.Certificate{leaf}}}
 }
 
 func (h *handler) do(method, path, media, body string) *httptest.ResponseRecorder {

@@ -33,8 +33,8 @@ import (
 // Config configures the door. Everything but Log is required.
 type Config struct {
 	Listener net.Listener
-	// TLS is the serving side; it asks clients for a certificate and verifies a
-	// given one itself or leaves that to ClientCA.
+	// TLS is the serving side; it asks clients for a certificate. One that it
+	// verifies itself is believed; one that it does not is verified by ClientCA.
 	TLS      *tls.Config
 	ClientCA *x509.CertPool
 	// NodeTLS is what the door shows to agents.
