@@ -21,6 +21,7 @@ import (
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	restclient "k8s.io/client-go/rest"
 
@@ -72,7 +73,21 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the API server: %w", err)
 	}
+	if err := srv.api.AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
+		return nil, fmt.Errorf("adding the store's check: %w", err)
+	}
 	return srv, srv.install()
+}
+
+// alive says whether the store still takes writes: one that lost its lease or
+// its log does not.
+func (s *Server) alive(*http.Request) error {
+	select {
+	case <-s.store.Dead():
+		return errors.New("the store is closed")
+	default:
+		return nil
+	}
 }
 
 func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
