@@ -41,6 +41,11 @@ func (w *worker) adoptPod(ctx context.Context) {
 				w.adoptContainer(full[c.ID])
 			}
 			w.adoptInitialized()
+			for _, c := range w.o.containers {
+				if c.exited() {
+					w.backsOff(c)
+				}
+			}
 			cfg, err := w.sandboxConfig(newest.Attempt)
 			if err != nil {
 				w.log.Warn("describing the adopted sandbox", "err", err)

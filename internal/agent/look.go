@@ -102,11 +102,20 @@ func (w *worker) afterExit(c *containerState) {
 		c.full.Message = message
 	}
 	c.crashed()
-	if c.pause > 0 && time.Now().Before(c.notBefore) && restarts(w.pod, c) && w.o.terminating == nil && !finished(w.pod, &w.o) {
-		c.waitReason = reasonCrashLoop
-		c.waitMessage = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", c.pause, c.spec.Name, w.key.Name, w.key.Namespace, w.uid)
+	if w.backsOff(c) {
 		w.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", c.spec.Name, w.key.Name, w.key.Namespace, w.uid), c.spec.Name)
 	}
+}
+
+// backsOff reports whether a container that has ended waits for its next start,
+// and notes that it does.
+func (w *worker) backsOff(c *containerState) bool {
+	if c.pause <= 0 || !time.Now().Before(c.notBefore) || !restarts(w.pod, c) || w.o.terminating != nil || finished(w.pod, &w.o) {
+		return false
+	}
+	c.waitReason = reasonCrashLoop
+	c.waitMessage = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", c.pause, c.spec.Name, w.key.Name, w.key.Namespace, w.uid)
+	return true
 }
 
 // The bounds of a container's last words (Kubernetes, "Determine the Reason for

@@ -163,7 +163,7 @@ func decideStart(p *corev1.Pod, o *observed, now time.Time, s *step) {
 		}
 	}
 	want := wanted(p, o)
-	if len(want) == 0 || !o.prepared {
+	if !o.prepared || len(want) == 0 && !orphaned(o) {
 		return
 	}
 	if !o.sandbox.ready {
@@ -185,6 +185,20 @@ func decideStart(p *corev1.Pod, o *observed, now time.Time, s *step) {
 			s.start = append(s.start, c.spec.Name)
 		}
 	}
+}
+
+// orphaned reports whether the sandbox has died and containers of it still run:
+// they share namespaces that nothing can be added to any more.
+func orphaned(o *observed) bool {
+	if !o.sandbox.made || o.sandbox.ready {
+		return false
+	}
+	for _, c := range o.containers {
+		if c.current && c.running() {
+			return true
+		}
+	}
+	return false
 }
 
 // wanted returns the containers that should be running and are not.

@@ -99,6 +99,7 @@ func TestDecide(t *testing.T) {
 		{"the sidecar too", N, "x0 x0 x0 x1", going, "end"},
 		{"stopped", N, "x0 x0 x0 x1", func(o *observed) { going(o); o.stopped = true }, ""},
 		{"sandbox died", A, "x0 x0 x1 x1", func(o *observed) { going(o); o.sandbox.ready = false }, "sandbox"},
+		{"sandbox died, its containers go on", A, "r x0 r r", func(o *observed) { going(o); o.sandbox.ready = false }, "sandbox"},
 		{"sandbox died, nothing to run", N, "x0 x0 x1 x1", func(o *observed) { going(o); o.sandbox.ready = false; o.stopped = true }, ""},
 		{"liveness failed", A, "r x0 r r", func(o *observed) { going(o); o.containers["two"].kill = &killOrder{"", 3 * time.Second} }, "kill two +3s"},
 		{"postStart waits", A, "r x0 r r", func(o *observed) { going(o); o.containers["one"].hooked = false }, "hook one"},
