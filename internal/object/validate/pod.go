@@ -1,7 +1,6 @@
 package validate
 
 import (
-	"path"
 	"strconv"
 	"strings"
 
@@ -49,6 +48,9 @@ func PodSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
 	if len(s.Containers) == 0 {
 		errs = append(errs, field.Required(at.Child("containers"), ""))
 	}
+	if len(s.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("ephemeralContainers"), "cannot be set on create"))
+	}
 	names := map[string]bool{}
 	for i := range s.InitContainers {
 		errs = append(errs, container(&s.InitContainers[i], names, volumes, at.Child("initContainers").Index(i))...)
@@ -61,99 +63,8 @@ func PodSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
 	for i, t := range s.Tolerations {
 		errs = append(errs, toleration(&t, at.Child("tolerations").Index(i))...)
 	}
+	errs = append(errs, spread(s.TopologySpreadConstraints, at.Child("topologySpreadConstraints"))...)
 	return append(errs, affinity(s.Affinity, at.Child("affinity"))...)
-}
-
-func affinity(a *corev1.Affinity, at *field.Path) (errs field.ErrorList) {
-	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return nil
-	}
-	at = at.Child("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
-	terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	if len(terms) == 0 {
-		return field.ErrorList{field.Required(at, "must have at least one node selector term")}
-	}
-	for i, t := range terms {
-		for j, e := range t.MatchExpressions {
-			p := at.Index(i).Child("matchExpressions").Index(j)
-			errs = append(errs, oneOf(e.Operator, p.Child("operator"), corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn,
-				corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist, corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt)...)
-			for _, msg := range validation.IsQualifiedName(e.Key) {
-				errs = append(errs, field.Invalid(p.Child("key"), e.Key, msg))
-			}
-		}
-	}
-	return errs
-}
-
-func toleration(t *corev1.Toleration, at *field.Path) (errs field.ErrorList) {
-	if t.Operator != "" {
-		errs = append(errs, oneOf(t.Operator, at.Child("operator"), corev1.TolerationOpEqual, corev1.TolerationOpExists)...)
-	}
-	if t.Key == "" && t.Operator != corev1.TolerationOpExists {
-		errs = append(errs, field.Invalid(at.Child("operator"), t.Operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""))
-	}
-	if t.Effect != "" {
-		errs = append(errs, oneOf(t.Effect, at.Child("effect"), corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
-	}
-	return errs
-}
-
-func volumes(list []corev1.Volume, at *field.Path) (map[string]bool, field.ErrorList) {
-	names := map[string]bool{}
-	var errs field.ErrorList
-	for i := range list {
-		v, p := &list[i], at.Index(i)
-		for _, msg := range validation.IsDNS1123Label(v.Name) {
-			errs = append(errs, field.Invalid(p.Child("name"), v.Name, msg))
-		}
-		if names[v.Name] {
-			errs = append(errs, field.Duplicate(p.Child("name"), v.Name))
-		}
-		names[v.Name] = true
-		switch {
-		case v.HostPath != nil:
-			if !strings.HasPrefix(v.HostPath.Path, "/") || strings.Contains(v.HostPath.Path, "..") {
-				errs = append(errs, field.Invalid(p.Child("hostPath", "path"), v.HostPath.Path, "must be an absolute path and must not contain '..'"))
-			}
-		case v.ConfigMap != nil:
-			if v.ConfigMap.Name == "" {
-				errs = append(errs, field.Required(p.Child("configMap", "name"), ""))
-			}
-			errs = append(errs, keyPaths(v.ConfigMap.Items, p.Child("configMap", "items"))...)
-		case v.Secret != nil:
-			if v.Secret.SecretName == "" {
-				errs = append(errs, field.Required(p.Child("secret", "secretName"), ""))
-			}
-			errs = append(errs, keyPaths(v.Secret.Items, p.Child("secret", "items"))...)
-		case v.EmptyDir != nil && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0:
-			errs = append(errs, field.Invalid(p.Child("emptyDir", "sizeLimit"), v.EmptyDir.SizeLimit.String(), "must be greater than or equal to 0"))
-		}
-	}
-	return names, errs
-}
-
-func keyPaths(items []corev1.KeyToPath, at *field.Path) (errs field.ErrorList) {
-	for i, it := range items {
-		errs = append(errs, inside(it.Path, at.Index(i).Child("path"))...)
-	}
-	return errs
-}
-
-// inside checks that a path cannot leave the folder it is relative to.
-func inside(p string, at *field.Path) field.ErrorList {
-	switch {
-	case p == "":
-		return field.ErrorList{field.Required(at, "")}
-	case path.IsAbs(p):
-		return field.ErrorList{field.Invalid(at, p, "must be a relative path")}
-	}
-	for _, part := range strings.Split(p, "/") {
-		if part == ".." {
-			return field.ErrorList{field.Invalid(at, p, "must not contain '..'")}
-		}
-	}
-	return nil
 }
 
 func container(c *corev1.Container, names, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
@@ -208,29 +119,34 @@ func env(e *corev1.EnvVar, at *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.Invalid(at.Child("name"), e.Name, msg))
 		}
 	}
-	if e.ValueFrom != nil && e.Value != "" {
-		errs = append(errs, field.Invalid(at.Child("valueFrom"), "", "may not be specified when `value` is not empty"))
+	v := e.ValueFrom
+	if v == nil {
+		return errs
+	}
+	at = at.Child("valueFrom")
+	if e.Value != "" {
+		errs = append(errs, field.Invalid(at, "", "may not be specified when `value` is not empty"))
+	}
+	set := 0
+	for _, is := range []bool{v.FieldRef != nil, v.ResourceFieldRef != nil, v.ConfigMapKeyRef != nil, v.SecretKeyRef != nil, v.FileKeyRef != nil} {
+		if is {
+			set++
+		}
+	}
+	switch {
+	case set != 1:
+		errs = append(errs, field.Invalid(at, "", "must specify exactly one source"))
+	case v.ConfigMapKeyRef != nil:
+		errs = append(errs, keyName(v.ConfigMapKeyRef.Key, at.Child("configMapKeyRef", "key"))...)
+	case v.SecretKeyRef != nil:
+		errs = append(errs, keyName(v.SecretKeyRef.Key, at.Child("secretKeyRef", "key"))...)
 	}
 	return errs
 }
 
-func mounts(list []corev1.VolumeMount, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
-	paths := map[string]bool{}
-	for i, m := range list {
-		p := at.Index(i)
-		if !volumes[m.Name] {
-			errs = append(errs, field.NotFound(p.Child("name"), m.Name))
-		}
-		if m.MountPath == "" {
-			errs = append(errs, field.Required(p.Child("mountPath"), ""))
-		}
-		if paths[m.MountPath] {
-			errs = append(errs, field.Invalid(p.Child("mountPath"), m.MountPath, "must be unique"))
-		}
-		paths[m.MountPath] = true
-		if m.SubPath != "" {
-			errs = append(errs, inside(m.SubPath, p.Child("subPath"))...)
-		}
+func keyName(k string, at *field.Path) (errs field.ErrorList) {
+	for _, msg := range validation.IsConfigMapKey(k) {
+		errs = append(errs, field.Invalid(at, k, msg))
 	}
 	return errs
 }

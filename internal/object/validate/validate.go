@@ -146,12 +146,7 @@ func secret(s *corev1.Secret) (errs field.ErrorList) {
 	return errs
 }
 
-func dataKey(k string, path *field.Path) (errs field.ErrorList) {
-	for _, msg := range validation.IsConfigMapKey(k) {
-		errs = append(errs, field.Invalid(path.Key(k), k, msg))
-	}
-	return errs
-}
+func dataKey(k string, path *field.Path) field.ErrorList { return keyName(k, path.Key(k)) }
 
 func dataSize(total int) field.ErrorList {
 	if total > sizeMax {

@@ -1,0 +1,118 @@
+package validate_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"trireme/internal/object/defaults"
+	"trireme/internal/object/validate"
+	"trireme/internal/store"
+)
+
+// faults decodes and defaults an object and returns the fields it is refused
+// for, sorted, each once.
+func faults(t *testing.T, o store.Object, in string) string {
+	t.Helper()
+	if err := json.Unmarshal([]byte(in), o); err != nil {
+		t.Fatalf("%s: %v", in, err)
+	}
+	o.SetName("x")
+	if _, node := o.(*corev1.Node); !node {
+		o.SetNamespace("default")
+	}
+	defaults.Object(o)
+	var all []string
+	for _, e := range validate.Object(o) {
+		all = append(all, e.Field)
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
+}
+
+// TestPodFaults checks which field is named for what is wrong with a pod.
+func TestPodFaults(t *testing.T) {
+	for _, c := range []struct{ spec, container, want string }{
+		{``, ``, ""},
+		{`"restartPolicy":"Sometimes"`, ``, "spec.restartPolicy"},
+		{`"volumes":[{"name":"V_"}]`, ``, "spec.volumes[0].name"},
+		{`"volumes":[{"name":"v"},{"name":"v"}]`, ``, "spec.volumes[1].name"},
+		{`"volumes":[{"name":"v","emptyDir":{},"hostPath":{"path":"/a"}}]`, ``, "spec.volumes[0]"},
+		{`"volumes":[{"name":"v","hostPath":{"path":"/a/../b"}}]`, ``, "spec.volumes[0].hostPath.path"},
+		{`"volumes":[{"name":"v","hostPath":{"path":"/a..b"}}]`, ``, ""},
+		{`"volumes":[{"name":"v","hostPath":{"path":"a"}}]`, ``, "spec.volumes[0].hostPath.path"},
+		{`"volumes":[{"name":"v","secret":{"secretName":"s","items":[{"key":"k","path":"../p"}]}}]`, ``, "spec.volumes[0].secret.items[0].path"},
+		{`"volumes":[{"name":"v","configMap":{"name":"c","items":[{"key":"k","path":"/p"}]}}]`, ``, "spec.volumes[0].configMap.items[0].path"},
+		{`"volumes":[{"name":"v","configMap":{"name":"c","defaultMode":512}}]`, ``, "spec.volumes[0].configMap.defaultMode"},
+		{`"volumes":[{"name":"v","projected":{"sources":[{"secret":{"name":"s","items":[{"key":"k","path":"a/../../p"}]}}]}}]`, ``, "spec.volumes[0].projected.sources[0].secret.items[0].path"},
+		{`"volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"../t"}}]}}]`, ``, "spec.volumes[0].projected.sources[0].serviceAccountToken.path"},
+		{`"volumes":[{"name":"v","downwardAPI":{"items":[{"path":"..","fieldRef":{"fieldPath":"metadata.name"}}]}}]`, ``, "spec.volumes[0].downwardAPI.items[0].path"},
+		{`"volumes":[{"name":"v","emptyDir":{"sizeLimit":"-1"}}]`, ``, "spec.volumes[0].emptyDir.sizeLimit"},
+		{`"volumes":[{"name":"v"}]`, `"volumeMounts":[{"name":"w","mountPath":"/m"}]`, "spec.containers[0].volumeMounts[0].name"},
+		{`"volumes":[{"name":"v"}]`, `"volumeMounts":[{"name":"v","mountPath":"/m","subPathExpr":"../x"}]`, "spec.containers[0].volumeMounts[0].subPathExpr"},
+		{``, `"env":[{"name":"A=B"}]`, "spec.containers[0].env[0].name"},
+		{``, `"env":[{"name":"A","valueFrom":{}}]`, "spec.containers[0].env[0].valueFrom"},
+		{``, `"env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"s","key":"../k"}}}]`, "spec.containers[0].env[0].valueFrom.secretKeyRef.key"},
+		{``, `"resources":{"limits":{"cpu":"1"},"requests":{"cpu":"2"}}`, "spec.containers[0].resources.requests[cpu]"},
+		{``, `"livenessProbe":{}`, "spec.containers[0].livenessProbe"},
+		{``, `"readinessProbe":{"tcpSocket":{"port":0}}`, "spec.containers[0].readinessProbe.tcpSocket.port"},
+		{`"tolerations":[{"key":"a b"}]`, ``, "spec.tolerations[0].key"},
+		{`"tolerations":[{"key":"a","effect":"NoSchedule","tolerationSeconds":3}]`, ``, "spec.tolerations[0].effect"},
+		{`"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Gt","values":["x"]}]}]}}}`, ``,
+			"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0]"},
+		{`"affinity":{"podAntiAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":101,"podAffinityTerm":{"topologyKey":"a"}}]}}`, ``,
+			"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight"},
+		{`"affinity":{"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"labelSelector":{"matchLabels":{"a":"b"}}}]}}`, ``,
+			"spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey"},
+		{`"topologySpreadConstraints":[{"maxSkew":0,"topologyKey":"a","whenUnsatisfiable":"DoNotSchedule"}]`, ``, "spec.topologySpreadConstraints[0].maxSkew"},
+	} {
+		spec, container := `"containers":[{"name":"c","image":"i"`, c.container
+		if container != "" {
+			spec += "," + container
+		}
+		spec += "}]"
+		if c.spec != "" {
+			spec += "," + c.spec
+		}
+		if got := faults(t, &corev1.Pod{}, `{"spec":{`+spec+`}}`); got != c.want {
+			t.Errorf("%s %s: %q, want %q", c.spec, c.container, got, c.want)
+		}
+	}
+}
+
+// TestFaults checks which field is named for what is wrong with other kinds.
+func TestFaults(t *testing.T) {
+	const template = `"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}`
+	for _, c := range []struct {
+		o        store.Object
+		in, want string
+	}{
+		{&appsv1.Deployment{}, `{"spec":{` + template + `}}`, ""},
+		{&appsv1.Deployment{}, `{"spec":{` + template + `,"replicas":-1}}`, "spec.replicas"},
+		{&appsv1.Deployment{}, `{"spec":{` + template + `,"strategy":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":0}}}}`, "spec.strategy.rollingUpdate.maxUnavailable"},
+		{&appsv1.Deployment{}, `{"spec":{` + template + `,"strategy":{"rollingUpdate":{"maxSurge":"25"}}}}`, "spec.strategy.rollingUpdate.maxSurge"},
+		{&appsv1.Deployment{}, `{"spec":{` + strings.Replace(template, `"a":"b"}},"spec"`, `"a":"c"}},"spec"`, 1) + `}}`, "spec.template.metadata.labels"},
+		{&corev1.Service{}, `{"spec":{"ports":[{"port":80}]}}`, ""},
+		{&corev1.Service{}, `{"spec":{}}`, "spec.ports"},
+		{&corev1.Service{}, `{"spec":{"ports":[{"port":0,"targetPort":1}]}}`, "spec.ports[0].port"},
+		{&corev1.Service{}, `{"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}}`, "spec.ports[0].nodePort"},
+		{&corev1.Service{}, `{"spec":{"clusterIP":"1.2.3","ports":[{"port":80}]}}`, "spec.clusterIP"},
+		{&corev1.ConfigMap{}, `{"data":{"../k":"v"}}`, "data[../k]"},
+		{&corev1.Secret{}, `{"type":"kubernetes.io/tls"}`, "data[tls.crt] data[tls.key]"},
+		{&corev1.Node{}, `{"spec":{"podCIDR":"10.0.0.0","taints":[{"key":"a","effect":"Never"}]}}`, "spec.podCIDR spec.taints[0].effect"},
+		{&corev1.Endpoints{}, `{"subsets":[{"addresses":[{"ip":"a"}],"ports":[{"port":70000}]}]}`, "subsets[0].addresses[0].ip subsets[0].ports[0].port"},
+		{&discoveryv1.EndpointSlice{}, `{"addressType":"IPv4","endpoints":[{"addresses":["::1"]}],"ports":[{"port":0}]}`, "endpoints[0].addresses[0] ports[0].port"},
+		{&discoveryv1.EndpointSlice{}, `{"addressType":"IPv4","endpoints":[{"addresses":["10.1.2.3"]}],"ports":[{"name":"http","port":80}]}`, ""},
+		{&corev1.Event{}, `{"involvedObject":{"namespace":"default"}}`, ""},
+		{&corev1.Event{}, `{"involvedObject":{"namespace":"other"}}`, "involvedObject.namespace"},
+	} {
+		if got := faults(t, c.o, c.in); got != c.want {
+			t.Errorf("%T %s: %q, want %q", c.o, c.in, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package validate
+
+import (
+	"path"
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// volumes checks the volumes of a pod and returns their names.
+func volumes(list []corev1.Volume, at *field.Path) (map[string]bool, field.ErrorList) {
+	names := map[string]bool{}
+	var errs field.ErrorList
+	for i := range list {
+		v, p := &list[i], at.Index(i)
+		for _, msg := range validation.IsDNS1123Label(v.Name) {
+			errs = append(errs, field.Invalid(p.Child("name"), v.Name, msg))
+		}
+		if names[v.Name] {
+			errs = append(errs, field.Duplicate(p.Child("name"), v.Name))
+		}
+		names[v.Name] = true
+		if sources(&v.VolumeSource) > 1 {
+			errs = append(errs, field.Forbidden(p, "may not specify more than 1 volume type"))
+		}
+		errs = append(errs, volumeSource(&v.VolumeSource, p)...)
+	}
+	return names, errs
+}
+
+// sources counts the members of the union that are set.
+func sources(s *corev1.VolumeSource) (n int) {
+	v := reflect.ValueOf(s).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			n++
+		}
+	}
+	return n
+}
+
+func volumeSource(v *corev1.VolumeSource, at *field.Path) (errs field.ErrorList) {
+	switch {
+	case v.HostPath != nil:
+		p := at.Child("hostPath", "path")
+		if !path.IsAbs(v.HostPath.Path) {
+			errs = append(errs, field.Invalid(p, v.HostPath.Path, "must be an absolute path"))
+		}
+		errs = append(errs, noBackstep(v.HostPath.Path, p)...)
+	case v.ConfigMap != nil:
+		p := at.Child("configMap")
+		errs = append(errs, required(v.ConfigMap.Name, p.Child("name"))...)
+		errs = append(errs, mode(v.ConfigMap.DefaultMode, p.Child("defaultMode"))...)
+		errs = append(errs, keyPaths(v.ConfigMap.Items, p.Child("items"))...)
+	case v.Secret != nil:
+		p := at.Child("secret")
+		errs = append(errs, required(v.Secret.SecretName, p.Child("secretName"))...)
+		errs = append(errs, mode(v.Secret.DefaultMode, p.Child("defaultMode"))...)
+		errs = append(errs, keyPaths(v.Secret.Items, p.Child("items"))...)
+	case v.DownwardAPI != nil:
+		p := at.Child("downwardAPI")
+		errs = append(errs, mode(v.DownwardAPI.DefaultMode, p.Child("defaultMode"))...)
+		errs = append(errs, downward(v.DownwardAPI.Items, p.Child("items"))...)
+	case v.Projected != nil:
+		errs = append(errs, mode(v.Projected.DefaultMode, at.Child("projected", "defaultMode"))...)
+		for i := range v.Projected.Sources {
+			errs = append(errs, projection(&v.Projected.Sources[i], at.Child("projected", "sources").Index(i))...)
+		}
+	case v.EmptyDir != nil && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0:
+		errs = append(errs, field.Invalid(at.Child("emptyDir", "sizeLimit"), v.EmptyDir.SizeLimit.String(), "must be greater than or equal to 0"))
+	}
+	return errs
+}
+
+func projection(s *corev1.VolumeProjection, at *field.Path) (errs field.ErrorList) {
+	switch {
+	case s.Secret != nil:
+		errs = append(errs, required(s.Secret.Name, at.Child("secret", "name"))...)
+		errs = append(errs, keyPaths(s.Secret.Items, at.Child("secret", "items"))...)
+	case s.ConfigMap != nil:
+		errs = append(errs, required(s.ConfigMap.Name, at.Child("configMap", "name"))...)
+		errs = append(errs, keyPaths(s.ConfigMap.Items, at.Child("configMap", "items"))...)
+	case s.DownwardAPI != nil:
+		errs = append(errs, downward(s.DownwardAPI.Items, at.Child("downwardAPI", "items"))...)
+	case s.ServiceAccountToken != nil:
+		p := at.Child("serviceAccountToken")
+		errs = append(errs, inside(s.ServiceAccountToken.Path, p.Child("path"))...)
+		if n := s.ServiceAccountToken.ExpirationSeconds; n != nil && *n < 600 {
+			errs = append(errs, field.Invalid(p.Child("expirationSeconds"), *n, "may not specify a duration less than 10 minutes"))
+		}
+	case s.ClusterTrustBundle != nil:
+		errs = append(errs, inside(s.ClusterTrustBundle.Path, at.Child("clusterTrustBundle", "path"))...)
+	}
+	return errs
+}
+
+func downward(items []corev1.DownwardAPIVolumeFile, at *field.Path) (errs field.ErrorList) {
+	for i, f := range items {
+		errs = append(errs, inside(f.Path, at.Index(i).Child("path"))...)
+		errs = append(errs, mode(f.Mode, at.Index(i).Child("mode"))...)
+		if (f.FieldRef == nil) == (f.ResourceFieldRef == nil) {
+			errs = append(errs, field.Required(at.Index(i), "exactly one of fieldRef and resourceFieldRef"))
+		}
+	}
+	return errs
+}
+
+func keyPaths(items []corev1.KeyToPath, at *field.Path) (errs field.ErrorList) {
+	for i, it := range items {
+		errs = append(errs, required(it.Key, at.Index(i).Child("key"))...)
+		errs = append(errs, inside(it.Path, at.Index(i).Child("path"))...)
+		errs = append(errs, mode(it.Mode, at.Index(i).Child("mode"))...)
+	}
+	return errs
+}
+
+func mode(m *int32, at *field.Path) field.ErrorList {
+	if m != nil && (*m < 0 || *m > 0o777) {
+		return field.ErrorList{field.Invalid(at, *m, "must be a number between 0 and 0777 (octal), both inclusive")}
+	}
+	return nil
+}
+
+func required(s string, at *field.Path) field.ErrorList {
+	if s == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return nil
+}
+
+// inside checks that a path cannot leave the folder it is relative to.
+func inside(p string, at *field.Path) field.ErrorList {
+	switch {
+	case p == "":
+		return field.ErrorList{field.Required(at, "")}
+	case path.IsAbs(p):
+		return field.ErrorList{field.Invalid(at, p, "must be a relative path")}
+	}
+	return noBackstep(p, at)
+}
+
+// noBackstep refuses `..` as a part of a path.
+func noBackstep(p string, at *field.Path) field.ErrorList {
+	for part := range strings.SplitSeq(p, "/") {
+		if part == ".." {
+			return field.ErrorList{field.Invalid(at, p, "must not contain '..'")}
+		}
+	}
+	return nil
+}
+
+func mounts(list []corev1.VolumeMount, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
+	paths := map[string]bool{}
+	for i, m := range list {
+		p := at.Index(i)
+		if !volumes[m.Name] {
+			errs = append(errs, field.NotFound(p.Child("name"), m.Name))
+		}
+		errs = append(errs, required(m.MountPath, p.Child("mountPath"))...)
+		if paths[m.MountPath] {
+			errs = append(errs, field.Invalid(p.Child("mountPath"), m.MountPath, "must be unique"))
+		}
+		paths[m.MountPath] = true
+		if m.SubPath != "" {
+			errs = append(errs, inside(m.SubPath, p.Child("subPath"))...)
+		}
+		if m.SubPathExpr != "" {
+			errs = append(errs, inside(m.SubPathExpr, p.Child("subPathExpr"))...)
+			if m.SubPath != "" {
+				errs = append(errs, field.Invalid(p.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
+			}
+		}
+	}
+	return errs
+}
