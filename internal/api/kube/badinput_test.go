@@ -35,6 +35,9 @@ const (
 	deploys = "/apis/apps/v1/namespaces/default/deployments"
 )
 
+// bomb is 200 bytes of YAML that stand for half a million strings.
+const bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n"
+
 func podJSON(container string) string {
 	return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"bad"},"spec":{"containers":[` + container + `]}}`
 }
@@ -67,7 +70,7 @@ func TestBadInput(t *testing.T) {
 		{"not an object", "POST", pods, "json", `[1]`, 400, ""},
 		{"other kind", "POST", pods, "json", `{"apiVersion":"v1","kind":"Service"}`, 400, "Service"},
 		{"cut YAML", "POST", pods, "yaml", "a: [", 400, ""},
-		{"YAML bomb", "POST", maps, "yaml", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n", 400, ""},
+		{"YAML bomb", "POST", maps, "yaml", bomb, 400, ""},
 		{"bad protobuf", "POST", pods, "vnd.kubernetes.protobuf", "k8s\x00\xff\xff\xff\xff\xff", 400, ""},
 		{"unknown media", "POST", pods, "x-nothing", "x", 415, ""},
 		{"10 MB", "POST", maps, "json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bad"},"data":{"a":"` + strings.Repeat("a", 10<<20) + `"}}`, 413, ""},
@@ -109,6 +112,13 @@ func TestBadInput(t *testing.T) {
 		{"patch of no path", "PATCH", maps + "/kept", "json-patch+json", `[{"op":"remove","path":"/data/none"}]`, 422, ""},
 		{"patches without end", "PATCH", maps + "/kept", "json-patch+json", "[" + strings.Repeat(`{"op":"test","path":"/kind","value":"ConfigMap"},`, 10_000) + `{"op":"remove","path":"/data"}]`, 413, ""},
 		{"copies of copies", "PATCH", maps + "/kept", "json-patch+json", "[" + strings.Repeat(`{"op":"copy","from":"/data","path":"/data/x"},`, 40) + `{"op":"remove","path":"/data/x"}]`, 422, ""},
+		{"nested patch", "PATCH", maps + "/kept", "merge-patch+json", strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000), 400, ""},
+		{"nested strategic patch", "PATCH", deploys + "/kept", "strategic-merge-patch+json", strings.Repeat(`{"spec":`, 20_000) + "1" + strings.Repeat("}", 20_000), 400, ""},
+		{"applied YAML bomb", "PATCH", maps + "/bad?fieldManager=t", "apply-patch+yaml", bomb, 400, ""},
+		{"patched to a negative", "PATCH", deploys + "/kept", "strategic-merge-patch+json", `{"spec":{"replicas":-1}}`, 422, "spec.replicas"},
+		{"patched out of range", "PATCH", deploys + "/kept", "merge-patch+json", `{"spec":{"replicas":2147483648}}`, 422, "replicas"},
+		{"patched selector", "PATCH", deploys + "/kept", "merge-patch+json", `{"spec":{"selector":{"matchLabels":{"a":"c"}}}}`, 422, "spec.selector"},
+		{"initial events of any version", "GET", pods + "?watch=1&sendInitialEvents=true", "json", "", 422, "resourceVersionMatch"},
 		{"stale version", "PUT", maps + "/kept", "json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kept","resourceVersion":"1"},"data":{"a":"c"}}`, 409, "the object has been modified"},
 		{"other name", "PUT", maps + "/kept", "json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bad"}}`, 400, "name"},
 		{"made by PUT", "PUT", maps + "/bad", "json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bad"}}`, 404, `configmaps "bad" not found`},
