@@ -14,10 +14,12 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
@@ -39,12 +41,13 @@ type View struct {
 	table     Table
 	prefix    string // of the keys the registry makes: "/pods/"
 	beforePut BeforePut
+	kept      kept
 	versioner storage.APIObjectVersioner
 }
 
 // New returns a view of table whose keys start with prefix and a slash.
 func New(s *store.Store, table Table, prefix string, beforePut BeforePut) *View {
-	return &View{store: s, table: table, prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut}
+	return &View{kept: kept{now: time.Now}, store: s, table: table, prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut}
 }
 
 // errChanged says that the row changed between the read and the write.
@@ -324,7 +327,7 @@ func shallow(o runtime.Object) runtime.Object {
 
 // GetList implements storage.Interface.
 func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
-	snap, err := v.listSnapshot(ctx, opts)
+	p, err := v.page(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -336,23 +339,19 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	if err != nil {
 		return err
 	}
-	from, rev, err := v.continueAt(key, opts, snap)
-	if err != nil {
-		return err
-	}
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, 0))
 	pred := opts.Predicate
 	if !opts.Recursive {
-		if o, ok := v.table.Get(snap, v.key(key)); ok {
+		if o, ok := v.table.Get(p.snap, v.key(key)); ok {
 			if err := appendMatch(dst, o, pred); err != nil {
 				return err
 			}
 		}
-		return v.versioner.UpdateList(listObj, uint64(rev), "", nil)
+		return v.versioner.UpdateList(listObj, uint64(p.rev), "", nil)
 	}
 	var last string
 	more := false
-	for row := range v.table.RowsFrom(snap, v.under(key), from) {
+	for row := range v.table.RowsFrom(p.snap, v.under(key), p.from) {
 		if pred.Limit > 0 && int64(dst.Len()) >= pred.Limit {
 			more = true
 			break
@@ -364,12 +363,13 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	}
 	next := ""
 	if more {
-		next, err = storage.EncodeContinue(v.prefix+last+"\x00", v.prefix, int64(rev))
+		v.kept.keep(p.rev, p.snap)
+		next, err = storage.EncodeContinue(v.prefix+last+"\x00", v.prefix, int64(p.rev))
 		if err != nil {
 			return err
 		}
 	}
-	return v.versioner.UpdateList(listObj, uint64(rev), next, nil)
+	return v.versioner.UpdateList(listObj, uint64(p.rev), next, nil)
 }
 
 func appendMatch(dst reflect.Value, o store.Object, pred storage.SelectionPredicate) error {
@@ -381,48 +381,66 @@ func appendMatch(dst reflect.Value, o store.Object, pred storage.SelectionPredic
 	return nil
 }
 
-func (v *View) listSnapshot(ctx context.Context, opts storage.ListOptions) (*store.Snapshot, error) {
+// page is where a list reads.
+type page struct {
+	snap *store.Snapshot
+	rev  store.Rev // what the list answers
+	from string    // the first key
+}
+
+// page finds where a list, or its next page, reads. A moment that is not kept
+// any more is 410, with a token to go on inconsistently where the list was in
+// pages.
+func (v *View) page(ctx context.Context, opts storage.ListOptions) (page, error) {
 	if opts.Predicate.Continue != "" {
-		return v.store.Snapshot(), nil
+		return v.nextPage(opts.Predicate.Continue)
 	}
 	snap, err := v.snapshot(ctx, opts.ResourceVersion)
 	if err != nil {
-		return nil, err
+		return page{}, err
 	}
-	if opts.ResourceVersionMatch == "Exact" && opts.ResourceVersion != snap.TableRev(v.table).String() {
-		return nil, apierrors.NewResourceExpired(fmt.Sprintf("the exact resource version %s is not kept: the newest is %s; list without resourceVersionMatch=Exact",
-			opts.ResourceVersion, snap.TableRev(v.table)))
+	if opts.ResourceVersionMatch != metav1.ResourceVersionMatchExact {
+		return page{snap, snap.TableRev(v.table), ""}, nil
 	}
-	return snap, nil
+	want, err := parseRev(opts.ResourceVersion)
+	if err != nil {
+		return page{}, err
+	}
+	if exact := v.exactly(want, snap); exact != nil {
+		return page{exact, want, ""}, nil
+	}
+	return page{}, apierrors.NewResourceExpired(fmt.Sprintf("the exact resource version %s is not kept: list without resourceVersionMatch=Exact", want))
 }
 
-// continueAt returns the key a list goes on from and the revision it answers.
-// Snapshots are not kept between pages: a page that follows a write to the
-// table is told so (410), as Kubernetes tells it after a compaction, with a
-// token to go on inconsistently.
-func (v *View) continueAt(key string, opts storage.ListOptions, snap *store.Snapshot) (string, store.Rev, error) {
-	rev := snap.TableRev(v.table)
-	if opts.Predicate.Continue == "" {
-		return "", rev, nil
-	}
-	from, was, err := storage.DecodeContinue(opts.Predicate.Continue, v.prefix)
+func (v *View) nextPage(token string) (page, error) {
+	snap := v.store.Snapshot()
+	from, was, err := storage.DecodeContinue(token, v.prefix)
 	if err != nil {
-		return "", 0, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+		return page{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
 	}
 	from = strings.TrimPrefix(from, v.prefix)
-	if was > 0 && store.Rev(was) < v.table.Rev(snap) {
-		token, err := storage.EncodeContinue(v.prefix+from, v.prefix, -1)
-		if err != nil {
-			return "", 0, err
-		}
-		e := apierrors.NewResourceExpired("the list changed since its first page; start again, or go on with the inconsistent continue token")
-		e.ErrStatus.ListMeta.Continue = token
-		return "", 0, e
+	if was <= 0 {
+		return page{snap, snap.TableRev(v.table), from}, nil
 	}
-	if was > 0 {
-		rev = store.Rev(was)
+	if exact := v.exactly(store.Rev(was), snap); exact != nil {
+		return page{exact, store.Rev(was), from}, nil
 	}
-	return from, rev, nil
+	next, err := storage.EncodeContinue(v.prefix+from, v.prefix, -1)
+	if err != nil {
+		return page{}, err
+	}
+	e := apierrors.NewResourceExpired("the list is too old to go on with; start again, or go on with the inconsistent continue token")
+	e.ErrStatus.ListMeta.Continue = next
+	return page{}, e
+}
+
+// exactly returns the table as it was at rev: the newest snapshot where nothing
+// was written to it since, or one that was kept; nil if there is none.
+func (v *View) exactly(rev store.Rev, newest *store.Snapshot) *store.Snapshot {
+	if v.table.Rev(newest) <= rev && rev <= newest.TableRev(v.table) {
+		return newest
+	}
+	return v.kept.at(rev)
 }
 
 func parseRev(s string) (store.Rev, error) {
