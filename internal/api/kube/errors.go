@@ -45,8 +45,12 @@ func statusError(err error) error {
 	s := statuses[e.Kind]
 	st := metav1.Status{Status: metav1.StatusFailure, Code: s.code, Reason: s.reason, Message: err.Error()}
 	if e.Field != "" {
+		cause := err.Error()
+		if e.Err != nil {
+			cause = e.Err.Error() // clients put the field before it
+		}
 		st.Details = &metav1.StatusDetails{Name: e.Object, Causes: []metav1.StatusCause{{
-			Type: metav1.CauseTypeFieldValueInvalid, Field: e.Field, Message: err.Error(),
+			Type: metav1.CauseTypeFieldValueInvalid, Field: e.Field, Message: cause,
 		}}}
 	}
 	return &apierrors.StatusError{ErrStatus: st}
