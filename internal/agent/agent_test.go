@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -357,6 +358,11 @@ func TestInitAndSidecarOrder(t *testing.T) {
 		always := corev1.ContainerRestartPolicyAlways
 		var mu sync.Mutex
 		var order []string
+		made := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(order)
+		}
 		r := newRig(t, runtime.FakeConfig{Behave: func(c *runtime.ContainerConfig) runtime.FakeBehaviour {
 			mu.Lock()
 			defer mu.Unlock()
@@ -375,12 +381,12 @@ func TestInitAndSidecarOrder(t *testing.T) {
 		r.full(p)
 		time.Sleep(time.Second)
 		st := r.status(p.UID)
-		if st.Phase != corev1.PodPending || len(order) != 2 || st.ContainerStatuses[0].State.Waiting.Reason != "PodInitializing" {
-			t.Fatalf("at first: %s %v %+v", st.Phase, order, st.ContainerStatuses[0].State)
+		if st.Phase != corev1.PodPending || len(made()) != 2 || st.ContainerStatuses[0].State.Waiting.Reason != "PodInitializing" {
+			t.Fatalf("at first: %s %v %+v", st.Phase, made(), st.ContainerStatuses[0].State)
 		}
 		time.Sleep(61 * time.Second)
-		if st := r.status(p.UID); st.Phase != corev1.PodRunning || len(order) != 3 {
-			t.Fatalf("after init: %s %v", st.Phase, order)
+		if st := r.status(p.UID); st.Phase != corev1.PodRunning || len(made()) != 3 {
+			t.Fatalf("after init: %s %v", st.Phase, made())
 		}
 		time.Sleep(time.Minute)
 		st = r.status(p.UID)

@@ -79,7 +79,7 @@ func newWorker(a *Agent, pod *corev1.Pod, adopt []runtime.Sandbox) *worker {
 	}
 	w.o.ended = object.PodEnded(pod)
 	w.reported = pod.Status.DeepCopy()
-	w.sent = w.reported
+	// Nothing counts as sent: what an agent before this one said may be lost.
 	w.setPod(pod)
 	w.show(w.reported)
 	return w
