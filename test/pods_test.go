@@ -85,7 +85,7 @@ volumes:
 		"echo x > /tmp/empty/f && cat /tmp/empty/f":     "x",
 		"mount | grep ' /mem ' | cut -d' ' -f1":         "tmpfs",
 		"cat /host/from-host":                           "host",
-		"echo x > /host/f; echo $?":                     "sh: can't create /host/f: Read-only file system\n1",
+		"(echo x > /host/f) 2>&1; echo $?":              "sh: can't create /host/f: Read-only file system\n1",
 		"cat /etc/hostname":                             "conf",
 	} {
 		if got := k.sh("conf", script); got != want {
