@@ -7,9 +7,7 @@
 package admit
 
 import (
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"trireme/internal/kind"
@@ -38,68 +36,58 @@ func PrepareCreate(o store.Object) {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		defaults.CreatedPod(o)
+		return
+	case *corev1.Node:
+		return // who registers a node says what it has
 	case *corev1.Namespace:
 		o.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
 		if !hasFinalizer(o, corev1.FinalizerKubernetes) {
 			o.Spec.Finalizers = append(o.Spec.Finalizers, corev1.FinalizerKubernetes)
 		}
 		defaults.Namespace(o)
+		return
 	case *corev1.Secret:
 		foldStringData(o)
-	case *corev1.Service:
-		o.Status = corev1.ServiceStatus{}
-	case *appsv1.Deployment:
-		o.Status = appsv1.DeploymentStatus{}
-		o.Generation = 1
-	case *appsv1.ReplicaSet:
-		o.Status = appsv1.ReplicaSetStatus{}
-		o.Generation = 1
+	}
+	if status := part(o, "Status"); status.IsValid() {
+		status.SetZero()
+	}
+	switch o := o.(type) {
+	case *corev1.PersistentVolume:
+		o.Status.Phase = corev1.VolumePending
+	case *corev1.PersistentVolumeClaim:
+		o.Status.Phase = corev1.ClaimPending
+	}
+	if counted(o) {
+		o.SetGeneration(1)
 	}
 }
 
 // PrepareUpdate keeps in next what only the system writes, and counts a new
 // generation where what the user asked for changed.
 func PrepareUpdate(next, old store.Object) {
+	if status := part(next, "Status"); status.IsValid() {
+		status.Set(part(old, "Status"))
+	}
 	switch next := next.(type) {
-	case *corev1.Pod:
-		next.Status = old.(*corev1.Pod).Status
 	case *corev1.Namespace:
-		o := old.(*corev1.Namespace)
-		next.Spec.Finalizers, next.Status = o.Spec.Finalizers, o.Status
+		next.Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
 		defaults.Namespace(next)
-	case *corev1.Node:
-		next.Status = old.(*corev1.Node).Status
 	case *corev1.Secret:
 		foldStringData(next)
 	case *corev1.Service:
-		o := old.(*corev1.Service)
-		next.Status = o.Status
-		keepAddresses(next, o)
-	case *appsv1.Deployment:
-		o := old.(*appsv1.Deployment)
-		next.Status, next.Generation = o.Status, generation(o.Generation, equality.Semantic.DeepEqual(next.Spec, o.Spec))
-	case *appsv1.ReplicaSet:
-		o := old.(*appsv1.ReplicaSet)
-		next.Status, next.Generation = o.Status, generation(o.Generation, equality.Semantic.DeepEqual(next.Spec, o.Spec))
+		keepAddresses(next, old.(*corev1.Service))
+	}
+	if counted(next) {
+		next.SetGeneration(generation(old.GetGeneration(), sameAsked(next, old)))
 	}
 }
 
 // PrepareStatus keeps in next everything but its status and what the status's
 // writer may change of the metadata.
 func PrepareStatus(next, old store.Object) {
-	switch next := next.(type) {
-	case *corev1.Pod:
-		next.Spec = old.(*corev1.Pod).Spec
-	case *corev1.Namespace:
-		next.Spec = old.(*corev1.Namespace).Spec
-	case *corev1.Node:
-		next.Spec = old.(*corev1.Node).Spec
-	case *corev1.Service:
-		next.Spec = old.(*corev1.Service).Spec
-	case *appsv1.Deployment:
-		next.Spec = old.(*appsv1.Deployment).Spec
-	case *appsv1.ReplicaSet:
-		next.Spec = old.(*appsv1.ReplicaSet).Spec
+	if spec := part(next, "Spec"); spec.IsValid() {
+		spec.Set(part(old, "Spec"))
 	}
 	next.SetLabels(old.GetLabels())
 }

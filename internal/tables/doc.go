@@ -1,11 +1,11 @@
-// Package tables declares the typed table of every noun: one file a noun, with
-// its head, its indexes and nothing else.
+// Package tables declares the typed table of every noun: one line in plain.go,
+// or one file where it has a head or indexes of its own, and nothing else.
 //
 // All lists them, for opening a Store and for code that treats every noun
 // alike. Keys follow Kubernetes' own etcd layout, so that a snapshot of an
 // existing cluster can be read.
 //
-// To add a noun: one file here (declare, add to All), its defaults and
+// To add a noun: one line here (declare, add to All), its defaults and
 // validation in object, and a line in the door that serves it
 // (docs/adding-a-noun.md).
 package tables
@@ -23,8 +23,18 @@ const OwnerIndex = "owner"
 // All returns every table in a fixed order.
 func All() []*store.Table[store.Object, any] {
 	return []*store.Table[store.Object, any]{
-		Namespaces.Any(), Nodes.Any(), Pods.Any(), Services.Any(), Endpoints.Any(), EndpointSlices.Any(),
-		ConfigMaps.Any(), Secrets.Any(), ServiceAccounts.Any(), Deployments.Any(), ReplicaSets.Any(), Events.Any(),
+		Pods.Any(), Services.Any(), Events.Any(), Namespaces.Any(), Nodes.Any(), Endpoints.Any(), ConfigMaps.Any(), Secrets.Any(),
+		ServiceAccounts.Any(), ReplicationControllers.Any(), PodTemplates.Any(), LimitRanges.Any(), ResourceQuotas.Any(),
+		PersistentVolumes.Any(), PersistentVolumeClaims.Any(), Deployments.Any(), ReplicaSets.Any(), StatefulSets.Any(),
+		DaemonSets.Any(), ControllerRevisions.Any(), Jobs.Any(), CronJobs.Any(), HorizontalPodAutoscalers.Any(),
+		PodDisruptionBudgets.Any(), PriorityClasses.Any(), RuntimeClasses.Any(), Leases.Any(), EndpointSlices.Any(), Ingresses.Any(),
+		IngressClasses.Any(), NetworkPolicies.Any(), ServiceCIDRs.Any(), IPAddresses.Any(), StorageClasses.Any(),
+		VolumeAttachments.Any(), CSIDrivers.Any(), CSINodes.Any(), CSIStorageCapacities.Any(), VolumeAttributesClasses.Any(),
+		Roles.Any(), RoleBindings.Any(), ClusterRoles.Any(), ClusterRoleBindings.Any(), CertificateSigningRequests.Any(),
+		FlowSchemas.Any(), PriorityLevelConfigurations.Any(), MutatingWebhookConfigurations.Any(),
+		ValidatingWebhookConfigurations.Any(), ValidatingAdmissionPolicies.Any(), ValidatingAdmissionPolicyBindings.Any(),
+		MutatingAdmissionPolicies.Any(), MutatingAdmissionPolicyBindings.Any(), DeviceClasses.Any(), ResourceClaims.Any(),
+		ResourceClaimTemplates.Any(), ResourceSlices.Any(),
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -39,6 +41,12 @@ func attrs(o runtime.Object) (labels.Set, fields.Set, error) {
 		f["spec.clusterIP"], f["spec.type"] = o.Spec.ClusterIP, string(o.Spec.Type)
 	case *appsv1.ReplicaSet:
 		f["status.replicas"] = strconv.Itoa(int(o.Status.Replicas))
+	case *corev1.ReplicationController:
+		f["status.replicas"] = strconv.Itoa(int(o.Status.Replicas))
+	case *batchv1.Job:
+		f["status.successful"] = strconv.Itoa(int(o.Status.Succeeded))
+	case *certificatesv1.CertificateSigningRequest:
+		f["spec.signerName"] = o.Spec.SignerName
 	case *corev1.Event:
 		eventFields(o, f)
 	}

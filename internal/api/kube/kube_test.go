@@ -102,9 +102,7 @@ spec:
 `
 
 func TestKubectl(t *testing.T) {
-	if _, err := exec.LookPath("kubectl"); err != nil {
-		t.Skip("no kubectl is installed: test/ drives the one that is built in")
-	}
+	needKubectl(t)
 	d := serve(t)
 	for _, step := range []struct {
 		name, stdin string

@@ -161,7 +161,7 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 		out["pods/exec"] = &podStream{s, "exec", []string{"GET", "POST"}}
 		out["pods/attach"] = &podStream{s, "attach", []string{"GET", "POST"}}
 		out["pods/portforward"] = &podStream{s, "portForward", []string{"GET", "POST"}}
-	case "deployments", "replicasets":
+	case "deployments", "replicasets", "statefulsets", "replicationcontrollers":
 		out[r.plural+"/scale"] = &scaleStore{st}
 	}
 }

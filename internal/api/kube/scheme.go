@@ -1,18 +1,31 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,8 +44,10 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 	served = runtime.NewScheme()
 	for _, s := range []*runtime.Scheme{plain, served} {
 		for _, add := range []func(*runtime.Scheme) error{
-			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme,
-			autoscalingv1.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
+			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, batchv1.AddToScheme,
+			autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
+			schedulingv1.AddToScheme, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme,
+			rbacv1.AddToScheme, certificatesv1.AddToScheme, flowcontrolv1.AddToScheme, admissionv1.AddToScheme, resourcev1.AddToScheme,
 		} {
 			if err := add(s); err != nil {
 				return nil, nil, fmt.Errorf("building the scheme: %w", err)
@@ -43,7 +58,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 			&metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
 	}
 	addHub(served)
-	if err := addEvents(served); err != nil {
+	if err := errors.Join(addEvents(served), addAutoscalers(served)); err != nil {
 		return nil, nil, err
 	}
 	if err := served.AddConversionFunc((*url.Values)(nil), (*corev1.NodeProxyOptions)(nil), func(a, b any, _ conversion.Scope) error {
@@ -66,6 +81,9 @@ func addHub(s *runtime.Scheme) {
 		}
 		if gvk.Group == eventsv1.GroupName && (gvk.Kind == "Event" || gvk.Kind == "EventList") {
 			continue
+		}
+		if gvk.GroupVersion() == autoscalingv1.SchemeGroupVersion && strings.HasPrefix(gvk.Kind, "HorizontalPodAutoscaler") {
+			continue // the hub is v2
 		}
 		hub := schema.GroupVersionKind{Group: gvk.Group, Version: runtime.APIVersionInternal, Kind: gvk.Kind}
 		o, err := s.New(gvk)
@@ -131,19 +149,24 @@ func eventFromCore(in *corev1.Event, out *eventsv1.Event) {
 // fieldLabels are the fields a client may select by, beside metadata.name and
 // metadata.namespace (Kubernetes, "Field Selectors").
 var fieldLabels = map[string][]string{
-	"Pod":        {"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"},
-	"Node":       {"spec.unschedulable"},
-	"Namespace":  {"status.phase"},
-	"Secret":     {"type"},
-	"Service":    {"spec.clusterIP", "spec.type"},
-	"ReplicaSet": {"status.replicas"},
+	"Pod":                       {"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"},
+	"Node":                      {"spec.unschedulable"},
+	"Namespace":                 {"status.phase"},
+	"Secret":                    {"type"},
+	"Service":                   {"spec.clusterIP", "spec.type"},
+	"ReplicaSet":                {"status.replicas"},
+	"ReplicationController":     {"status.replicas"},
+	"Job":                       {"status.successful"},
+	"CertificateSigningRequest": {"spec.signerName"},
 	"Event": {"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
 		"involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type", "regarding.kind",
 		"regarding.namespace", "regarding.name", "regarding.uid"},
 }
 
 func addFieldLabels(s *runtime.Scheme) error {
-	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, eventsv1.SchemeGroupVersion} {
+	for _, gv := range []schema.GroupVersion{
+		corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, eventsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion, certificatesv1.SchemeGroupVersion,
+	} {
 		for kind, labels := range fieldLabels {
 			if !s.Recognizes(gv.WithKind(kind)) {
 				continue

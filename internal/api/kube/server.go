@@ -119,6 +119,10 @@ func (s *Server) install() error {
 			groups[gv.Group] = info
 			order = append(order, gv.Group)
 		}
+		if info.VersionedResourcesStorageMap[gv.Version] == nil { // an older version of the group
+			info.VersionedResourcesStorageMap[gv.Version] = map[string]rest.Storage{}
+			info.PrioritizedVersions = append(info.PrioritizedVersions, gv)
+		}
 		maps.Copy(info.VersionedResourcesStorageMap[gv.Version], storages)
 	}
 	for _, r := range resources() {

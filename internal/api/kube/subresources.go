@@ -146,7 +146,7 @@ func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Objec
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, err
 }
 
-// scaleStore serves the scale subresource of deployments and replica sets.
+// scaleStore serves the scale subresource of the kinds that count replicas.
 type scaleStore struct{ store *genericregistry.Store }
 
 // New implements rest.Storage.
@@ -212,6 +212,10 @@ func replicasOf(o runtime.Object) **int32 {
 		return &o.Spec.Replicas
 	case *appsv1.ReplicaSet:
 		return &o.Spec.Replicas
+	case *appsv1.StatefulSet:
+		return &o.Spec.Replicas
+	case *corev1.ReplicationController:
+		return &o.Spec.Replicas
 	}
 	panic(fmt.Sprintf("kube: %T has no scale", o))
 }
@@ -224,6 +228,10 @@ func scaleOf(o runtime.Object) (*autoscalingv1.Scale, error) {
 		selector, s.Status.Replicas = o.Spec.Selector, o.Status.Replicas
 	case *appsv1.ReplicaSet:
 		selector, s.Status.Replicas = o.Spec.Selector, o.Status.Replicas
+	case *appsv1.StatefulSet:
+		selector, s.Status.Replicas = o.Spec.Selector, o.Status.Replicas
+	case *corev1.ReplicationController:
+		selector, s.Status.Replicas = metav1.SetAsLabelSelector(o.Spec.Selector), o.Status.Replicas
 	}
 	m := o.(metav1.Object)
 	s.ObjectMeta = metav1.ObjectMeta{
