@@ -55,6 +55,10 @@ soak: build ## kill -9 a writing store, and a whole manager, ROUNDS (200) times 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@hack/fuzz.sh $(or $(FUZZTIME),30s)
 
+.PHONY: conformance
+conformance: ## run Kubernetes' own end-to-end suite (FOCUS, SKIP, ONLY, PROCS: see hack/conformance.sh)
+	@hack/conformance.sh
+
 .PHONY: lint
 lint: ## what CI checks beside the tests
 	@hack/lint.sh

@@ -31,15 +31,16 @@ func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 func main() {
-	var env, entrypoint list
+	var env, entrypoint, cmd list
 	ref := flag.String("name", "", "the image's name")
 	out := flag.String("o", "", "file to write")
 	user := flag.String("user", "", "user the image runs as")
 	busybox := flag.Bool("busybox", false, "an image of this machine's static busybox with all its applets")
 	flag.Var(&env, "env", "KEY=VALUE")
 	flag.Var(&entrypoint, "entrypoint", "one word of the entrypoint")
+	flag.Var(&cmd, "cmd", "one word of what runs, or of the entrypoint's arguments, where a pod says nothing else")
 	flag.Parse()
-	if err := run(*ref, *out, *busybox, flag.Args(), v1.Config{Env: env, Entrypoint: entrypoint, User: *user}); err != nil {
+	if err := run(*ref, *out, *busybox, flag.Args(), v1.Config{Env: env, Entrypoint: entrypoint, Cmd: cmd, User: *user}); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
@@ -56,8 +57,10 @@ func run(ref, out string, busybox bool, files []string, config v1.Config) error 
 		return err
 	}
 	if busybox {
-		config.Cmd = []string{"/bin/sh"}
-		config.Env = append(config.Env, "PATH=/bin")
+		if len(config.Cmd)+len(config.Entrypoint) == 0 {
+			config.Cmd = []string{"/bin/sh"}
+		}
+		config.Env = append(config.Env, "PATH=/bin:/usr/bin")
 		err = w.busybox()
 	}
 	for _, f := range files {
@@ -132,7 +135,11 @@ func (w *layerWriter) file(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.header(to, 0o755, tar.TypeReg, int64(len(b)), ""); err != nil {
+	mode := int64(0o755)
+	if st, err := os.Stat(from); err == nil && st.Mode()&os.ModeSetuid != 0 {
+		mode |= 0o4000
+	}
+	if err := w.header(to, mode, tar.TypeReg, int64(len(b)), ""); err != nil {
 		return err
 	}
 	_, err = w.tar.Write(b)
