@@ -158,7 +158,12 @@ var kindTables = map[store.TableID]kindTable{
 		return []any{int64(replicas(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r), names, images,
 			metav1.FormatLabelSelector(r.Spec.Selector)}
 	}},
-	"events": {cols("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "Count*"), eventCells},
+	"statefulsets":           {cols("Ready", "Age", "Containers*", "Images*"), statefulSetCells},
+	"daemonsets":             {cols("Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age", "Containers*", "Images*", "Selector*"), daemonSetCells},
+	"replicationcontrollers": {cols("Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"), replicationControllerCells},
+	"controllerrevisions":    {cols("Controller", "Revision", "Age"), controllerRevisionCells},
+	"podtemplates":           {cols("Containers", "Images", "Pod Labels"), podTemplateCells},
+	"events":                 {cols("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "Count*"), eventCells},
 }
 
 func eventCells(o runtime.Object) []any {

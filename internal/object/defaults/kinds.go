@@ -35,6 +35,14 @@ func Object(o runtime.Object) {
 	case *appsv1.ReplicaSet:
 		ptr(&o.Spec.Replicas, 1)
 		template(&o.Spec.Template)
+	case *appsv1.StatefulSet:
+		StatefulSet(o)
+	case *appsv1.DaemonSet:
+		DaemonSet(o)
+	case *corev1.ReplicationController:
+		ReplicationController(o)
+	case *corev1.PodTemplate:
+		template(&o.Template)
 	}
 }
 
@@ -43,6 +51,7 @@ func Kinds() []runtime.Object {
 	return []runtime.Object{
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
+		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
 	}
 }
 

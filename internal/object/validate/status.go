@@ -48,7 +48,7 @@ func Status(o runtime.Object) field.ErrorList {
 		}
 		return errs
 	}
-	return nil
+	return workloadStatus(o)
 }
 
 type count struct {

@@ -52,7 +52,11 @@ func Object(o runtime.Object) field.ErrorList {
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), endpoints(o)...)
 	case *corev1.Event:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), event(o)...)
-	case metav1.Object:
+	}
+	if errs, ok := workload(o); ok {
+		return errs
+	}
+	if o, ok := o.(metav1.Object); ok {
 		return meta(o, o.GetNamespace() != "", apivalidation.NameIsDNSSubdomain)
 	}
 	return nil
@@ -91,7 +95,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 	case *discoveryv1.EndpointSlice:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
-	return errs
+	return append(errs, workloadUpdate(next, old)...)
 }
 
 func frozen(immutable *bool, same bool) (errs field.ErrorList) {

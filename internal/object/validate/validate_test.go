@@ -97,6 +97,27 @@ func TestFaults(t *testing.T) {
 		{&appsv1.Deployment{}, `{"spec":{` + template + `,"strategy":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":0}}}}`, "spec.strategy.rollingUpdate.maxUnavailable"},
 		{&appsv1.Deployment{}, `{"spec":{` + template + `,"strategy":{"rollingUpdate":{"maxSurge":"25"}}}}`, "spec.strategy.rollingUpdate.maxSurge"},
 		{&appsv1.Deployment{}, `{"spec":{` + strings.Replace(template, `"a":"b"}},"spec"`, `"a":"c"}},"spec"`, 1) + `}}`, "spec.template.metadata.labels"},
+		{&appsv1.StatefulSet{}, `{"spec":{` + template + `}}`, ""},
+		{&appsv1.StatefulSet{}, `{"spec":{` + strings.Replace(template, `"image":"i"`, `"image":"i","volumeMounts":[{"name":"data","mountPath":"/d"}]`, 1) + `,"volumeClaimTemplates":[{"metadata":{"name":"data"}}]}}`, ""},
+		{&appsv1.StatefulSet{}, `{"spec":{` + template + `,"replicas":-1,"minReadySeconds":-1,"ordinals":{"start":-1},"revisionHistoryLimit":-1,"podManagementPolicy":"Random"}}`,
+			"spec.minReadySeconds spec.ordinals.start spec.podManagementPolicy spec.replicas spec.revisionHistoryLimit"},
+		{&appsv1.StatefulSet{}, `{"spec":{` + template + `,"updateStrategy":{"type":"OnDelete","rollingUpdate":{}}}}`, "spec.updateStrategy.rollingUpdate"},
+		{&appsv1.StatefulSet{}, `{"spec":{` + template + `,"updateStrategy":{"rollingUpdate":{"partition":-1,"maxUnavailable":0}}}}`,
+			"spec.updateStrategy.rollingUpdate.maxUnavailable spec.updateStrategy.rollingUpdate.partition"},
+		{&appsv1.StatefulSet{}, `{"spec":{` + template + `,"persistentVolumeClaimRetentionPolicy":{"whenScaled":"Keep"}}}`, "spec.persistentVolumeClaimRetentionPolicy.whenScaled"},
+		{&appsv1.StatefulSet{}, `{"spec":{` + strings.Replace(template, `"spec":{`, `"spec":{"restartPolicy":"Never","activeDeadlineSeconds":3,`, 1) + `}}`,
+			"spec.template.spec.activeDeadlineSeconds spec.template.spec.restartPolicy"},
+		{&appsv1.DaemonSet{}, `{"spec":{` + template + `}}`, ""},
+		{&appsv1.DaemonSet{}, `{"spec":{` + template + `,"updateStrategy":{"type":"OnDelete"}}}`, ""},
+		{&appsv1.DaemonSet{}, `{"spec":{` + template + `,"updateStrategy":{"rollingUpdate":{"maxSurge":1}}}}`, "spec.updateStrategy.rollingUpdate.maxSurge"},
+		{&appsv1.DaemonSet{}, `{"spec":{` + template + `,"updateStrategy":{"rollingUpdate":{"maxUnavailable":0}}}}`, "spec.updateStrategy.rollingUpdate.maxUnavailable"},
+		{&appsv1.DaemonSet{}, `{"spec":{` + template + `,"updateStrategy":{"rollingUpdate":{"maxUnavailable":"101%"}}}}`, "spec.updateStrategy.rollingUpdate.maxUnavailable"},
+		{&appsv1.DaemonSet{}, `{"spec":{` + strings.Replace(template, `{"matchLabels":{"a":"b"}}`, `{}`, 1) + `}}`, "spec.selector"},
+		{&corev1.ReplicationController{}, `{"spec":{` + strings.Replace(template, `"selector":{"matchLabels":{"a":"b"}},`, ``, 1) + `}}`, ""},
+		{&corev1.ReplicationController{}, `{"spec":{` + strings.Replace(template, `{"matchLabels":{"a":"b"}}`, `{"a":"c"}`, 1) + `}}`, "spec.template.metadata.labels"},
+		{&corev1.ReplicationController{}, `{"spec":{"selector":{"a":"c"}}}`, "spec.template"},
+		{&appsv1.ControllerRevision{}, `{"revision":-1}`, "data revision"},
+		{&corev1.PodTemplate{}, `{"template":{"spec":{"restartPolicy":"Never"}}}`, "template.spec.containers"},
 		{&corev1.Service{}, `{"spec":{"ports":[{"port":80}]}}`, ""},
 		{&corev1.Service{}, `{"spec":{}}`, "spec.ports"},
 		{&corev1.Service{}, `{"spec":{"ports":[{"port":0,"targetPort":1}]}}`, "spec.ports[0].port"},
@@ -113,6 +134,38 @@ func TestFaults(t *testing.T) {
 	} {
 		if got := faults(t, c.o, c.in); got != c.want {
 			t.Errorf("%T %s: %q, want %q", c.o, c.in, got, c.want)
+		}
+	}
+}
+
+// TestWorkloadUpdates checks what an update may not change.
+func TestWorkloadUpdates(t *testing.T) {
+	const template = `"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}`
+	for _, c := range []struct {
+		old, next      store.Object
+		in, then, want string
+	}{
+		{&appsv1.StatefulSet{}, &appsv1.StatefulSet{}, `{"spec":{` + template + `}}`,
+			`{"spec":{` + strings.Replace(template, `"i"`, `"j"`, 1) + `,"replicas":4,"minReadySeconds":1,"ordinals":{"start":1},"revisionHistoryLimit":2,
+			 "updateStrategy":{"type":"OnDelete"},"persistentVolumeClaimRetentionPolicy":{"whenScaled":"Delete"}}}`, ""},
+		{&appsv1.StatefulSet{}, &appsv1.StatefulSet{}, `{"spec":{` + template + `}}`, `{"spec":{` + template + `,"serviceName":"s"}}`,
+			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', " +
+				"'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"},
+		{&appsv1.DaemonSet{}, &appsv1.DaemonSet{}, `{"spec":{` + template + `}}`, `{"spec":{` + strings.ReplaceAll(template, `"b"`, `"c"`) + `}}`, "spec.selector: Invalid value"},
+		{&appsv1.ControllerRevision{}, &appsv1.ControllerRevision{}, `{"data":{"a":1}}`, `{"data":{"a":2}}`, "data: Invalid value"},
+	} {
+		for o, in := range map[store.Object]string{c.old: c.in, c.next: c.then} {
+			if got := faults(t, o, in); got != "" {
+				t.Fatalf("%s: %s", in, got)
+			}
+			o.SetResourceVersion("1")
+		}
+		got := ""
+		for _, e := range validate.Update(c.next, c.old) {
+			got += e.Error()
+		}
+		if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%T: %q, want %q", c.next, got, c.want)
 		}
 	}
 }
