@@ -9,11 +9,13 @@ import (
 	"trireme/internal/orchestrate/node"
 	"trireme/internal/orchestrate/podgc"
 	"trireme/internal/orchestrate/replicaset"
+	"trireme/internal/orchestrate/sow"
 )
 
 // Config configures the loops. The zero value is useful.
 type Config struct {
-	CAPEM []byte // the cluster's CA, for the config map kube-root-ca.crt; empty: no such map
+	CAPEM []byte    // the cluster's CA, for the config map kube-root-ca.crt; empty: no such map
+	Pods  sow.Rules // what admission says to the pods that loops make
 }
 
 // Loops returns new loops of every kind, in the order in which they feed each
@@ -21,7 +23,7 @@ type Config struct {
 func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
-		deployment.New(), replicaset.New(),
+		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		gc.New(), podgc.New(), endpoints.New(),
 	}
 }

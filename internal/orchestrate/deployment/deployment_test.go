@@ -7,12 +7,13 @@ import (
 	"trireme/internal/loop/looptest"
 	"trireme/internal/orchestrate/deployment"
 	"trireme/internal/orchestrate/replicaset"
+	"trireme/internal/orchestrate/sow"
 	"trireme/internal/tables"
 )
 
 // The scripts run with the loop of replica sets, which carries out the sizes.
 func TestScripts(t *testing.T) {
 	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
-		return []loop.Reconciler{deployment.New(), replicaset.New()}
+		return []loop.Reconciler{deployment.New(), replicaset.New(sow.Rules{})}
 	})
 }

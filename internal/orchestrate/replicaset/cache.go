@@ -27,7 +27,7 @@ func (c *counts) add(d counts, sign int) {
 	c.ending += sign * d.ending
 }
 
-// set is what the loop knows of one ReplicaSet.
+// set is what the loop knows of one set.
 type set struct {
 	uid        types.UID
 	key        object.Key
@@ -231,12 +231,19 @@ func (l *Loop) mature(tx *store.Tx) {
 	}
 }
 
-// nextMature returns when the next pod of any set becomes available.
-func (l *Loop) nextMature() (next time.Time) {
-	for _, s := range l.waiting {
-		if next.IsZero() || s.next.Before(next) {
-			next = s.next
+// next returns when the next pod of any set becomes available, or a set is to
+// try again to make one.
+func (l *Loop) next() (next time.Time) {
+	sooner := func(at time.Time) {
+		if next.IsZero() || at.Before(next) {
+			next = at
 		}
+	}
+	for _, s := range l.waiting {
+		sooner(s.next)
+	}
+	for _, at := range l.retry {
+		sooner(at)
 	}
 	return next
 }
@@ -264,7 +271,7 @@ func (l *Loop) claim(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, budget int) (w
 			continue
 		}
 		next := row.Object().DeepCopy()
-		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(rs, tables.ReplicaSets.GVK()))
+		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(rs, l.noun.gvk))
 		tables.Pods.Put(tx, next)
 		wrote++
 	}

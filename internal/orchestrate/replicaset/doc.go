@@ -1,6 +1,7 @@
 // Package replicaset keeps as many pods alive as each ReplicaSet asks for
 // (Kubernetes, "ReplicaSet"): it creates, adopts, releases and deletes pods, and
-// writes the set's status.
+// writes the set's status. Another loop of the same code does it for
+// ReplicationControllers, which differ in words only: noun.go.
 //
 // It is not for rolling out changes (deployment does that by sizing sets) and it
 // never touches a pod's status or node.

@@ -5,47 +5,60 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/orchestrate/sow"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
-// Loop is the control loop of replica sets.
+// Loop is the control loop of replica sets, or of replication controllers.
 type Loop struct {
+	noun  noun
+	rules sow.Rules
 	cache
-	dirty map[types.UID]bool // sets to look at, what a full step left over included
+	dirty map[types.UID]bool      // sets to look at, what a full step left over included
+	retry map[types.UID]time.Time // sets that could not make a pod, and when to try again
 }
 
-// New returns the loop.
-func New() *Loop { return &Loop{} }
+// New returns the loop of replica sets.
+func New(rules sow.Rules) *Loop { return &Loop{noun: replicaSets(), rules: rules} }
+
+// NewControllers returns the loop of replication controllers.
+func NewControllers(rules sow.Rules) *Loop {
+	return &Loop{noun: replicationControllers(), rules: rules}
+}
 
 // The methods of loop.Reconciler.
 
-func (l *Loop) Name() string { return "orchestrate/replicaset" }
+func (l *Loop) Name() string { return l.noun.name }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.ReplicaSets.ID(), tables.Pods.ID(), tables.Namespaces.ID()}
+	return []store.TableID{l.noun.id, tables.Pods.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.ReplicaSets.ID(), tables.Pods.ID()}
+	return []store.TableID{l.noun.id, tables.Pods.ID(), tables.Events.ID()}
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		l.cache = newCache()
-		l.dirty = map[types.UID]bool{}
+		l.dirty, l.retry = map[types.UID]bool{}, map[types.UID]time.Time{}
 	}
 	// Pods first: a set that is counted anew must not be told of them after that.
 	for key := range tables.Pods.Changed(tx) {
 		l.observePod(tx, key)
 	}
-	for key := range tables.ReplicaSets.Changed(tx) {
+	for key := range l.noun.changed(tx) {
 		l.observeSet(tx, key)
+	}
+	for key := range tables.ResourceQuotas.Changed(tx) {
+		l.quotaChanged(key.Namespace)
 	}
 	for key := range tables.Namespaces.Changed(tx) {
 		for uid := range l.namespace[key.Name] {
@@ -53,6 +66,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		}
 	}
 	l.mature(tx)
+	l.retries(tx)
 	budget := loop.StepWritesMax
 	for _, set := range l.due() {
 		if budget <= 0 {
@@ -61,7 +75,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		budget -= l.reconcile(tx, set, budget)
 		delete(l.dirty, set.uid) // what it wrote makes it dirty again
 	}
-	return l.nextMature(), nil
+	return l.next(), nil
 }
 
 // due returns the sets to look at in the order of their keys.
@@ -80,28 +94,42 @@ func (l *Loop) due() []*set {
 
 // reconcile brings one set nearer to what it asks for, with at most budget
 // writes of pods, and returns how many it made.
-func (l *Loop) reconcile(tx *store.Tx, s *set, budget int) (wrote int) {
-	rs, ok := tables.ReplicaSets.Get(tx, s.key)
+func (l *Loop) reconcile(tx *store.Tx, s *set, budget int) int {
+	rs, ok := l.noun.get(tx, s.key)
+	delete(l.retry, s.uid)
 	if !ok || rs.UID != s.uid {
 		return 0
 	}
+	var out outcome
 	// A set that does not select what it makes would make pods without end: it is
 	// let be. Doors refuse such sets; a snapshot of another cluster may hold one.
 	if rs.DeletionTimestamp == nil && s.matches(rs.Spec.Template.Labels) {
-		wrote = l.claim(tx, s, rs, budget)
-		want := int(*replicas(rs))
-		switch have := s.count.active; {
-		case wrote > 0: // the next step counts them
-		case have < want && !reap.Terminating(tx, rs.Namespace):
-			wrote = min(want-have, budget)
-			create(tx, rs, wrote)
-		case have > want:
-			wrote = min(have-want, budget)
-			remove(tx, s, wrote)
-		}
+		out = l.fit(tx, s, rs, budget)
 	}
-	l.writeStatus(tx, s, rs)
-	return wrote
+	if out.err != nil {
+		l.retry[s.uid] = tx.Now().Add(retryAfter)
+	}
+	l.writeStatus(tx, s, rs, out)
+	return out.wrote
+}
+
+// fit makes, adopts, releases or deletes pods.
+func (l *Loop) fit(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, budget int) (out outcome) {
+	out.wrote = l.claim(tx, s, rs, budget)
+	want := int(*replicas(rs))
+	switch have := s.count.active; {
+	case out.wrote > 0: // the next step counts them
+	case have < want && !reap.Terminating(tx, rs.Namespace):
+		out.wrote, out.err = l.create(tx, rs, min(want-have, budget))
+		out.settled = out.err == nil && out.wrote == want-have
+	case have > want:
+		out.wrote = min(have-want, budget)
+		remove(tx, s, out.wrote)
+		out.settled = true
+	default:
+		out.settled = have == want
+	}
+	return out
 }
 
 func replicas(rs *appsv1.ReplicaSet) *int32 {
@@ -113,32 +141,24 @@ func replicas(rs *appsv1.ReplicaSet) *int32 {
 }
 
 // writeStatus writes what is counted, if it differs from what stands.
-func (l *Loop) writeStatus(tx *store.Tx, s *set, rs *appsv1.ReplicaSet) {
+func (l *Loop) writeStatus(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, out outcome) {
 	c := s.count
-	ending := int32(c.ending)
 	want := appsv1.ReplicaSetStatus{
 		Replicas: int32(c.active), FullyLabeledReplicas: int32(c.labeled), ReadyReplicas: int32(c.ready),
-		AvailableReplicas: int32(c.available), TerminatingReplicas: &ending,
-		ObservedGeneration: rs.Generation, Conditions: rs.Status.Conditions,
+		AvailableReplicas: int32(c.available), ObservedGeneration: rs.Generation, Conditions: l.conditions(tx, s, rs, out),
 	}
-	if sameStatus(&rs.Status, &want) {
-		return
+	if l.noun.ending {
+		ending := int32(c.ending)
+		want.TerminatingReplicas = &ending
 	}
-	next := rs.DeepCopy()
-	want.Conditions = next.Status.Conditions
-	next.Status = want
-	tables.ReplicaSets.Put(tx, next)
-}
-
-func sameStatus(a, b *appsv1.ReplicaSetStatus) bool {
-	return a.Replicas == b.Replicas && a.FullyLabeledReplicas == b.FullyLabeledReplicas && a.ReadyReplicas == b.ReadyReplicas &&
-		a.AvailableReplicas == b.AvailableReplicas && a.ObservedGeneration == b.ObservedGeneration &&
-		a.TerminatingReplicas != nil && *a.TerminatingReplicas == *b.TerminatingReplicas
+	if !equality.Semantic.DeepEqual(rs.Status, want) {
+		l.noun.put(tx, s.key, want)
+	}
 }
 
 // observeSet takes in a set that changed.
 func (l *Loop) observeSet(tx *store.Tx, key object.Key) {
-	rs, ok := tables.ReplicaSets.Get(tx, key)
+	rs, ok := l.noun.get(tx, key)
 	if was := l.byKey[key]; was != nil && (!ok || rs.UID != was.uid) {
 		l.forget(was)
 	}

@@ -9,45 +9,38 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
-	"trireme/internal/object/defaults"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/orchestrate/sow"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
-// create makes n pods of the set's template.
-func create(tx *store.Tx, rs *appsv1.ReplicaSet, n int) {
-	model := fromTemplate(rs)
-	for range n {
+// create makes n pods of the set's template, unless it is refused, and returns
+// how many it made.
+func (l *Loop) create(tx *store.Tx, rs *appsv1.ReplicaSet, n int) (made int, err error) {
+	model := sow.FromTemplate(rs, l.noun.gvk, &rs.Spec.Template)
+	model.GenerateName = rs.Name + "-"
+	if err := l.rules.Ready(tx, model); err != nil {
+		return 0, err
+	}
+	for made < n {
 		pod := *model
 		key := object.Key{Namespace: rs.Namespace, Name: tx.NewName(model.GenerateName)}
 		for taken(tx, key) {
 			key.Name = tx.NewName(model.GenerateName)
 		}
 		pod.Name = key.Name
-		tables.Pods.Put(tx, &pod)
+		if err := l.rules.Put(tx, &pod); err != nil {
+			return made, err
+		}
+		made++
 	}
+	return made, nil
 }
 
 func taken(tx *store.Tx, key object.Key) bool {
 	_, ok := tables.Pods.Row(tx, key)
 	return ok
-}
-
-// fromTemplate returns the pod that all pods of the set are shallow copies of.
-func fromTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
-	t := rs.Spec.Template.DeepCopy()
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			GenerateName: rs.Name + "-", Namespace: rs.Namespace,
-			Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
-			OwnerReferences: []metav1.OwnerReference{object.ControllerRef(rs, tables.ReplicaSets.GVK())},
-		},
-		Spec: t.Spec,
-	}
-	defaults.Pod(pod)
-	defaults.CreatedPod(pod)
-	return pod
 }
 
 // candidate is a pod that may be deleted, as Kubernetes ranks them.
