@@ -81,8 +81,11 @@ func (l *Loop) dependent(tx *store.Tx, p place) {
 	policy := policyOf(o)
 	if policy == "" {
 		policy = metav1.DeletePropagationBackground
-		if waiting && l.any(tx, o.GetUID()) {
+		if some, waits := l.dependents(tx, o.GetUID()); waiting && some {
 			policy = metav1.DeletePropagationForeground
+			if waits {
+				l.unblock(tx, p, o)
+			}
 		}
 	}
 	if reap.Delete(tx, p.table, p.key, policy) {
@@ -104,14 +107,31 @@ func (l *Loop) state(tx *store.Tx, o store.Object, ref metav1.OwnerReference) (g
 	return false, have.GetDeletionTimestamp() != nil && policyOf(have) == metav1.DeletePropagationForeground
 }
 
-// any reports whether an object names uid as an owner.
-func (l *Loop) any(tx *store.Tx, uid types.UID) bool {
+// dependents reports whether an object names uid as an owner, and whether one of
+// those waits for dependents of its own to go.
+func (l *Loop) dependents(tx *store.Tx, uid types.UID) (some, waits bool) {
 	for _, t := range l.tables {
-		for range t.By(tx, tables.OwnerIndex, string(uid)) {
-			return true
+		for row := range t.By(tx, tables.OwnerIndex, string(uid)) {
+			some = true
+			if reap.Deleting(row) && policyOf(row.Object()) == metav1.DeletePropagationForeground {
+				return true, true
+			}
 		}
 	}
-	return false
+	return some, false
+}
+
+// unblock lets the owners of o go before it: o will wait for a dependent that
+// waits too, and where that is a circle, it has to be open somewhere.
+func (l *Loop) unblock(tx *store.Tx, p place, o store.Object) {
+	next := o.DeepCopyObject().(store.Object)
+	refs := next.GetOwnerReferences()
+	for i := range refs {
+		refs[i].BlockOwnerDeletion = nil
+	}
+	next.SetOwnerReferences(refs)
+	p.table.Put(tx, next)
+	l.budget--
 }
 
 // foreground deletes the dependents of a marked owner and lets it go when none
@@ -146,7 +166,7 @@ func (l *Loop) foreground(tx *store.Tx, o owner, have store.Object) (done bool) 
 }
 
 func blocks(dependent metav1.Object, uid types.UID) bool {
-	return slices.ContainsFunc(dependent.GetOwnerReferences(), func(r metav1.OwnerReference) bool {
+	return dependent.GetUID() != uid && slices.ContainsFunc(dependent.GetOwnerReferences(), func(r metav1.OwnerReference) bool {
 		return r.UID == uid && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion
 	})
 }
