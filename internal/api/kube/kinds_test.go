@@ -71,3 +71,33 @@ spec:
 		t.Errorf("after a change through v1: %q, want %q", got, want)
 	}
 }
+
+// TestEventSelectors: each group selects by its own names of the fields.
+func TestEventSelectors(t *testing.T) {
+	needKubectl(t)
+	d := serve(t)
+	for _, by := range []string{"one", "two"} {
+		d.must(t, `
+apiVersion: events.k8s.io/v1
+kind: Event
+metadata: {name: `+by+`}
+eventTime: 2030-01-01T00:00:00.000000Z
+action: Do
+reason: Test
+type: Normal
+reportingController: `+by+`
+reportingInstance: i
+regarding: {apiVersion: v1, kind: Pod, namespace: default, name: p, fieldPath: `+by+`}
+`, "create", "-f", "-")
+	}
+	for kind, selectors := range map[string][]string{
+		"events.v1.events.k8s.io": {"reportingController=one", "regarding.fieldPath=one", "regarding.apiVersion=v1,reportingController=one"},
+		"events.v1.":              {"reportingComponent=one", "source=one", "involvedObject.fieldPath=one"},
+	} {
+		for _, sel := range selectors {
+			if got := d.must(t, "", "get", kind, "--field-selector", sel, "-o", "jsonpath={.items[*].metadata.name}"); got != "one" {
+				t.Errorf("%s with %s: %q, want one", kind, sel, got)
+			}
+		}
+	}
+}

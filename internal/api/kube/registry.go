@@ -153,14 +153,17 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 		out["namespaces"] = &namespaceStore{&registryStore{st, r}}
 		out["namespaces/finalize"] = &finalizeStore{statusStore{finalizing(st, newStrategy(s.scheme, r))}}
 	case "nodes":
-		out["nodes/proxy"] = &nodeProxy{s}
+		out["nodes/proxy"] = &proxied{s, "nodes"}
 	case "pods":
 		out["pods/binding"] = &bindingStore{st}
 		out["pods/eviction"] = &evictionStore{st}
+		out["pods/proxy"] = &proxied{s, "pods"}
 		out["pods/log"] = &podStream{s, "containerLogs", []string{"GET"}}
 		out["pods/exec"] = &podStream{s, "exec", []string{"GET", "POST"}}
 		out["pods/attach"] = &podStream{s, "attach", []string{"GET", "POST"}}
 		out["pods/portforward"] = &podStream{s, "portForward", []string{"GET", "POST"}}
+	case "services":
+		out["services/proxy"] = &proxied{s, "services"}
 	case "deployments", "replicasets", "statefulsets", "replicationcontrollers":
 		out[r.plural+"/scale"] = &scaleStore{st}
 	}

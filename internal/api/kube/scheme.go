@@ -3,7 +3,6 @@ package kube
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -58,13 +57,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 			&metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
 	}
 	addHub(served)
-	if err := errors.Join(addEvents(served), addAutoscalers(served)); err != nil {
-		return nil, nil, err
-	}
-	if err := served.AddConversionFunc((*url.Values)(nil), (*corev1.NodeProxyOptions)(nil), func(a, b any, _ conversion.Scope) error {
-		b.(*corev1.NodeProxyOptions).Path = a.(*url.Values).Get("path")
-		return nil
-	}); err != nil {
+	if err := errors.Join(addEvents(served), addAutoscalers(served), addProxyOptions(served)); err != nil {
 		return nil, nil, err
 	}
 	for _, o := range defaults.Kinds() {
@@ -160,7 +153,8 @@ var fieldLabels = map[string][]string{
 	"CertificateSigningRequest": {"spec.signerName"},
 	"Event": {"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
 		"involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type", "regarding.kind",
-		"regarding.namespace", "regarding.name", "regarding.uid"},
+		"regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath",
+		"reportingController"},
 }
 
 func addFieldLabels(s *runtime.Scheme) error {
@@ -177,7 +171,8 @@ func addFieldLabels(s *runtime.Scheme) error {
 				}
 				for _, l := range labels {
 					if l == label {
-						return strings.Replace(label, "regarding.", "involvedObject.", 1), value, nil
+						label = strings.Replace(label, "regarding.", "involvedObject.", 1)
+						return strings.Replace(label, "reportingController", "reportingComponent", 1), value, nil
 					}
 				}
 				return "", "", fmt.Errorf("field label not supported: %s", label)

@@ -54,6 +54,7 @@ type Server struct {
 	codecs serializer.CodecFactory
 	api    *genericapiserver.GenericAPIServer
 	nodes  http.RoundTripper // to the agents
+	pods   http.RoundTripper // to whatever runs in pods
 }
 
 // New builds the door. It serves nothing until Run.
@@ -66,7 +67,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served)}
+	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport()}
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
 	c := srv.config(plain)
 	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())

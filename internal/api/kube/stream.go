@@ -3,10 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +15,7 @@ import (
 	translator "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
+	"trireme/internal/api/kube/reach"
 	"trireme/internal/object"
 	"trireme/internal/tables"
 )
@@ -51,7 +50,7 @@ func (p *podStream) Connect(ctx context.Context, name string, _ runtime.Object, 
 	if pod.Spec.NodeName == "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", name))
 	}
-	node, err := p.server.nodeURL(pod.Spec.NodeName)
+	node, _, err := reach.Node(p.server.store.Snapshot(), pod.Spec.NodeName)
 	if err != nil {
 		return nil, err
 	}
@@ -122,59 +121,4 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 		}
 	}
 	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, pod.Name))
-}
-
-// nodeURL returns where the node's agent listens.
-func (s *Server) nodeURL(name string) (*url.URL, error) {
-	node, ok := tables.Nodes.Get(s.store.Snapshot(), object.Key{Name: name})
-	if !ok {
-		return nil, apierrors.NewNotFound(corev1.Resource("nodes"), name)
-	}
-	for _, a := range node.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			port := int(node.Status.DaemonEndpoints.KubeletEndpoint.Port)
-			return &url.URL{Scheme: "https", Host: net.JoinHostPort(a.Address, strconv.Itoa(port))}, nil
-		}
-	}
-	return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has no internal address yet: its agent has not reported", name))
-}
-
-// nodeProxy serves nodes/proxy: the agent's own HTTP pages.
-type nodeProxy struct{ server *Server }
-
-// New implements rest.Storage.
-func (p *nodeProxy) New() runtime.Object { return &corev1.NodeProxyOptions{} }
-
-// Destroy implements rest.Storage.
-func (p *nodeProxy) Destroy() {}
-
-// NewConnectOptions implements rest.Connecter.
-func (p *nodeProxy) NewConnectOptions() (runtime.Object, bool, string) {
-	return &corev1.NodeProxyOptions{}, true, "path"
-}
-
-// ConnectMethods implements rest.Connecter.
-func (p *nodeProxy) ConnectMethods() []string {
-	return []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
-}
-
-// Connect implements rest.Connecter.
-func (p *nodeProxy) Connect(_ context.Context, name string, opts runtime.Object, r rest.Responder) (http.Handler, error) {
-	node, err := p.server.nodeURL(name)
-	if err != nil {
-		return nil, err
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		loc := *node
-		loc.Path = "/" + trimLead(opts.(*corev1.NodeProxyOptions).Path)
-		loc.RawQuery = req.URL.RawQuery
-		proxy.NewUpgradeAwareHandler(&loc, p.server.nodes, true, false, proxy.NewErrorResponder(r)).ServeHTTP(w, req)
-	}), nil
-}
-
-func trimLead(p string) string {
-	for len(p) > 0 && p[0] == '/' {
-		p = p[1:]
-	}
-	return p
 }
