@@ -71,5 +71,13 @@ func appsAndPods(ctx context.Context, cs kubernetes.Interface, ns string) ([]str
 }
 
 func allNodes(ctx context.Context, cs kubernetes.Interface, _ string) ([]string, error) {
-	return nodeNames(ctx, cs, "")
+	list, err := cs.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for i := range list.Items {
+		out = append(out, list.Items[i].Name)
+	}
+	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -46,8 +47,9 @@ func (a *app) imageCommand() *cobra.Command {
 	return c
 }
 
-// nodeNames returns the named node, or every one.
-func nodeNames(ctx context.Context, cs kubernetes.Interface, only string) ([]string, error) {
+// reachable returns the named node, or every one that is up; it says which are
+// left out.
+func (a *app) reachable(ctx context.Context, cs kubernetes.Interface, only string) ([]string, error) {
 	if only != "" {
 		_, err := cs.CoreV1().Nodes().Get(ctx, only, metav1.GetOptions{})
 		return []string{only}, err
@@ -58,10 +60,14 @@ func nodeNames(ctx context.Context, cs kubernetes.Interface, only string) ([]str
 	}
 	var names []string
 	for i := range nodes.Items {
+		if n := &nodes.Items[i]; !ready(n) {
+			fmt.Fprintf(a.err, "%s is not ready: left out\n", n.Name)
+			continue
+		}
 		names = append(names, nodes.Items[i].Name)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("the cluster has no node: `trireme up` or `trireme join` on a machine adds one")
+		return nil, fmt.Errorf("no node is up: `trireme up` or `trireme join` on a machine adds one")
 	}
 	return names, nil
 }
@@ -75,7 +81,7 @@ func (a *app) imageImport(ctx context.Context, path, only string) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeNames(ctx, cs, only)
+	nodes, err := a.reachable(ctx, cs, only)
 	if err != nil {
 		return err
 	}
@@ -155,7 +161,7 @@ func (a *app) imageLs(ctx context.Context, only string) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeNames(ctx, cs, only)
+	nodes, err := a.reachable(ctx, cs, only)
 	if err != nil {
 		return err
 	}
@@ -180,4 +186,10 @@ func (a *app) imageLs(ctx context.Context, only string) error {
 		}
 	}
 	return a.print(all, t)
+}
+
+func ready(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 }

@@ -1,8 +1,6 @@
 package defaults
 
 import (
-	"slices"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -45,21 +43,16 @@ func Object(o runtime.Object) {
 		ReplicationController(o)
 	case *corev1.PodTemplate:
 		template(&o.Template)
-	default:
-		storageObject(o)
-		networkObject(o)
-		deviceObject(o)
 	}
 }
 
 // Kinds returns one empty object of every kind that Object defaults.
 func Kinds() []runtime.Object {
-	own := []runtime.Object{
+	return []runtime.Object{
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
 	}
-	return slices.Concat(own, storageKinds(), networkKinds(), deviceKinds())
 }
 
 // Namespace defaults a namespace: it carries its own name as a label, so that

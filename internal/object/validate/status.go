@@ -5,7 +5,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -48,10 +47,8 @@ func Status(o runtime.Object) field.ErrorList {
 			}
 		}
 		return errs
-	case *networkingv1.Ingress:
-		return ingressStatus(&o.Status, path)
 	}
-	return append(workloadStatus(o), storageStatus(o, path)...)
+	return workloadStatus(o)
 }
 
 type count struct {

@@ -53,7 +53,7 @@ func Object(o runtime.Object) field.ErrorList {
 	case *corev1.Event:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), event(o)...)
 	}
-	if errs, known := grouped(o); known {
+	if errs, ok := workload(o); ok {
 		return errs
 	}
 	if o, ok := o.(metav1.Object); ok {
@@ -95,7 +95,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 	case *discoveryv1.EndpointSlice:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
-	return append(errs, groupedUpdate(next, old)...)
+	return append(errs, workloadUpdate(next, old)...)
 }
 
 func frozen(immutable *bool, same bool) (errs field.ErrorList) {
