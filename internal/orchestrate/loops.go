@@ -2,6 +2,7 @@ package orchestrate
 
 import (
 	"trireme/internal/loop"
+	"trireme/internal/orchestrate/clusterrole"
 	"trireme/internal/orchestrate/deployment"
 	"trireme/internal/orchestrate/endpoints"
 	"trireme/internal/orchestrate/gc"
@@ -25,5 +26,6 @@ func Loops(cfg Config) []loop.Reconciler {
 		namespace.New(cfg.CAPEM), node.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		gc.New(), podgc.New(), endpoints.New(),
+		clusterrole.New(),
 	}
 }

@@ -10,6 +10,7 @@ import (
 var pure = []string{
 	"internal/kind", "internal/object", "internal/store", "internal/tables", "internal/tell",
 	"internal/rollout", "internal/orchestrate", "internal/allocate", "internal/schedule",
+	"internal/access",
 }
 
 func TestPurePackagesDoNothingImpure(t *testing.T) {

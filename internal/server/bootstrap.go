@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"trireme/internal/access"
 	"trireme/internal/admit"
 	"trireme/internal/object"
 	"trireme/internal/store"
@@ -34,6 +35,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)
 		}
+		access.Bootstrap(tx)
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
 		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
 		return nil

@@ -1,22 +1,17 @@
 package kube
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
-	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authentication/request/union"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -46,18 +41,14 @@ var longRunning = genericfilters.BasicLongRunningRequestCheck(
 	sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 
 // newAuthenticator takes client certificates of our CA, and lets the unknown in as
-// anonymous, so that they reach what is open to all (/healthz, /version).
+// system:anonymous, so that they reach what is open to all (/healthz, /version).
 func newAuthenticator(ca *x509.CertPool) authenticator.Request {
 	opts := x509request.DefaultVerifyOptions()
 	opts.Roots = ca
 	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return union.New(
-		authenticator.RequestFunc(byHandshake),
-		x509request.New(opts, x509request.CommonNameUserConversion),
-		anonymous.NewAuthenticator([]apiserverconfig.AnonymousAuthCondition{
-			{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"},
-		}),
-	)
+	known := union.New(authenticator.RequestFunc(byHandshake), x509request.New(opts, x509request.CommonNameUserConversion))
+	// Who shows something bad is refused; only who shows nothing is anonymous.
+	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
 }
 
 // byHandshake takes the certificate that the TLS handshake verified. To verify it
@@ -72,25 +63,4 @@ func byHandshake(req *http.Request) (*authenticator.Response, bool, error) {
 		return nil, false, fmt.Errorf("the client certificate of %s ended at %s", chain[0].Subject, end)
 	}
 	return x509request.CommonNameUserConversion(chain)
-}
-
-// masters allows system:masters everything and everybody the pages that are
-// open to all.
-var masters = authorizer.AuthorizerFunc(authorize)
-
-var open = []string{"/healthz", "/livez", "/readyz", "/version"}
-
-func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	if slices.Contains(a.GetUser().GetGroups(), user.SystemPrivilegedGroup) {
-		return authorizer.DecisionAllow, "", nil
-	}
-	if !a.IsResourceRequest() && a.IsReadOnly() {
-		path := strings.TrimSuffix(a.GetPath(), "/")
-		for _, p := range open {
-			if path == p || strings.HasPrefix(path, p+"/") {
-				return authorizer.DecisionAllow, "", nil
-			}
-		}
-	}
-	return authorizer.DecisionNoOpinion, fmt.Sprintf("only members of %s may use this API: ask for a client certificate with that organisation", user.SystemPrivilegedGroup), nil
 }

@@ -39,7 +39,7 @@ func TestAuthenticator(t *testing.T) {
 		{"shown only, ours", "/api", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{issue(ours)}}, "jane"},
 		{"shown only, of another", "/api", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{issue(theirs)}}, ""},
 		{"ended since", "/api", &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{ended}}, PeerCertificates: []*x509.Certificate{ended}}, ""},
-		{"none", "/api", &tls.ConnectionState{}, ""},
+		{"none", "/api", &tls.ConnectionState{}, "system:anonymous"},
 		{"none, open to all", "/healthz", &tls.ConnectionState{}, "system:anonymous"},
 	} {
 		r := httptest.NewRequest("GET", "https://door"+c.path, nil)

@@ -38,14 +38,14 @@ func TestPages(t *testing.T) {
 		{"/readyz", "ok", 200},
 		{"/readyz?verbose", "[+]store ok", 200},
 		{"/livez?verbose", "[+]ping ok", 200},
-		{"/livez/ping", "ok", 401},
+		{"/livez/ping", "ok", 403},
 		{"/version", "gitVersion", 200},
-		{"/metrics", "apiserver_request_total", 401},
-		{"/api", "v1", 401},
-		{"/apis", "apps", 401},
-		{"/openapi/v2", `"swagger":"2.0"`, 401},
-		{"/openapi/v3", "apis/apps/v1", 401},
-		{"/api/v1/namespaces", "default", 401},
+		{"/metrics", "apiserver_request_total", 403},
+		{"/api", "v1", 403},
+		{"/apis", "apps", 403},
+		{"/openapi/v2", `"swagger":"2.0"`, 403},
+		{"/openapi/v3", "apis/apps/v1", 403},
+		{"/api/v1/namespaces", "default", 403},
 	} {
 		if code, body := get(admin, c.path); code != 200 || !strings.Contains(body, c.want) {
 			t.Errorf("%s: %d, want %q: %.300s", c.path, code, c.want, body)

@@ -158,12 +158,19 @@ var kindTables = map[store.TableID]kindTable{
 		return []any{int64(replicas(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r), names, images,
 			metav1.FormatLabelSelector(r.Spec.Selector)}
 	}},
-	"statefulsets":           {cols("Ready", "Age", "Containers*", "Images*"), statefulSetCells},
-	"daemonsets":             {cols("Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age", "Containers*", "Images*", "Selector*"), daemonSetCells},
-	"replicationcontrollers": {cols("Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"), replicationControllerCells},
-	"controllerrevisions":    {cols("Controller", "Revision", "Age"), controllerRevisionCells},
-	"podtemplates":           {cols("Containers", "Images", "Pod Labels"), podTemplateCells},
-	"events":                 {cols("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "Count*"), eventCells},
+	"statefulsets":                {cols("Ready", "Age", "Containers*", "Images*"), statefulSetCells},
+	"daemonsets":                  {cols("Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age", "Containers*", "Images*", "Selector*"), daemonSetCells},
+	"replicationcontrollers":      {cols("Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"), replicationControllerCells},
+	"controllerrevisions":         {cols("Controller", "Revision", "Age"), controllerRevisionCells},
+	"podtemplates":                {cols("Containers", "Images", "Pod Labels"), podTemplateCells},
+	"roles":                       {cols("Created At"), roleCells},
+	"clusterroles":                {cols("Created At"), roleCells},
+	"rolebindings":                {cols("Role", "Age", "Users*", "Groups*", "ServiceAccounts*"), bindingCells},
+	"clusterrolebindings":         {cols("Role", "Age", "Users*", "Groups*", "ServiceAccounts*"), bindingCells},
+	"certificatesigningrequests":  {cols("Age", "SignerName", "Requestor", "RequestedDuration", "Condition"), requestCells},
+	"flowschemas":                 {cols("PriorityLevel", "MatchingPrecedence", "DistinguisherMethod", "Age", "MissingPL"), flowCells},
+	"prioritylevelconfigurations": {cols("Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"), levelCells},
+	"events":                      {cols("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "Count*"), eventCells},
 }
 
 func eventCells(o runtime.Object) []any {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -137,6 +138,9 @@ func (s *Server) storages(r resource) (map[string]rest.Storage, error) {
 		return nil, fmt.Errorf("serving %s: %w", r.plural, err)
 	}
 	out := map[string]rest.Storage{r.plural: &registryStore{st, r}}
+	if r.gv.Group == rbacv1.GroupName {
+		out[r.plural] = &roleStore{&registryStore{st, r}, s}
+	}
 	if r.status {
 		c := *st
 		c.UpdateStrategy, c.ResetFieldsStrategy = statusStrategy{base}, statusStrategy{base}

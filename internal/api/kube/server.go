@@ -25,7 +25,9 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	restclient "k8s.io/client-go/rest"
 
+	"trireme/internal/access"
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/openapi"
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -55,6 +57,7 @@ type Server struct {
 	api    *genericapiserver.GenericAPIServer
 	nodes  http.RoundTripper // to the agents
 	pods   http.RoundTripper // to whatever runs in pods
+	auth   *auth.Authorizer
 }
 
 // New builds the door. It serves nothing until Run.
@@ -67,7 +70,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport()}
+	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s))}
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
 	c := srv.config(plain)
 	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())
@@ -98,7 +101,8 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.LoopbackClientConfig = &restclient.Config{}
 	c.EnableProfiling = false
 	c.Authentication.Authenticator = newAuthenticator(s.cfg.ClientCA)
-	c.Authorization.Authorizer = masters
+	c.Authorization.Authorizer = s.auth
+	c.RuleResolver = s.auth
 	c.BuildHandlerChainFunc = chain
 	namer := apiopenapi.NewDefinitionNamer(plain)
 	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
@@ -133,8 +137,8 @@ func (s *Server) install() error {
 		}
 		add(r.gv, storages)
 	}
-	add(authorizationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectaccessreviews": newSelfAccess()})
-	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": newSelfSubject()})
+	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())
+	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview()})
 	for _, g := range order {
 		var err error
 		if g == "" {

@@ -4,6 +4,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -43,6 +44,10 @@ func Object(o runtime.Object) {
 		ReplicationController(o)
 	case *corev1.PodTemplate:
 		template(&o.Template)
+	case *rbacv1.RoleBinding:
+		binding(&o.RoleRef, o.Subjects)
+	case *rbacv1.ClusterRoleBinding:
+		binding(&o.RoleRef, o.Subjects)
 	}
 }
 
@@ -52,6 +57,7 @@ func Kinds() []runtime.Object {
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
+		&rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,6 +57,9 @@ func Object(o runtime.Object) field.ErrorList {
 	if errs, ok := workload(o); ok {
 		return errs
 	}
+	if errs, ok := security(o); ok {
+		return errs
+	}
 	if o, ok := o.(metav1.Object); ok {
 		return meta(o, o.GetNamespace() != "", apivalidation.NameIsDNSSubdomain)
 	}
@@ -92,6 +96,10 @@ func Update(next, old runtime.Object) field.ErrorList {
 		errs = append(errs, apivalidation.ValidateImmutableField(next.Spec.Selector, old.(*appsv1.Deployment).Spec.Selector, spec.Child("selector"))...)
 	case *appsv1.ReplicaSet:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.Spec.Selector, old.(*appsv1.ReplicaSet).Spec.Selector, spec.Child("selector"))...)
+	case *rbacv1.RoleBinding:
+		errs = append(errs, sameRole(next.RoleRef, old.(*rbacv1.RoleBinding).RoleRef)...)
+	case *rbacv1.ClusterRoleBinding:
+		errs = append(errs, sameRole(next.RoleRef, old.(*rbacv1.ClusterRoleBinding).RoleRef)...)
 	case *discoveryv1.EndpointSlice:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
