@@ -7,13 +7,17 @@
 package admit
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -92,18 +96,42 @@ func PrepareStatus(next, old store.Object) {
 	next.SetLabels(old.GetLabels())
 }
 
-// InTx refuses a creation in a namespace that does not exist or is going away.
-func InTx(tx *store.Tx, o, old store.Object) error {
+// Complete fills in what the cluster's rules give a new object, or its next
+// version: limits, priority, classes. old is nil at creation.
+func Complete(r store.Reader, o, old store.Object) error { return policy.Complete(r, o, old) }
+
+// Check returns why the cluster's rules refuse o.
+func Check(r store.Reader, o, old store.Object) error { return policy.Check(r, o, old) }
+
+// Fits returns why quotas would refuse o, for writes that are only tried. gr is
+// its resource.
+func Fits(r store.Reader, gr schema.GroupResource, o, old store.Object) error {
+	_, err := policy.Fits(r, gr, o, old)
+	return err
+}
+
+// InTx is what every write from outside passes in the transaction that puts it:
+// its namespace must be there, and its quotas must have room.
+func InTx(tx *store.Tx, gr schema.GroupResource, o, old store.Object) error {
+	if err := InNamespace(tx, o, old); err != nil {
+		return err
+	}
+	return policy.Charge(tx, gr, o, old)
+}
+
+// InNamespace refuses a creation in a namespace that does not exist or is going
+// away.
+func InNamespace(r store.Reader, o, old store.Object) error {
 	ns := o.GetNamespace()
 	if ns == "" || old != nil {
 		return nil
 	}
-	n, ok := tables.Namespaces.Get(tx, object.Key{Name: ns})
+	n, ok := tables.Namespaces.Get(r, object.Key{Name: ns})
 	switch {
 	case !ok:
-		return kind.New(kind.NotFound, "namespaces %q not found", ns)
+		return &kind.Error{Kind: kind.NotFound, Object: ns, Field: "metadata.namespace", Err: fmt.Errorf("namespaces %q not found", ns)}
 	case n.DeletionTimestamp != nil || n.Status.Phase == corev1.NamespaceTerminating:
-		return kind.New(kind.Denied, "unable to create new content in namespace %s because it is being terminated", ns)
+		return &kind.Error{Kind: kind.Denied, Object: ns, Field: "metadata.namespace", Err: fmt.Errorf("unable to create new content in namespace %s because it is being terminated", ns)}
 	}
 	return nil
 }

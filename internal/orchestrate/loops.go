@@ -9,6 +9,7 @@ import (
 	"trireme/internal/orchestrate/namespace"
 	"trireme/internal/orchestrate/node"
 	"trireme/internal/orchestrate/podgc"
+	"trireme/internal/orchestrate/quota"
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/sow"
 )
@@ -25,7 +26,7 @@ func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
-		gc.New(), podgc.New(), endpoints.New(),
+		quota.New(), gc.New(), podgc.New(), endpoints.New(),
 		clusterrole.New(),
 	}
 }

@@ -7,10 +7,14 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/loop/looptest"
 	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/sow"
+	"trireme/internal/policy"
 	"trireme/internal/tables"
 )
 
-func loops() []loop.Reconciler { return orchestrate.Loops(orchestrate.Config{CAPEM: []byte("PEM")}) }
+func loops() []loop.Reconciler {
+	return orchestrate.Loops(orchestrate.Config{CAPEM: []byte("PEM"), Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow}})
+}
 
 // TestScripts plays all loops together.
 func TestScripts(t *testing.T) {

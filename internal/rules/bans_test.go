@@ -8,7 +8,7 @@ import (
 
 // pure are the folders whose code decides: no clock, no I/O, no chance.
 var pure = []string{
-	"internal/kind", "internal/object", "internal/store", "internal/tables", "internal/tell",
+	"internal/kind", "internal/object", "internal/store", "internal/tables", "internal/policy", "internal/tell",
 	"internal/rollout", "internal/orchestrate", "internal/allocate", "internal/schedule",
 	"internal/access",
 }

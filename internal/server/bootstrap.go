@@ -15,6 +15,7 @@ import (
 	"trireme/internal/access"
 	"trireme/internal/admit"
 	"trireme/internal/object"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/wire"
@@ -36,6 +37,11 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			ensureNamespace(tx, name)
 		}
 		access.Bootstrap(tx)
+		for _, c := range policy.SystemClasses() {
+			if _, ok := tables.PriorityClasses.Row(tx, object.Key{Name: c.Name}); !ok {
+				tables.PriorityClasses.Put(tx, c)
+			}
+		}
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
 		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
 		return nil

@@ -20,6 +20,8 @@ import (
 	"trireme/internal/etcdlog"
 	"trireme/internal/loop"
 	"trireme/internal/orchestrate"
+	"trireme/internal/orchestrate/sow"
+	"trireme/internal/policy"
 	"trireme/internal/schedule"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -130,7 +132,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 // Loops returns every control loop of a manager in the order of the pipeline:
 // orchestrate, schedule, allocate.
 func Loops(alloc *allocate.Allocator, caPEM []byte) []loop.Reconciler {
-	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM})
+	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow}})
 	loops = append(loops, schedule.New(schedule.Config{}))
 	return append(loops, alloc.Loops()...)
 }

@@ -5,13 +5,10 @@ import (
 	"net/http"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"trireme/internal/kind"
-	"trireme/internal/store"
 )
 
 // statuses is this door's error table: the code and reason Kubernetes gives for
@@ -54,22 +51,6 @@ func statusError(err error) error {
 		}}}
 	}
 	return &apierrors.StatusError{ErrStatus: st}
-}
-
-// namespaceError is what Kubernetes answers where the namespace of a new object
-// does not exist (404 of the namespace) or is going away (403 of the object).
-func namespaceError(err error, gr schema.GroupResource, o store.Object) error {
-	switch kind.Of(err) {
-	case kind.NotFound:
-		return apierrors.NewNotFound(corev1.Resource("namespaces"), o.GetNamespace())
-	case kind.Denied:
-		e := apierrors.NewForbidden(gr, o.GetName(), err)
-		e.ErrStatus.Details.Causes = append(e.ErrStatus.Details.Causes, metav1.StatusCause{
-			Type: corev1.NamespaceTerminatingCause, Message: "namespace " + o.GetNamespace() + " is being terminated", Field: "metadata.namespace",
-		})
-		return e
-	}
-	return statusError(err)
 }
 
 // applyFaults begin what the library says of a patch that does not fit the

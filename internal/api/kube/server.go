@@ -27,6 +27,7 @@ import (
 
 	"trireme/internal/access"
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/admission"
 	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/openapi"
 	"trireme/internal/kind"
@@ -110,6 +111,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
 	c.OpenAPIV3Config.Info.Title = "Trireme"
 	c.LongRunningFunc = longRunning
+	c.AdmissionControl = admission.New(s.store)
 	return c
 }
 
@@ -167,8 +169,8 @@ func (s *Server) group(gv schema.GroupVersion) *genericapiserver.APIGroupInfo {
 
 // beforePut is what every write through the door passes inside its transaction.
 func (s *Server) beforePut(tx *store.Tx, gr schema.GroupResource, o, old store.Object) error {
-	if err := admit.InTx(tx, o, old); err != nil {
-		return namespaceError(err, gr, o)
+	if err := admit.InTx(tx, gr, o, old); err != nil {
+		return admission.Refusal(err, gr, o)
 	}
 	return statusError(s.cfg.Allocate(tx, o, old))
 }

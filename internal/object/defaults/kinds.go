@@ -1,10 +1,12 @@
 package defaults
 
 import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -48,6 +50,8 @@ func Object(o runtime.Object) {
 		binding(&o.RoleRef, o.Subjects)
 	case *rbacv1.ClusterRoleBinding:
 		binding(&o.RoleRef, o.Subjects)
+	default:
+		rule(o)
 	}
 }
 
@@ -58,6 +62,9 @@ func Kinds() []runtime.Object {
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
 		&rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{},
+		&corev1.LimitRange{}, &schedulingv1.PriorityClass{}, &admissionv1.MutatingWebhookConfiguration{},
+		&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{},
+		&admissionv1.MutatingAdmissionPolicy{}, &admissionv1.MutatingAdmissionPolicyBinding{},
 	}
 }
 

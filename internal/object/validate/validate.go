@@ -60,6 +60,9 @@ func Object(o runtime.Object) field.ErrorList {
 	if errs, ok := security(o); ok {
 		return errs
 	}
+	if errs, ok := rule(o); ok {
+		return errs
+	}
 	if o, ok := o.(metav1.Object); ok {
 		return meta(o, o.GetNamespace() != "", apivalidation.NameIsDNSSubdomain)
 	}
@@ -103,6 +106,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 	case *discoveryv1.EndpointSlice:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
+	errs = append(errs, ruleUpdate(next, old)...)
 	return append(errs, workloadUpdate(next, old)...)
 }
 

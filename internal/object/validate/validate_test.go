@@ -9,6 +9,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	nodev1 "k8s.io/api/node/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
@@ -23,7 +25,9 @@ func faults(t *testing.T, o store.Object, in string) string {
 		t.Fatalf("%s: %v", in, err)
 	}
 	o.SetName("x")
-	if _, node := o.(*corev1.Node); !node {
+	switch o.(type) {
+	case *corev1.Node, *schedulingv1.PriorityClass, *nodev1.RuntimeClass:
+	default:
 		o.SetNamespace("default")
 	}
 	defaults.Object(o)

@@ -42,7 +42,7 @@ func (l *Loop) Reads() []store.TableID {
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{l.noun.id, tables.Pods.ID(), tables.Events.ID()}
+	return append(sow.Writes(), l.noun.id, tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {

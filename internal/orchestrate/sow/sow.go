@@ -23,6 +23,12 @@ type Rules struct {
 	Allow func(tx *store.Tx, pod *corev1.Pod) error
 }
 
+// Writes lists the tables that Put writes: pods, and the quotas that they are
+// booked on.
+func Writes() []store.TableID {
+	return []store.TableID{tables.Pods.ID(), tables.ResourceQuotas.ID()}
+}
+
 // FromTemplate returns a new pod of the template, controlled by owner, without a
 // name. It shares nothing with the template.
 func FromTemplate(owner metav1.Object, gvk schema.GroupVersionKind, t *corev1.PodTemplateSpec) *corev1.Pod {

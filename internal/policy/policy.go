@@ -1,0 +1,73 @@
+package policy
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// Complete fills in o, a new object or, where old is not nil, its next version,
+// from the rules of the cluster. The error says what cannot be filled in.
+func Complete(r store.Reader, o, old store.Object) error {
+	switch o := o.(type) {
+	case *corev1.Pod:
+		if old != nil {
+			return nil
+		}
+		return completePod(r, o)
+	case *corev1.PersistentVolumeClaim:
+		if old == nil {
+			defaultStorageClass(r, o)
+		}
+	}
+	return nil
+}
+
+// Check returns why the rules of the cluster refuse o; old is nil at creation.
+func Check(r store.Reader, o, old store.Object) error {
+	if old != nil && old.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	switch o := o.(type) {
+	case *corev1.Pod:
+		if old == nil {
+			return checkLimits(r, o)
+		}
+	case *corev1.PersistentVolumeClaim:
+		return checkLimits(r, o)
+	case *schedulingv1.PriorityClass:
+		return onlyDefault(r, o)
+	}
+	return nil
+}
+
+// Fill completes a pod that a loop made of a template, and that already has what
+// the system gives every new pod, as Complete and Check do with a user's.
+func Fill(r store.Reader, p *corev1.Pod) error {
+	p.Spec.Priority, p.Spec.PreemptionPolicy = nil, nil // its class decides
+	if err := completePod(r, p); err != nil {
+		return err
+	}
+	p.Status.QOSClass = object.QOS(p)
+	return checkLimits(r, p)
+}
+
+// Allow books a pod that a loop is about to put on the quotas of its namespace,
+// or refuses it.
+func Allow(tx *store.Tx, p *corev1.Pod) error {
+	return Charge(tx, GroupResource(tables.Pods), p, nil)
+}
+
+func completePod(r store.Reader, p *corev1.Pod) error {
+	defaultLimits(r, p)
+	if err := resolvePriority(r, p); err != nil {
+		return err
+	}
+	return applyRuntimeClass(r, p)
+}
+
+func denied(format string, args ...any) error { return kind.New(kind.Denied, format, args...) }
