@@ -46,7 +46,8 @@ func newAuthenticator(ca *x509.CertPool) authenticator.Request {
 	opts := x509request.DefaultVerifyOptions()
 	opts.Roots = ca
 	opts.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	known := union.New(authenticator.RequestFunc(byHandshake), x509request.New(opts, x509request.CommonNameUserConversion))
+	known := union.New(authenticator.RequestFunc(byLoopback), authenticator.RequestFunc(byHandshake),
+		x509request.New(opts, x509request.CommonNameUserConversion))
 	// Who shows something bad is refused; only who shows nothing is anonymous.
 	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
 }

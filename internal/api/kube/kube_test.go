@@ -26,6 +26,7 @@ import (
 // door is a running door over a store in memory, with namespace default.
 type door struct {
 	store      *store.Store
+	server     *kube.Server
 	kubeconfig string
 	addr       string
 }
@@ -74,7 +75,7 @@ func serve(t *testing.T) *door {
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &door{s, path, l.Addr().String()}
+	return &door{s, srv, path, l.Addr().String()}
 }
 
 // kubectl runs the installed kubectl and returns what it printed.

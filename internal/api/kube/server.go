@@ -23,7 +23,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
-	restclient "k8s.io/client-go/rest"
 
 	"trireme/internal/access"
 	"trireme/internal/admit"
@@ -59,6 +58,7 @@ type Server struct {
 	nodes  http.RoundTripper // to the agents
 	pods   http.RoundTripper // to whatever runs in pods
 	auth   *auth.Authorizer
+	loop   loopback
 }
 
 // New builds the door. It serves nothing until Run.
@@ -81,6 +81,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err := srv.api.AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
 		return nil, fmt.Errorf("adding the store's check: %w", err)
 	}
+	srv.loop.serve(srv.api.Handler)
 	return srv, srv.install()
 }
 
@@ -99,7 +100,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c := genericapiserver.NewConfig(s.codecs)
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	c.ExternalAddress = s.cfg.Listener.Addr().String()
-	c.LoopbackClientConfig = &restclient.Config{}
+	c.LoopbackClientConfig = s.loop.config()
 	c.EnableProfiling = false
 	c.Authentication.Authenticator = newAuthenticator(s.cfg.ClientCA)
 	c.Authorization.Authorizer = s.auth
