@@ -72,6 +72,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	s.mux.HandleFunc("GET /pods", s.pods)
 	s.mux.HandleFunc("GET /stats/summary", s.stats)
+	s.mux.HandleFunc("GET /metrics", s.metrics)
 	s.mux.HandleFunc("GET /containerLogs/{ns}/{pod}/{container}", s.logs)
 	for _, uid := range []string{"", "/{uid}"} { // a kubelet's paths may name the pod's UID too
 		s.mux.HandleFunc("/exec/{ns}/{pod}"+uid+"/{container}", s.exec)
