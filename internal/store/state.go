@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"sort"
 	"strings"
 	"sync/atomic"
 
@@ -121,6 +122,14 @@ func (ts *tableState) get(key string) (*row, bool) { return ts.rows.Get(&row{key
 func (ts *tableState) ascend(from, prefix string, f func(*row) bool) {
 	ts.rows.Ascend(&row{key: from}, func(r *row) bool {
 		return strings.HasPrefix(r.key, prefix) && f(r)
+	})
+}
+
+// rank returns how many rows have a key before the given one.
+func (ts *tableState) rank(key string) int {
+	return sort.Search(ts.rows.Len(), func(i int) bool {
+		r, _ := ts.rows.GetAt(i)
+		return r.key >= key
 	})
 }
 

@@ -76,6 +76,33 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestCountFrom: it counts what RowsFrom yields, from every key of every namespace.
+func TestCountFrom(t *testing.T) {
+	s := open(t, store.Config{})
+	if _, err := s.Update(t.Context(), func(tx *store.Tx) error {
+		for i := range 500 {
+			cm := configMap(fmt.Sprintf("c%03d", i*7%500), "x")
+			cm.Namespace = []string{"a", "aa", "b"}[i%3]
+			tables.ConfigMaps.Put(tx, cm)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	snap := s.Snapshot()
+	for _, prefix := range []string{"", "a/", "aa/", "b/", "none/"} {
+		for _, from := range []string{"", "a/", "a/c250", "aa/c1", "b/c499", "b/c499\x00", "zz"} {
+			want := 0
+			for range tables.ConfigMaps.RowsFrom(snap, prefix, from) {
+				want++
+			}
+			if got := tables.ConfigMaps.CountFrom(snap, prefix, from); got != want {
+				t.Errorf("below %q from %q: %d, want %d", prefix, from, got, want)
+			}
+		}
+	}
+}
+
 func TestRevisionsAreUniqueAndOrdered(t *testing.T) {
 	s := open(t, store.Config{})
 	before := s.Snapshot()

@@ -213,6 +213,16 @@ func (t *Table[T, H]) RowsFrom(r Reader, prefix, from string) iter.Seq[Row[T, H]
 	}
 }
 
+// CountFrom returns how many rows RowsFrom yields, without a walk over them.
+func (t *Table[T, H]) CountFrom(r Reader, prefix, from string) int {
+	ts := r.state().table(t.def)
+	end := ts.rows.Len()
+	if prefix != "" {
+		end = ts.rank(prefix[:len(prefix)-1] + string(prefix[len(prefix)-1]+1))
+	}
+	return max(0, end-ts.rank(max(prefix, from)))
+}
+
 // By returns the rows found under value in the named index, in key order. It
 // panics if the table has no such index.
 func (t *Table[T, H]) By(r Reader, index, value string) iter.Seq[Row[T, H]] {

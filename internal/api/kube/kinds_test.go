@@ -101,3 +101,22 @@ regarding: {apiVersion: v1, kind: Pod, namespace: default, name: p, fieldPath: `
 		}
 	}
 }
+
+// TestRemaining: a page tells how many follow, unless a selector hides that.
+func TestRemaining(t *testing.T) {
+	needKubectl(t)
+	d := serve(t)
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		d.must(t, "", "create", "configmap", name)
+	}
+	for query, want := range map[string]string{
+		"limit=2": `"remainingItemCount":3}`, "limit=4": `"remainingItemCount":1}`, "limit=5": "", "limit=2&labelSelector=x!=y": "",
+	} {
+		for _, path := range []string{"/api/v1/namespaces/default/configmaps?", "/api/v1/configmaps?"} {
+			out := d.must(t, "", "get", "--raw", path+query)
+			if !strings.Contains(out, want) || want == "" && strings.Contains(out, "remainingItemCount") {
+				t.Errorf("%s: want %q in %.300s", path+query, want, out)
+			}
+		}
+	}
+}

@@ -351,9 +351,14 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	}
 	var last string
 	more := false
+	var remaining *int64
 	for row := range v.table.RowsFrom(p.snap, v.under(key), p.from) {
 		if pred.Limit > 0 && int64(dst.Len()) >= pred.Limit {
 			more = true
+			if pred.Empty() { // what a selector would leave of the rest is not known without looking
+				n := int64(v.table.CountFrom(p.snap, v.under(key), row.Key().String()))
+				remaining = &n
+			}
 			break
 		}
 		last = row.Key().String()
@@ -369,7 +374,7 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 			return err
 		}
 	}
-	return v.versioner.UpdateList(listObj, uint64(p.rev), next, nil)
+	return v.versioner.UpdateList(listObj, uint64(p.rev), next, remaining)
 }
 
 func appendMatch(dst reflect.Value, o store.Object, pred storage.SelectionPredicate) error {
