@@ -101,7 +101,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	c.ExternalAddress = s.cfg.Listener.Addr().String()
 	c.LoopbackClientConfig = s.loop.config()
-	c.EnableProfiling = false
+	c.EnableProfiling = true // /debug/pprof, for those whom RBAC lets in
 	c.Authentication.Authenticator = newAuthenticator(s.cfg.ClientCA)
 	c.Authorization.Authorizer = s.auth
 	c.RuleResolver = s.auth
