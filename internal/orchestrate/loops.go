@@ -12,6 +12,7 @@ import (
 	"trireme/internal/orchestrate/quota"
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/sow"
+	"trireme/internal/orchestrate/statefulset"
 )
 
 // Config configures the loops. The zero value is useful.
@@ -26,6 +27,7 @@ func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
+		statefulset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(),
 		clusterrole.New(),
 	}

@@ -48,7 +48,7 @@ type life struct {
 // deed does one thing and says what.
 func (l *life) deed() string {
 	n := l.IntN(4)
-	switch l.IntN(17) {
+	switch l.IntN(20) {
 	case 0, 1:
 		l.Put(fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: d%d, generation: %d}, spec: {replicas: %d, minReadySeconds: %d, revisionHistoryLimit: 1, progressDeadlineSeconds: 60,
  strategy: {type: %s}, selector: {matchLabels: {app: d%d}}, template: {metadata: {labels: {app: d%d}}, spec: {containers: [{name: c, image: "i:%d"}]}}}}`,
@@ -87,11 +87,26 @@ func (l *life) deed() string {
 		return "node"
 	case 15:
 		return l.remove("node", tables.Nodes.Any())
+	case 16, 17:
+		l.statefulSet(n)
+		return "apply stateful set"
+	case 18:
+		return l.remove("stateful set", tables.StatefulSets.Any())
 	default:
 		l.Advance(time.Duration(l.IntN(90)) * time.Second)
 		return "wait"
 	}
 }
+
+func (l *life) statefulSet(n int) {
+	l.Put(fmt.Sprintf(`{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: t%d, generation: %d}, spec: {replicas: %d, minReadySeconds: %d, revisionHistoryLimit: 1, serviceName: s,
+ podManagementPolicy: %s, ordinals: {start: %d}, updateStrategy: {type: %s}, persistentVolumeClaimRetentionPolicy: {whenScaled: %s, whenDeleted: %s},
+ volumeClaimTemplates: [{metadata: {name: data}}], selector: {matchLabels: {app: d%d}}, template: {metadata: {labels: {app: d%d}}, spec: {containers: [{name: c, image: "i:%d"}]}}}}`,
+		n, l.IntN(1000), l.IntN(4), 5*l.IntN(2), l.either("OrderedReady", "Parallel"), l.IntN(2), l.either("RollingUpdate", "OnDelete"),
+		l.either("Retain", "Delete"), l.either("Retain", "Delete"), n, n, l.IntN(3)))
+}
+
+func (l *life) either(a, b string) string { return []string{a, b}[l.IntN(2)] }
 
 // node writes a node as its agent and an administrator would.
 func (l *life) node(n int, ready string, cordoned bool) {
@@ -132,7 +147,8 @@ func (l *life) remove(what string, table *store.Table[store.Object, any]) string
 func (l *life) end() string {
 	what := "end"
 	l.Update(func(tx *store.Tx) {
-		table := []*store.Table[store.Object, any]{tables.Deployments.Any(), tables.ReplicaSets.Any(), tables.Pods.Any(), tables.Services.Any(), tables.EndpointSlices.Any()}[l.IntN(5)]
+		table := []*store.Table[store.Object, any]{tables.Deployments.Any(), tables.ReplicaSets.Any(), tables.Pods.Any(), tables.Services.Any(), tables.EndpointSlices.Any(),
+			tables.StatefulSets.Any(), tables.ControllerRevisions.Any(), tables.PersistentVolumeClaims.Any()}[l.IntN(8)]
 		all := slices.Collect(table.All(tx))
 		if len(all) == 0 {
 			return

@@ -17,6 +17,9 @@
 //   - A plan computed from its own outcome changes nothing until a count or the
 //     time does.
 //
+// Step sizes groups of pods that are all alike; Replace renews places that have a
+// pod each, one node or one ordinal, and says which.
+//
 // # Words
 //
 //	here         Deployment                swarm service           Marathon app
@@ -26,6 +29,13 @@
 //	Delay        –                         delay                   –
 //	FailureMax   –                         max-failure-ratio       –
 //	Deadline     progressDeadlineSeconds   –                       –
+//
+//	Replace      DaemonSet                 StatefulSet
+//	Place        a node                    an ordinal, the highest first
+//	Surge        maxSurge                  –
+//	Unavailable  maxUnavailable            maxUnavailable, 1 where it says nothing
+//	Parallelism  –                         as Unavailable
+//	Held         –                         below the partition
 //
 // How to debug: testdata/*.txt are rollouts played to the end, a line a step.
 package rollout

@@ -198,6 +198,29 @@ func TestSlowWatcherIsTold(t *testing.T) {
 	}
 }
 
+// TestRemoved tells a name that has just become free from one that always was.
+func TestRemoved(t *testing.T) {
+	s := open(t, store.Config{})
+	put(t, s, "a", "1")
+	key := func(name string) object.Key { return object.Key{Namespace: "default", Name: name} }
+	if _, err := s.Update(t.Context(), func(tx *store.Tx) error {
+		tables.ConfigMaps.Put(tx, configMap("b", "1"))
+		tables.ConfigMaps.Delete(tx, key("b"))
+		for _, name := range []string{"a", "b", "c"} {
+			if tables.ConfigMaps.Removed(tx, key(name)) {
+				t.Errorf("%s is said to be removed", name)
+			}
+		}
+		tables.ConfigMaps.Delete(tx, key("a"))
+		if !tables.ConfigMaps.Removed(tx, key("a")) {
+			t.Error("a was there when the transaction began and is gone, which is not said")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPutBackPanics(t *testing.T) {
 	s := open(t, store.Config{})
 	put(t, s, "a", "1")

@@ -244,6 +244,15 @@ func (t *Table[T, H]) Put(tx *Tx, o T) { tx.put(t.def, o) }
 // Delete removes the row at key, if there is one.
 func (t *Table[T, H]) Delete(tx *Tx, key object.Key) { tx.remove(t.def, key.String()) }
 
+// Removed reports whether the transaction has removed a row at key that was there
+// when it began. Who makes another object of that name must wait for the next
+// transaction (a loop: return tx.Now()), or watchers would see the old object
+// change instead of one end and another begin.
+func (t *Table[T, H]) Removed(tx *Tx, key object.Key) bool {
+	w := tx.writes[writeKey{t.def, key.String()}]
+	return w != nil && w.old != nil && w.new == nil
+}
+
 // Changed returns, in key order, the keys written or deleted since the reading
 // loop's last good pass, whoever wrote them; all keys on a full pass. Outside a
 // loop it returns all keys.

@@ -25,13 +25,7 @@ type Event struct {
 // the same object as an earlier one adds to its count.
 func About[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event) {
 	now := metav1.NewTime(tx.Now().Truncate(time.Second))
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s|%s|%s|%s|%s", o.GetUID(), e.From, e.Type, e.Reason, e.Message)
-	namespace := o.GetNamespace()
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	key := object.Key{Namespace: namespace, Name: fmt.Sprintf("%s.%016x", o.GetName(), h.Sum64())}
+	key := keyOf(o, e)
 	next := &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
 		InvolvedObject: corev1.ObjectReference{
@@ -47,4 +41,22 @@ func About[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e
 	next.Count++
 	next.LastTimestamp = now
 	tables.Events.Put(tx, next)
+}
+
+// Once is About for what stands until it is remedied: it says it again only when
+// the event of the last time is forgotten.
+func Once[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event) {
+	if _, ok := tables.Events.Row(tx, keyOf(o, e)); !ok {
+		About(tx, table, o, e)
+	}
+}
+
+func keyOf(o metav1.Object, e Event) object.Key {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s|%s|%s|%s|%s", o.GetUID(), e.From, e.Type, e.Reason, e.Message)
+	namespace := o.GetNamespace()
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	return object.Key{Namespace: namespace, Name: fmt.Sprintf("%s.%016x", o.GetName(), h.Sum64())}
 }

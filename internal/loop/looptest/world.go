@@ -162,7 +162,7 @@ func (w *World) Delete(id store.TableID, key object.Key) {
 func (w *World) Settle(r *loop.Runner) {
 	w.t.Helper()
 	for range ticksMax {
-		again, _, err := r.Tick(context.Background())
+		again, next, err := r.Tick(context.Background())
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func (w *World) Settle(r *loop.Runner) {
 				w.t.Fatalf("loop %s: %s", st.Name, st.Err)
 			}
 		}
-		if !again {
+		if !again && next.After(w.now) {
 			return
 		}
 	}
