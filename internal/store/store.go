@@ -288,7 +288,8 @@ func (s *Store) takeGroup() ([]*pending, []Entry) {
 	seen := map[string]bool{}
 	n, bytes := 0, 0
 	for _, p := range queue {
-		if n > 0 && (len(entries)+len(p.events) > groupEntriesMax || bytes > groupBytesMax || slices.ContainsFunc(p.events, func(e *Event) bool {
+		// What fits one commit alone is not cut because of what came before it.
+		if n > 0 && (len(entries)+len(p.events) > groupEntriesMax || bytes+p.bytes() > groupBytesMax || slices.ContainsFunc(p.events, func(e *Event) bool {
 			return seen[e.def.prefix+e.key()]
 		})) {
 			break
@@ -314,6 +315,16 @@ func (s *Store) takeGroup() ([]*pending, []Entry) {
 		s.backlog -= len(p.events)
 	}
 	return queue[:n], entries
+}
+
+// bytes returns the size of what the log will keep of the transaction.
+func (p *pending) bytes() (n int) {
+	for _, e := range p.events {
+		if e.row != nil && !e.def.volatile {
+			n += len(e.row.bytes())
+		}
+	}
+	return n
 }
 
 // commit publishes a durable group and releases those who wait for it.
