@@ -257,9 +257,14 @@ func prepareGone(row podRow, next *corev1.Pod, report *podReport, now time.Time)
 	if report.status != nil {
 		next.Status = mergeStatus(&next.Status, report.status)
 	}
+	// Only finalizers hold it now: once they are gone, nobody is left to wait for.
+	held := next.DeletionTimestamp != nil && (next.DeletionGracePeriodSeconds == nil || *next.DeletionGracePeriodSeconds > 0)
+	if held {
+		next.DeletionGracePeriodSeconds = new(int64)
+	}
 	if !object.PodEnded(next) {
 		fail(next, metav1.NewTime(now.Truncate(time.Second)))
 	}
 	old := row.Object()
-	return prepared{from: row, next: next, skip: sameStatus(&old.Status, &next.Status)}
+	return prepared{from: row, next: next, skip: !held && sameStatus(&old.Status, &next.Status)}
 }
