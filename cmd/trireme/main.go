@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // cron jobs name time zones; a host need not have them
 
 	"trireme/internal/cli"
 )

@@ -9,6 +9,7 @@ package admit
 import (
 	"fmt"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -52,6 +53,9 @@ func PrepareCreate(o store.Object) {
 		return
 	case *corev1.Secret:
 		foldStringData(o)
+	case *batchv1.Job:
+		defaults.CreatedJob(o)
+		return
 	}
 	if status := part(o, "Status"); status.IsValid() {
 		status.SetZero()

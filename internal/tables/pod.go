@@ -1,9 +1,11 @@
 package tables
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,6 +45,9 @@ type PodHead struct {
 	Demand       object.Demand // of its node
 	HostPorts    bool          // it binds ports of its node
 	Waits        bool          // the scheduler should find it a node
+	JobTracked   bool          // its Job has yet to count it: it has the finalizer batch.kubernetes.io/job-tracking
+	Restarts     int32         // of all its containers
+	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
 }
 
 // Ended reports whether the pod's containers will not run again.
@@ -82,6 +87,8 @@ func podHead(p *corev1.Pod) *PodHead {
 		Demand: object.DemandOf(p), HostPorts: hostPorts(p),
 	}
 	h.Waits = h.Node == "" && !h.Deleting && !h.Ended()
+	h.JobTracked = slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer)
+	h.Restarts, h.EndedAt = ran(p)
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		h.Owner = ref.UID
 	}
@@ -94,6 +101,21 @@ func podHead(p *corev1.Pod) *PodHead {
 		h.DeletionCost = int32(c)
 	}
 	return h
+}
+
+// ran returns how often the pod's containers were started again, and when the last
+// of them ended if the pod has.
+func ran(p *corev1.Pod) (restarts int32, ended time.Time) {
+	over := object.PodEnded(p)
+	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for i := range list {
+			restarts += list[i].RestartCount
+			if t := list[i].State.Terminated; over && t != nil && t.FinishedAt.After(ended) {
+				ended = t.FinishedAt.Time
+			}
+		}
+	}
+	return restarts, ended
 }
 
 func hostPorts(p *corev1.Pod) bool {

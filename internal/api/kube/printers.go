@@ -99,6 +99,11 @@ func cols(names ...string) []column {
 
 // kindTables is the columns of every kind; a star marks the wide ones.
 var kindTables = map[store.TableID]kindTable{
+	"jobs":                     {cols("Status", "Completions", "Duration", "Age", "Containers*", "Images*", "Selector*"), jobCells},
+	"cronjobs":                 {cols("Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age", "Containers*", "Images*", "Selector*"), cronJobCells},
+	"poddisruptionbudgets":     {cols("Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), disruptionBudgetCells},
+	"horizontalpodautoscalers": {cols("Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"), autoscalerCells},
+
 	"namespaces": {cols("Status", "Age"), func(o runtime.Object) []any {
 		n := o.(*corev1.Namespace)
 		return []any{string(n.Status.Phase), age(n)}

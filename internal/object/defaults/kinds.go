@@ -3,6 +3,8 @@ package defaults
 import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -13,6 +15,9 @@ import (
 
 // Object defaults o where its kind has defaults.
 func Object(o runtime.Object) {
+	if batch(o) {
+		return
+	}
 	switch o := o.(type) {
 	case *corev1.Pod:
 		Pod(o)
@@ -58,6 +63,7 @@ func Object(o runtime.Object) {
 // Kinds returns one empty object of every kind that Object defaults.
 func Kinds() []runtime.Object {
 	return []runtime.Object{
+		&batchv1.Job{}, &batchv1.CronJob{}, &autoscalingv2.HorizontalPodAutoscaler{},
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},

@@ -4,7 +4,10 @@ import (
 	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -22,6 +25,14 @@ func Status(o runtime.Object) field.ErrorList {
 		s := &o.Status
 		return counts(path, count{"replicas", s.Replicas}, count{"fullyLabeledReplicas", s.FullyLabeledReplicas},
 			count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas})
+	case *batchv1.Job:
+		s := &o.Status
+		return counts(path, count{"active", s.Active}, count{"succeeded", s.Succeeded}, count{"failed", s.Failed}, count{"ready", deref(s.Ready)}, count{"terminating", deref(s.Terminating)})
+	case *policyv1.PodDisruptionBudget:
+		s := &o.Status
+		return counts(path, count{"disruptionsAllowed", s.DisruptionsAllowed}, count{"currentHealthy", s.CurrentHealthy}, count{"desiredHealthy", s.DesiredHealthy}, count{"expectedPods", s.ExpectedPods})
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return counts(path, count{"currentReplicas", o.Status.CurrentReplicas}, count{"desiredReplicas", o.Status.DesiredReplicas})
 	case *corev1.Pod:
 		var errs field.ErrorList
 		for i, ip := range o.Status.PodIPs {

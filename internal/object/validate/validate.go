@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -28,6 +29,9 @@ const sizeMax = 1 << 20
 
 // Object checks a new object of any kind.
 func Object(o runtime.Object) field.ErrorList {
+	if errs, ok := batch(o); ok {
+		return errs
+	}
 	switch o := o.(type) {
 	case *corev1.Pod:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), PodSpec(&o.Spec, field.NewPath("spec"))...)
@@ -103,6 +107,8 @@ func Update(next, old runtime.Object) field.ErrorList {
 		errs = append(errs, sameRole(next.RoleRef, old.(*rbacv1.RoleBinding).RoleRef)...)
 	case *rbacv1.ClusterRoleBinding:
 		errs = append(errs, sameRole(next.RoleRef, old.(*rbacv1.ClusterRoleBinding).RoleRef)...)
+	case *batchv1.Job:
+		errs = append(errs, jobUpdate(next, old.(*batchv1.Job))...)
 	case *discoveryv1.EndpointSlice:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
