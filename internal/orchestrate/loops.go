@@ -6,6 +6,7 @@ import (
 	"trireme/internal/orchestrate/deployment"
 	"trireme/internal/orchestrate/endpoints"
 	"trireme/internal/orchestrate/gc"
+	"trireme/internal/orchestrate/job"
 	"trireme/internal/orchestrate/namespace"
 	"trireme/internal/orchestrate/node"
 	"trireme/internal/orchestrate/podgc"
@@ -13,6 +14,7 @@ import (
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/orchestrate/statefulset"
+	"trireme/internal/orchestrate/ttl"
 )
 
 // Config configures the loops. The zero value is useful.
@@ -26,6 +28,7 @@ type Config struct {
 func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
+		job.New(cfg.Pods), ttl.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(),

@@ -1,0 +1,17 @@
+package ttl_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/gc"
+	"trireme/internal/orchestrate/ttl"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+		return []loop.Reconciler{ttl.New(), gc.New()}
+	})
+}
