@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/duration"
 
+	"trireme/internal/api/kube/columns"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -39,6 +39,9 @@ type kindTable struct {
 // ConvertToTable implements rest.TableConvertor.
 func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*metav1.Table, error) {
 	kt, ok := kindTables[p.table]
+	if k, known := columns.Of(p.table); !ok && known {
+		kt, ok = kindTable{cols(k.Names...), k.Cells}, true
+	}
 	if !ok {
 		kt = kindTable{[]column{{"Age", false}}, func(o runtime.Object) []any { return []any{age(o.(metav1.Object))} }}
 	}
@@ -49,7 +52,7 @@ func (p printer) ConvertToTable(_ context.Context, o, opts runtime.Object) (*met
 		t.ColumnDefinitions = kt.definitions(last)
 	}
 	row := func(o runtime.Object) error {
-		name, cells := any(o.(metav1.Object).GetName()), kt.cells(o)
+		name, cells := any(columns.Name(o.(metav1.Object))), kt.cells(o)
 		if last {
 			cells = append(cells, name)
 		} else {
@@ -291,12 +294,7 @@ func replicas(p *int32) int32 {
 
 func age(o metav1.Object) string { return since(o.GetCreationTimestamp().Time) }
 
-func since(t time.Time) string {
-	if t.IsZero() {
-		return "<unknown>"
-	}
-	return duration.HumanDuration(time.Since(t))
-}
+func since(t time.Time) string { return columns.Since(t) }
 
 func or(s, otherwise string) string {
 	if s == "" {

@@ -1,6 +1,8 @@
 package defaults
 
 import (
+	"slices"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -57,12 +59,15 @@ func Object(o runtime.Object) {
 		binding(&o.RoleRef, o.Subjects)
 	default:
 		rule(o)
+		storageObject(o)
+		networkObject(o)
+		deviceObject(o)
 	}
 }
 
 // Kinds returns one empty object of every kind that Object defaults.
 func Kinds() []runtime.Object {
-	return []runtime.Object{
+	own := []runtime.Object{
 		&batchv1.Job{}, &batchv1.CronJob{}, &autoscalingv2.HorizontalPodAutoscaler{},
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
@@ -72,6 +77,7 @@ func Kinds() []runtime.Object {
 		&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{},
 		&admissionv1.MutatingAdmissionPolicy{}, &admissionv1.MutatingAdmissionPolicyBinding{},
 	}
+	return slices.Concat(own, storageKinds(), networkKinds(), deviceKinds())
 }
 
 // Namespace defaults a namespace: it carries its own name as a label, so that

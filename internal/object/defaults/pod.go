@@ -142,6 +142,8 @@ func volume(v *corev1.Volume) {
 		}
 	case v.HostPath != nil:
 		ptr(&v.HostPath.Type, corev1.HostPathUnset)
+	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
+		ptr(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	}
 }
 

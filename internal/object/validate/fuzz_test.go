@@ -10,9 +10,10 @@ import (
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
-// FuzzObject decodes any JSON as every kind that has defaults. Defaulting must
+// FuzzObject decodes any JSON as every kind. Defaulting must
 // be idempotent, validation must not panic, change the object or answer
 // differently the second time.
 func FuzzObject(f *testing.F) {
@@ -27,11 +28,19 @@ func FuzzObject(f *testing.F) {
 		`{"spec":{"strategy":{"rollingUpdate":{"maxSurge":"x","maxUnavailable":-1}}}}`,
 		`{"addressType":"IPv4","endpoints":[{}],"ports":[{"port":-1}]}`,
 		`{"subsets":[{"ports":[{}]}],"data":{"../k":"AA=="}}`,
+		`{"spec":{"rules":[{"host":"*","http":{"paths":[{"path":"//","backend":{}}]}}],"tls":[{"hosts":[""]}]}}`,
+		`{"spec":{"podSelector":{},"ingress":[{"from":[{"ipBlock":{"cidr":"::/0","except":["x"]}}],"ports":[{"port":"x","endPort":-1}]}]}}`,
+		`{"spec":{"cidrs":["10.0.0.1/33"],"parentRef":{}},"handler":"x","overhead":{"podFixed":{"cpu":"-1"}}}`,
+		`{"spec":{"capacity":{"storage":"-1"},"hostPath":{"path":"/.."},"local":{},"nodeAffinity":{},"accessModes":["x"]}}`,
+		`{"provisioner":"//","parameters":{"":""},"volumeBindingMode":"x","capacity":"-1","nodeTopology":{}}`,
+		`{"spec":{"drivers":[{"topologyKeys":["a","a"]}],"source":{"inlineVolumeSpec":{}},"tokenRequests":[{},{}]}}`,
+		`{"spec":{"devices":{"requests":[{"firstAvailable":[{}]},{"exactly":{}}],"constraints":[{}],"config":[{}]}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		for _, o := range defaults.Kinds() {
+		for _, table := range tables.All() {
+			o := table.New()
 			if json.Unmarshal(in, o) != nil {
 				continue
 			}
@@ -57,6 +66,7 @@ func once(t *testing.T, o runtime.Object) {
 		t.Fatalf("%T: validation changed the object: %s", o, cmp.Diff(a, b))
 	}
 	validate.Update(o.(store.Object), first.(store.Object))
+	validate.Status(o)
 }
 
 func encode(t *testing.T, o runtime.Object) string {

@@ -7,6 +7,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -58,8 +59,10 @@ func Status(o runtime.Object) field.ErrorList {
 			}
 		}
 		return errs
+	case *networkingv1.Ingress:
+		return ingressStatus(&o.Status, path)
 	}
-	return workloadStatus(o)
+	return append(workloadStatus(o), storageStatus(o, path)...)
 }
 
 type count struct {

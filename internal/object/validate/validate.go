@@ -58,7 +58,7 @@ func Object(o runtime.Object) field.ErrorList {
 	case *corev1.Event:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), event(o)...)
 	}
-	if errs, ok := workload(o); ok {
+	if errs, known := grouped(o); known {
 		return errs
 	}
 	if errs, ok := security(o); ok {
@@ -113,7 +113,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
 	errs = append(errs, ruleUpdate(next, old)...)
-	return append(errs, workloadUpdate(next, old)...)
+	return append(errs, groupedUpdate(next, old)...)
 }
 
 func frozen(immutable *bool, same bool) (errs field.ErrorList) {

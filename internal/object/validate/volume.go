@@ -2,7 +2,6 @@ package validate
 
 import (
 	"path"
-	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,23 +22,12 @@ func volumes(list []corev1.Volume, at *field.Path) (map[string]bool, field.Error
 			errs = append(errs, field.Duplicate(p.Child("name"), v.Name))
 		}
 		names[v.Name] = true
-		if sources(&v.VolumeSource) > 1 {
+		if members(&v.VolumeSource) > 1 {
 			errs = append(errs, field.Forbidden(p, "may not specify more than 1 volume type"))
 		}
 		errs = append(errs, volumeSource(&v.VolumeSource, p)...)
 	}
 	return names, errs
-}
-
-// sources counts the members of the union that are set.
-func sources(s *corev1.VolumeSource) (n int) {
-	v := reflect.ValueOf(s).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
-			n++
-		}
-	}
-	return n
 }
 
 func volumeSource(v *corev1.VolumeSource, at *field.Path) (errs field.ErrorList) {
@@ -69,6 +57,19 @@ func volumeSource(v *corev1.VolumeSource, at *field.Path) (errs field.ErrorList)
 		for i := range v.Projected.Sources {
 			errs = append(errs, projection(&v.Projected.Sources[i], at.Child("projected", "sources").Index(i))...)
 		}
+	case v.PersistentVolumeClaim != nil:
+		errs = append(errs, required(v.PersistentVolumeClaim.ClaimName, at.Child("persistentVolumeClaim", "claimName"))...)
+	case v.Ephemeral != nil:
+		p := at.Child("ephemeral", "volumeClaimTemplate")
+		if v.Ephemeral.VolumeClaimTemplate == nil {
+			return append(errs, field.Required(p, ""))
+		}
+		errs = append(errs, claimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec, p.Child("spec"))...)
+	case v.CSI != nil:
+		errs = append(errs, driverName(v.CSI.Driver, at.Child("csi", "driver"))...)
+	case v.NFS != nil:
+		errs = append(errs, required(v.NFS.Server, at.Child("nfs", "server"))...)
+		errs = append(errs, required(v.NFS.Path, at.Child("nfs", "path"))...)
 	case v.EmptyDir != nil && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0:
 		errs = append(errs, field.Invalid(at.Child("emptyDir", "sizeLimit"), v.EmptyDir.SizeLimit.String(), "must be greater than or equal to 0"))
 	}
