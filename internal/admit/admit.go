@@ -16,6 +16,7 @@ import (
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
 	"trireme/internal/policy"
@@ -63,8 +64,10 @@ func PrepareCreate(o store.Object) {
 	switch o := o.(type) {
 	case *corev1.PersistentVolume:
 		o.Status.Phase = corev1.VolumePending
+		protect(o, claim.VolumeProtection)
 	case *corev1.PersistentVolumeClaim:
 		o.Status.Phase = corev1.ClaimPending
+		protect(o, claim.ClaimProtection)
 	}
 	if counted(o) {
 		o.SetGeneration(1)
@@ -118,6 +121,9 @@ func Fits(r store.Reader, gr schema.GroupResource, o, old store.Object) error {
 // its namespace must be there, and its quotas must have room.
 func InTx(tx *store.Tx, gr schema.GroupResource, o, old store.Object) error {
 	if err := InNamespace(tx, o, old); err != nil {
+		return err
+	}
+	if err := mayGrow(tx, o, old); err != nil {
 		return err
 	}
 	return policy.Charge(tx, gr, o, old)

@@ -15,6 +15,7 @@ import (
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/orchestrate/statefulset"
 	"trireme/internal/orchestrate/ttl"
+	"trireme/internal/orchestrate/volume"
 )
 
 // Config configures the loops. The zero value is useful.
@@ -33,5 +34,6 @@ func Loops(cfg Config) []loop.Reconciler {
 		statefulset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(),
 		clusterrole.New(),
+		volume.NewEphemeral(), volume.NewBinder(), volume.NewProtector(),
 	}
 }

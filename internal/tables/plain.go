@@ -35,8 +35,6 @@ var (
 	PodTemplates           = plain[corev1.PodTemplate]("podtemplates", core("PodTemplate"), "podtemplates")
 	LimitRanges            = plain[corev1.LimitRange]("limitranges", core("LimitRange"), "limitranges")
 	ResourceQuotas         = plain[corev1.ResourceQuota]("resourcequotas", core("ResourceQuota"), "resourcequotas")
-	PersistentVolumes      = global[corev1.PersistentVolume]("persistentvolumes", core("PersistentVolume"), "persistentvolumes")
-	PersistentVolumeClaims = plain[corev1.PersistentVolumeClaim]("persistentvolumeclaims", core("PersistentVolumeClaim"), "persistentvolumeclaims")
 
 	Deployments         = plain[appsv1.Deployment]("deployments", apps("Deployment"), "deployments")
 	ReplicaSets         = plain[appsv1.ReplicaSet]("replicasets", apps("ReplicaSet"), "replicasets")

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
 )
 
@@ -21,6 +22,11 @@ const (
 	PodsByNode = "node"
 	// PodsDeleting finds, under "true", the pods with a deletion timestamp.
 	PodsDeleting = "deleting"
+	// PodsByClaim finds pods by the key of a volume claim that they name.
+	PodsByClaim = "claim"
+	// PodsEphemeral finds, under "true", the pods with volumes whose claims are made
+	// for them alone.
+	PodsEphemeral = "ephemeral"
 )
 
 // deletionCost is the annotation that ranks pods for deletion (Kubernetes,
@@ -73,6 +79,18 @@ var Pods = store.NewTable(store.Spec[*corev1.Pod, *PodHead]{
 		},
 		PodsDeleting: func(p *corev1.Pod) []string {
 			if p.DeletionTimestamp == nil {
+				return nil
+			}
+			return []string{"true"}
+		},
+		PodsByClaim: func(p *corev1.Pod) (keys []string) {
+			for _, key := range claim.OfPod(p) {
+				keys = append(keys, key.String())
+			}
+			return keys
+		},
+		PodsEphemeral: func(p *corev1.Pod) []string {
+			if !slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil }) {
 				return nil
 			}
 			return []string{"true"}

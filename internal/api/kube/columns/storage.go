@@ -8,21 +8,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
-)
-
-// defaultClass and betaDefaultClass mark the storage class of claims that name
-// none (Kubernetes, "Change the default StorageClass").
-const (
-	defaultClass     = "storageclass.kubernetes.io/is-default-class"
-	betaDefaultClass = "storageclass.beta.kubernetes.io/is-default-class"
 )
 
 // IsDefaultClass reports whether o is a storage class that is marked as default.
 func IsDefaultClass(o metav1.Object) bool {
-	_, class := o.(*storagev1.StorageClass)
-	a := o.GetAnnotations()
-	return class && (a[defaultClass] == "true" || a[betaDefaultClass] == "true")
+	class, ok := o.(*storagev1.StorageClass)
+	return ok && claim.IsDefault(class)
 }
 
 var storageKinds = map[store.TableID]Kind{
