@@ -24,16 +24,6 @@ type Event struct {
 // About writes the event about o, a row of table. An event that says the same of
 // the same object as an earlier one adds to its count.
 func About[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event) {
-	about(tx, table, o, e, true)
-}
-
-// Once is About for what stays true: where the same was said already, it says
-// nothing.
-func Once[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event) {
-	about(tx, table, o, e, false)
-}
-
-func about[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event, again bool) {
 	now := metav1.NewTime(tx.Now().Truncate(time.Second))
 	key := keyOf(o, e)
 	next := &corev1.Event{
@@ -46,9 +36,6 @@ func about[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e
 		Source: corev1.EventSource{Component: e.From}, ReportingController: e.From,
 	}
 	if old, ok := tables.Events.Get(tx, key); ok {
-		if !again {
-			return
-		}
 		next = old.DeepCopy()
 	}
 	next.Count++
