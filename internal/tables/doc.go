@@ -31,6 +31,7 @@ func All() []*store.Table[store.Object, any] {
 		IngressClasses.Any(), NetworkPolicies.Any(), ServiceCIDRs.Any(), IPAddresses.Any(), StorageClasses.Any(),
 		VolumeAttachments.Any(), CSIDrivers.Any(), CSINodes.Any(), CSIStorageCapacities.Any(), VolumeAttributesClasses.Any(),
 		Roles.Any(), RoleBindings.Any(), ClusterRoles.Any(), ClusterRoleBindings.Any(), CertificateSigningRequests.Any(),
+		ClusterTrustBundles.Any(), PodCertificateRequests.Any(), StorageVersionMigrations.Any(),
 		FlowSchemas.Any(), PriorityLevelConfigurations.Any(), MutatingWebhookConfigurations.Any(),
 		ValidatingWebhookConfigurations.Any(), ValidatingAdmissionPolicies.Any(), ValidatingAdmissionPolicyBindings.Any(),
 		MutatingAdmissionPolicies.Any(), MutatingAdmissionPolicyBindings.Any(), DeviceClasses.Any(), ResourceClaims.Any(),

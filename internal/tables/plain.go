@@ -17,6 +17,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"trireme/internal/store"
@@ -74,6 +75,13 @@ var (
 
 	CertificateSigningRequests = global[certificatesv1.CertificateSigningRequest]("certificatesigningrequests",
 		certificatesv1.SchemeGroupVersion.WithKind("CertificateSigningRequest"), "certificatesigningrequests")
+
+	ClusterTrustBundles = global[certificatesv1.ClusterTrustBundle]("clustertrustbundles",
+		certificatesv1.SchemeGroupVersion.WithKind("ClusterTrustBundle"), "clustertrustbundles")
+	PodCertificateRequests = plain[certificatesv1.PodCertificateRequest]("podcertificaterequests",
+		certificatesv1.SchemeGroupVersion.WithKind("PodCertificateRequest"), "podcertificaterequests")
+	StorageVersionMigrations = global[storagemigrationv1.StorageVersionMigration]("storageversionmigrations",
+		storagemigrationv1.SchemeGroupVersion.WithKind("StorageVersionMigration"), "storageversionmigrations")
 
 	FlowSchemas                 = global[flowcontrolv1.FlowSchema]("flowschemas", flowcontrol("FlowSchema"), "flowschemas")
 	PriorityLevelConfigurations = global[flowcontrolv1.PriorityLevelConfiguration]("prioritylevelconfigurations",

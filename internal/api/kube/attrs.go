@@ -47,6 +47,10 @@ func attrs(o runtime.Object) (labels.Set, fields.Set, error) {
 		f["status.successful"] = strconv.Itoa(int(o.Status.Succeeded))
 	case *certificatesv1.CertificateSigningRequest:
 		f["spec.signerName"] = o.Spec.SignerName
+	case *certificatesv1.ClusterTrustBundle:
+		f["spec.signerName"] = o.Spec.SignerName
+	case *certificatesv1.PodCertificateRequest:
+		f["spec.signerName"], f["spec.podName"], f["spec.nodeName"] = o.Spec.SignerName, o.Spec.PodName, string(o.Spec.NodeName)
 	case *corev1.Event:
 		eventFields(o, f)
 	}

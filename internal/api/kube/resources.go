@@ -19,6 +19,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -89,6 +90,9 @@ func resources() []resource {
 		{rbac, "clusterroles", "clusterrole", nil, false, false, tables.ClusterRoles.Any(), list[rbacv1.ClusterRoleList]},
 		{rbac, "clusterrolebindings", "clusterrolebinding", nil, false, false, tables.ClusterRoleBindings.Any(), list[rbacv1.ClusterRoleBindingList]},
 		{certificatesv1.SchemeGroupVersion, "certificatesigningrequests", "certificatesigningrequest", []string{"csr"}, false, true, tables.CertificateSigningRequests.Any(), list[certificatesv1.CertificateSigningRequestList]},
+		{certificatesv1.SchemeGroupVersion, "clustertrustbundles", "clustertrustbundle", nil, false, false, tables.ClusterTrustBundles.Any(), list[certificatesv1.ClusterTrustBundleList]},
+		{certificatesv1.SchemeGroupVersion, "podcertificaterequests", "podcertificaterequest", nil, false, true, tables.PodCertificateRequests.Any(), list[certificatesv1.PodCertificateRequestList]},
+		{storagemigrationv1.SchemeGroupVersion, "storageversionmigrations", "storageversionmigration", nil, false, true, tables.StorageVersionMigrations.Any(), list[storagemigrationv1.StorageVersionMigrationList]},
 		{flowcontrolv1.SchemeGroupVersion, "flowschemas", "flowschema", nil, false, true, tables.FlowSchemas.Any(), list[flowcontrolv1.FlowSchemaList]},
 		{flowcontrolv1.SchemeGroupVersion, "prioritylevelconfigurations", "prioritylevelconfiguration", nil, false, true, tables.PriorityLevelConfigurations.Any(), list[flowcontrolv1.PriorityLevelConfigurationList]},
 		{admission, "mutatingwebhookconfigurations", "mutatingwebhookconfiguration", nil, false, false, tables.MutatingWebhookConfigurations.Any(), list[admissionv1.MutatingWebhookConfigurationList]},

@@ -25,6 +25,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -45,7 +46,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 		for _, add := range []func(*runtime.Scheme) error{
 			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, batchv1.AddToScheme,
 			autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
-			schedulingv1.AddToScheme, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme,
+			schedulingv1.AddToScheme, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme, storagemigrationv1.AddToScheme,
 			rbacv1.AddToScheme, certificatesv1.AddToScheme, flowcontrolv1.AddToScheme, admissionv1.AddToScheme, resourcev1.AddToScheme,
 		} {
 			if err := add(s); err != nil {
@@ -151,6 +152,8 @@ var fieldLabels = map[string][]string{
 	"ReplicationController":     {"status.replicas"},
 	"Job":                       {"status.successful"},
 	"CertificateSigningRequest": {"spec.signerName"},
+	"ClusterTrustBundle":        {"spec.signerName"},
+	"PodCertificateRequest":     {"spec.signerName", "spec.podName", "spec.nodeName"},
 	"Event": {"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
 		"involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type", "regarding.kind",
 		"regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath",

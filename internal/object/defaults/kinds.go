@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -53,6 +54,8 @@ func Object(o runtime.Object) {
 		ReplicationController(o)
 	case *corev1.PodTemplate:
 		template(&o.Template)
+	case *certificatesv1.PodCertificateRequest:
+		ptr(&o.Spec.MaxExpirationSeconds, 24*3600)
 	case *rbacv1.RoleBinding:
 		binding(&o.RoleRef, o.Subjects)
 	case *rbacv1.ClusterRoleBinding:
@@ -72,7 +75,7 @@ func Kinds() []runtime.Object {
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Secret{}, &corev1.Namespace{}, &corev1.Endpoints{},
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
-		&rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{},
+		&certificatesv1.PodCertificateRequest{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{},
 		&corev1.LimitRange{}, &schedulingv1.PriorityClass{}, &admissionv1.MutatingWebhookConfiguration{},
 		&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{},
 		&admissionv1.MutatingAdmissionPolicy{}, &admissionv1.MutatingAdmissionPolicyBinding{},

@@ -11,6 +11,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/trust"
 )
 
 // Status checks the status of an object, as a writer of the status subresource
@@ -62,7 +64,7 @@ func Status(o runtime.Object) field.ErrorList {
 	case *networkingv1.Ingress:
 		return ingressStatus(&o.Status, path)
 	}
-	return append(workloadStatus(o), storageStatus(o, path)...)
+	return append(append(workloadStatus(o), storageStatus(o, path)...), trust.Status(o)...)
 }
 
 type count struct {

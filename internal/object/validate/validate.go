@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/trust"
 )
 
 // sizeMax is the largest total of a Secret's or ConfigMap's values, in bytes
@@ -65,6 +67,9 @@ func Object(o runtime.Object) field.ErrorList {
 		return errs
 	}
 	if errs, ok := rule(o); ok {
+		return errs
+	}
+	if errs, ok := trust.Object(o); ok {
 		return errs
 	}
 	if o, ok := o.(metav1.Object); ok {
@@ -113,6 +118,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 		errs = append(errs, apivalidation.ValidateImmutableField(next.AddressType, old.(*discoveryv1.EndpointSlice).AddressType, field.NewPath("addressType"))...)
 	}
 	errs = append(errs, ruleUpdate(next, old)...)
+	errs = append(errs, trust.Update(next, old)...)
 	return append(errs, groupedUpdate(next, old)...)
 }
 
