@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -95,6 +97,19 @@ func (l *life) check(t *testing.T) {
 			t.Errorf("deployment %s asks for %d and has %+v", d.Name, n, st)
 		}
 	}
+	for set := range tables.StatefulSets.All(snap) {
+		n, st := *set.Spec.Replicas, set.Status
+		if set.DeletionTimestamp == nil && !l.inTheWay(set) && (st.Replicas != n || st.AvailableReplicas != n || set.Spec.UpdateStrategy.Type == "RollingUpdate" && (st.UpdatedReplicas != n || st.CurrentRevision != st.UpdateRevision)) {
+			t.Errorf("stateful set %s asks for %d and has %+v", set.Name, n, st)
+		}
+	}
+	for d := range tables.DaemonSets.All(snap) {
+		n, st := int32(tables.Nodes.Len(snap)), d.Status
+		if d.DeletionTimestamp == nil && (st.DesiredNumberScheduled > n || st.NumberAvailable != st.DesiredNumberScheduled || st.DesiredNumberScheduled < 3 ||
+			d.Spec.UpdateStrategy.Type == "RollingUpdate" && st.UpdatedNumberScheduled != st.DesiredNumberScheduled) {
+			t.Errorf("daemon set %s on %d nodes has %+v", d.Name, n, st)
+		}
+	}
 	uids := map[string]bool{}
 	for _, table := range tables.All() {
 		for o := range table.All(snap) {
@@ -109,6 +124,17 @@ func (l *life) check(t *testing.T) {
 	for svc := range tables.Services.All(snap) {
 		l.checkService(t, svc)
 	}
+}
+
+// inTheWay reports whether somebody else's pod bears a name that the set needs:
+// one that was relabelled.
+func (l *life) inTheWay(set *appsv1.StatefulSet) bool {
+	for p := range tables.Pods.In(l.Store.Head(), set.Namespace) {
+		if strings.HasPrefix(p.Name, set.Name+"-") && !metav1.IsControlledBy(p, set) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *life) checkService(t *testing.T, svc *corev1.Service) {

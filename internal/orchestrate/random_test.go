@@ -48,7 +48,7 @@ type life struct {
 // deed does one thing and says what.
 func (l *life) deed() string {
 	n := l.IntN(4)
-	switch l.IntN(20) {
+	switch l.IntN(23) {
 	case 0, 1:
 		l.Put(fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: d%d, generation: %d}, spec: {replicas: %d, minReadySeconds: %d, revisionHistoryLimit: 1, progressDeadlineSeconds: 60,
  strategy: {type: %s}, selector: {matchLabels: {app: d%d}}, template: {metadata: {labels: {app: d%d}}, spec: {containers: [{name: c, image: "i:%d"}]}}}}`,
@@ -92,6 +92,11 @@ func (l *life) deed() string {
 		return "apply stateful set"
 	case 18:
 		return l.remove("stateful set", tables.StatefulSets.Any())
+	case 19, 20:
+		l.daemonSet(n)
+		return "apply daemon set"
+	case 21:
+		return l.remove("daemon set", tables.DaemonSets.Any())
 	default:
 		l.Advance(time.Duration(l.IntN(90)) * time.Second)
 		return "wait"
@@ -104,6 +109,12 @@ func (l *life) statefulSet(n int) {
  volumeClaimTemplates: [{metadata: {name: data}}], selector: {matchLabels: {app: d%d}}, template: {metadata: {labels: {app: d%d}}, spec: {containers: [{name: c, image: "i:%d"}]}}}}`,
 		n, l.IntN(1000), l.IntN(4), 5*l.IntN(2), l.either("OrderedReady", "Parallel"), l.IntN(2), l.either("RollingUpdate", "OnDelete"),
 		l.either("Retain", "Delete"), l.either("Retain", "Delete"), n, n, l.IntN(3)))
+}
+
+func (l *life) daemonSet(n int) {
+	l.Put(fmt.Sprintf(`{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: e%d, generation: %d}, spec: {minReadySeconds: %d, revisionHistoryLimit: 1,
+ updateStrategy: {type: %s, rollingUpdate: {%s}}, selector: {matchLabels: {app: d%d}}, template: {metadata: {labels: {app: d%d}}, spec: {containers: [{name: c, image: "i:%d"}]}}}}`,
+		n, l.IntN(100000), 5*l.IntN(2), l.either("RollingUpdate", "OnDelete"), l.either("maxSurge: 1", "maxUnavailable: 1"), n, n, l.IntN(3)))
 }
 
 func (l *life) either(a, b string) string { return []string{a, b}[l.IntN(2)] }
@@ -148,7 +159,7 @@ func (l *life) end() string {
 	what := "end"
 	l.Update(func(tx *store.Tx) {
 		table := []*store.Table[store.Object, any]{tables.Deployments.Any(), tables.ReplicaSets.Any(), tables.Pods.Any(), tables.Services.Any(), tables.EndpointSlices.Any(),
-			tables.StatefulSets.Any(), tables.ControllerRevisions.Any(), tables.PersistentVolumeClaims.Any()}[l.IntN(8)]
+			tables.StatefulSets.Any(), tables.ControllerRevisions.Any(), tables.PersistentVolumeClaims.Any(), tables.DaemonSets.Any()}[l.IntN(9)]
 		all := slices.Collect(table.All(tx))
 		if len(all) == 0 {
 			return

@@ -84,6 +84,7 @@ type Subject struct {
 // History is the revisions of one workload.
 type History struct {
 	All        []*appsv1.ControllerRevision // oldest first
+	Same       []*appsv1.ControllerRevision // those that hold the present template: more than one where somebody made copies
 	Update     *appsv1.ControllerRevision   // of the present template; nil: its name was taken, and the next step tries another
 	Collisions *int32
 }
@@ -101,6 +102,10 @@ func (b *Book) Open(tx *store.Tx, s Subject) History {
 		if !equality.Semantic.DeepEqual(b.Template(r), s.Template) {
 			continue
 		}
+		h.Same = append(h.Same, r)
+		if h.Update != nil {
+			continue
+		}
 		if i < len(h.All)-1 { // back to an earlier template
 			r = r.DeepCopy()
 			r.Revision = next
@@ -108,9 +113,10 @@ func (b *Book) Open(tx *store.Tx, s Subject) History {
 			h.All = append(slices.Delete(h.All, i, i+1), r)
 		}
 		h.Update = r
-		return h
 	}
-	b.add(tx, s, &h, next)
+	if h.Update == nil {
+		b.add(tx, s, &h, next)
+	}
 	return h
 }
 
@@ -139,7 +145,7 @@ func (b *Book) add(tx *store.Tx, s Subject, h *History, number int64) {
 	}
 	r.Labels[s.HashLabel] = hash
 	tables.ControllerRevisions.Put(tx, r)
-	h.All, h.Update = append(h.All, r), r
+	h.All, h.Update, h.Same = append(h.All, r), r, append(h.Same, r)
 }
 
 // annotations returns what kubectl rollout history reads of the workload:

@@ -217,7 +217,7 @@ func (s *step) shrink() bool {
 		sl := &s.condemned[i]
 		switch {
 		case sl.head.Deleting:
-		case s.ordered() && i != sick && !s.available(sl.head):
+		case s.ordered() && i != sick && !sl.head.Ended() && !s.available(sl.head):
 			return false
 		default:
 			s.end(sl)

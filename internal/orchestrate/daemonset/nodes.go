@@ -1,0 +1,127 @@
+package daemonset
+
+import (
+	"slices"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// verdict says what a node may have of a set.
+type verdict struct {
+	runs  bool // a new pod may be made
+	keeps bool // a pod that is there may stay
+}
+
+// chooser judges nodes for one generation of a set.
+type chooser struct {
+	generation int64
+	uid        types.UID
+	pod        corev1.Pod // of the template, with a daemon's tolerations
+	required   nodeaffinity.RequiredNodeAffinity
+	verdicts   map[string]verdict // by node
+}
+
+func newChooser(d *appsv1.DaemonSet) *chooser {
+	c := &chooser{generation: d.Generation, uid: d.UID, verdicts: map[string]verdict{}}
+	c.pod.Spec = d.Spec.Template.Spec
+	c.pod.Spec.Tolerations = tolerations(&d.Spec.Template.Spec)
+	c.required = nodeaffinity.GetRequiredNodeAffinity(&c.pod)
+	return c
+}
+
+func (c *chooser) judge(n *corev1.Node) verdict {
+	v, ok := c.verdicts[n.Name]
+	if !ok {
+		v = c.look(n)
+		c.verdicts[n.Name] = v
+	}
+	return v
+}
+
+func (c *chooser) look(n *corev1.Node) verdict {
+	if name := c.pod.Spec.NodeName; name != "" && name != n.Name {
+		return verdict{}
+	}
+	if ok, err := c.required.Match(n); err != nil || !ok {
+		return verdict{}
+	}
+	v := verdict{true, true}
+	for i := range n.Spec.Taints {
+		t := &n.Spec.Taints[i]
+		if t.Effect == corev1.TaintEffectPreferNoSchedule || c.tolerates(t) {
+			continue
+		}
+		v.runs = false
+		if t.Effect == corev1.TaintEffectNoExecute {
+			v.keeps = false
+		}
+	}
+	return v
+}
+
+func (c *chooser) tolerates(t *corev1.Taint) bool {
+	for i := range c.pod.Spec.Tolerations {
+		if c.pod.Spec.Tolerations[i].ToleratesTaint(logr.Discard(), t, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// tolerations returns the template's tolerations and those that every daemon has
+// (Kubernetes, "DaemonSet", "Taints and tolerations").
+func tolerations(s *corev1.PodSpec) []corev1.Toleration {
+	out := slices.Clone(s.Tolerations)
+	add := func(effect corev1.TaintEffect, keys ...string) {
+		for _, key := range keys {
+			t := corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: effect}
+			if !slices.ContainsFunc(out, func(have corev1.Toleration) bool { return have.MatchToleration(&t) }) {
+				out = append(out, t)
+			}
+		}
+	}
+	add(corev1.TaintEffectNoExecute, corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable)
+	add(corev1.TaintEffectNoSchedule, corev1.TaintNodeDiskPressure, corev1.TaintNodeMemoryPressure, corev1.TaintNodePIDPressure, corev1.TaintNodeUnschedulable)
+	if s.HostNetwork {
+		add(corev1.TaintEffectNoSchedule, corev1.TaintNodeNetworkUnavailable)
+	}
+	return out
+}
+
+// pin makes a pod ask for one node. What else its template requires of nodes was
+// judged before and may not hold any more where the pod is to stay.
+func pin(s *corev1.PodSpec, node string) {
+	if s.Affinity == nil {
+		s.Affinity = &corev1.Affinity{}
+	}
+	if s.Affinity.NodeAffinity == nil {
+		s.Affinity.NodeAffinity = &corev1.NodeAffinity{}
+	}
+	s.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+			{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+		}}},
+	}
+}
+
+// pinned returns the node that a pod asks for as pin writes it, empty: none.
+func pinned(p *corev1.Pod) string {
+	a := p.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return ""
+	}
+	terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	if len(terms) != 1 || len(terms[0].MatchFields) != 1 {
+		return ""
+	}
+	f := terms[0].MatchFields[0]
+	if f.Key != metav1.ObjectNameField || f.Operator != corev1.NodeSelectorOpIn || len(f.Values) != 1 {
+		return ""
+	}
+	return f.Values[0]
+}
