@@ -5,6 +5,7 @@ import (
 	"trireme/internal/orchestrate/clusterrole"
 	"trireme/internal/orchestrate/daemonset"
 	"trireme/internal/orchestrate/deployment"
+	"trireme/internal/orchestrate/disruption"
 	"trireme/internal/orchestrate/endpoints"
 	"trireme/internal/orchestrate/gc"
 	"trireme/internal/orchestrate/job"
@@ -30,7 +31,7 @@ type Config struct {
 func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
-		job.New(cfg.Pods), ttl.New(),
+		job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(),

@@ -160,7 +160,7 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 		out["nodes/proxy"] = &proxied{s, "nodes"}
 	case "pods":
 		out["pods/binding"] = &bindingStore{st}
-		out["pods/eviction"] = &evictionStore{st}
+		out["pods/eviction"] = &evictionStore{s.store}
 		out["pods/proxy"] = &proxied{s, "pods"}
 		out["pods/log"] = &podStream{s, "containerLogs", []string{"GET"}}
 		out["pods/exec"] = &podStream{s, "exec", []string{"GET", "POST"}}

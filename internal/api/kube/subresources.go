@@ -8,7 +8,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -118,31 +117,6 @@ func (s *bindingStore) Create(ctx context.Context, name string, o runtime.Object
 	pods := *s.pods
 	pods.UpdateStrategy = systemStrategy{s.pods.UpdateStrategy.(strategy)}
 	_, _, err := pods.Update(ctx, name, rest.DefaultUpdatedObjectInfo(nil, bind), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{DryRun: opts.DryRun})
-	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, err
-}
-
-// evictionStore serves pods/eviction: a deletion that may be refused. Disruption
-// budgets are not served yet, so none is.
-type evictionStore struct{ pods *genericregistry.Store }
-
-// New implements rest.Storage.
-func (s *evictionStore) New() runtime.Object { return &policyv1.Eviction{} }
-
-// Destroy implements rest.Storage.
-func (s *evictionStore) Destroy() {}
-
-// GroupVersionKind implements rest.GroupVersionKindProvider.
-func (s *evictionStore) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
-	return policyv1.SchemeGroupVersion.WithKind("Eviction")
-}
-
-// Create implements rest.NamedCreater.
-func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
-	opts := o.(*policyv1.Eviction).DeleteOptions
-	if opts == nil {
-		opts = &metav1.DeleteOptions{}
-	}
-	_, _, err := s.pods.Delete(ctx, name, rest.ValidateAllObjectFunc, opts)
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, err
 }
 
