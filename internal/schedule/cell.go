@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -15,6 +16,9 @@ import (
 type cell struct {
 	nodes map[string]*node
 	uses  map[object.Key]*use // of pods that have a node
+	// claimed counts the pods with a node that name a claim, by its key.
+	claimed map[string]int
+	freed   []string // claims that pods let go since the last look
 	// improved lists the nodes that may take what they refused, in order; a class
 	// remembers how far it has read. base is how many were dropped from its front.
 	improved []*node
@@ -42,6 +46,7 @@ type use struct {
 	demand object.Demand
 	owner  types.UID
 	ports  []hostPort
+	claims []string // keys
 }
 
 // hostPort is a port that a container binds on its node.
@@ -52,7 +57,7 @@ type hostPort struct {
 }
 
 func newCell() *cell {
-	return &cell{nodes: map[string]*node{}, uses: map[object.Key]*use{}}
+	return &cell{nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{}}
 }
 
 func (c *cell) node(name string) *node {
@@ -108,10 +113,26 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 			return // neither node nor demand change once a pod is bound
 		}
 		c.release(key)
-		c.take(key, c.node(h.Node), &use{uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h)})
+		c.take(key, c.node(h.Node), &use{uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claimsOf(r, key)})
 		return
 	}
 	c.release(key)
+}
+
+// claimsOf returns the keys of the claims that the pod names, without decoding it.
+func claimsOf(r store.Reader, key object.Key) []string {
+	row, ok := tables.Pods.Row(r, key)
+	if !ok {
+		return nil
+	}
+	return row.Indexed(tables.PodsByClaim)
+}
+
+func claimKeys(p *corev1.Pod) (keys []string) {
+	for _, key := range claim.OfPod(p) {
+		keys = append(keys, key.String())
+	}
+	return keys
 }
 
 func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []hostPort {
@@ -144,6 +165,9 @@ func hostPorts(p *corev1.Pod) []hostPort {
 func (c *cell) take(key object.Key, n *node, u *use) {
 	u.node = n
 	c.uses[key] = u
+	for _, k := range u.claims {
+		c.claimed[k]++
+	}
 	n.add(u, 1)
 	n.version++
 }
@@ -154,6 +178,12 @@ func (c *cell) release(key object.Key) {
 		return
 	}
 	delete(c.uses, key)
+	c.freed = append(c.freed, u.claims...)
+	for _, k := range u.claims {
+		if c.claimed[k]--; c.claimed[k] == 0 {
+			delete(c.claimed, k)
+		}
+	}
 	u.node.add(u, -1)
 	c.improve(u.node)
 	c.drop(u.node)

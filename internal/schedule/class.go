@@ -14,6 +14,8 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
+	"trireme/internal/store"
 )
 
 // class is the pods that no filter and no score can tell apart.
@@ -25,6 +27,7 @@ type class struct {
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	weight    int64 // sum of preferred's weights
+	volumes   *volumes
 
 	heap places
 	at   map[*node]*place
@@ -78,8 +81,8 @@ func (p *places) Pop() any {
 	return last
 }
 
-func newClass(p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, demand: object.DemandOf(p), ports: hostPorts(p), at: map[*node]*place{}}
+func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
+	cl := &class{pod: p, demand: object.DemandOf(p), ports: hostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
@@ -179,6 +182,9 @@ func keyOf(p *corev1.Pod) uint64 {
 		owner = string(ref.UID)
 	}
 	write([]byte(owner), nil)
+	if len(claim.OfPod(p)) > 0 {
+		write([]byte(p.UID), nil) // what its claims ask for is its own
+	}
 	write([]byte(strconv.Itoa(len(s.InitContainers))), nil)
 	return h.Sum64()
 }

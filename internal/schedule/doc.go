@@ -1,7 +1,9 @@
 // Package schedule gives pods their nodes.
 //
-// It is one loop. It reads Pods and Nodes and writes a pod's spec.nodeName and
-// its condition PodScheduled; nobody else does. It tells of both in events.
+// It is one loop. It reads Pods, Nodes and what pods' claims lead to, and writes a
+// pod's spec.nodeName and its condition PodScheduled; nobody else does. It tells of
+// both in events. For claims that wait for their first pod it writes the claimRef
+// of a free volume or the claim's selected node.
 //
 // # Cell state
 //

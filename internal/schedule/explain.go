@@ -23,7 +23,7 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	for row := range tables.Pods.Rows(r, "") {
 		c.setPod(r, row.Key(), row.Head())
 	}
-	cl := newClass(p, c)
+	cl := newClass(r, p, c)
 	var out []Reason
 	for n := range tables.Nodes.All(r) {
 		out = append(out, Reason{n.Name, cl.refusals(c.nodes[n.Name])})

@@ -17,7 +17,7 @@ type filter func(c *class, n *node) []string
 
 // filters in the order of their cost.
 func filters() []filter {
-	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPods, filterPorts, filterResources}
+	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPods, filterPorts, filterResources, filterVolumes}
 }
 
 func filterExists(_ *class, n *node) []string {
@@ -216,6 +216,9 @@ func message(c *class, nodes map[string]*node) string {
 	}
 	if all == 0 {
 		return "no nodes available to schedule pods"
+	}
+	if c.volumes != nil && c.volumes.refused != "" {
+		return fmt.Sprintf("0/%d nodes are available: %s.", all, c.volumes.refused)
 	}
 	var parts []string
 	for _, r := range slices.Sorted(maps.Keys(counts)) {

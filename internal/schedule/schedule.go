@@ -69,11 +69,13 @@ func (s *Scheduler) reset() {
 func (s *Scheduler) Name() string { return "schedule/pods" }
 
 func (s *Scheduler) Reads() []store.TableID {
-	return []store.TableID{tables.Pods.ID(), tables.Nodes.ID()}
+	return []store.TableID{
+		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
+	}
 }
 
 func (s *Scheduler) Writes() []store.TableID {
-	return []store.TableID{tables.Pods.ID(), tables.Events.ID()}
+	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Events.ID()}
 }
 
 // Reconcile takes in what changed and places the pods that wait, most important
@@ -122,11 +124,12 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 			delete(s.queue, key)
 			continue
 		}
-		s.enqueue(row.Object(), key)
+		s.enqueue(tx, row.Object(), key)
 	}
+	s.takeInVolumes(tx)
 }
 
-func (s *Scheduler) enqueue(p *corev1.Pod, key object.Key) {
+func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 	if p.Spec.SchedulerName != s.cfg.Name {
 		delete(s.queue, key)
 		return
@@ -140,7 +143,7 @@ func (s *Scheduler) enqueue(p *corev1.Pod, key object.Key) {
 	}
 	s.queue[key] = w
 	if s.classes[w.class] == nil {
-		s.classes[w.class] = newClass(p, s.cell)
+		s.classes[w.class] = newClass(tx, p, s.cell)
 	}
 }
 
@@ -167,22 +170,17 @@ func (s *Scheduler) ready() []*waiting {
 // place gives the pod a node, or says why it has none. It reports whether it
 // wrote anything.
 func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
-	cl := s.classes[w.class]
-	if cl == nil {
-		cl = newClass(p, s.cell)
-		s.classes[w.class] = cl
-	}
 	cond := corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: tx.Now().Truncate(time.Second)},
 	}
 	name := ""
 	if len(p.Spec.SchedulingGates) > 0 {
 		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates"
-	} else if n := cl.best(s.cell); n != nil {
+	} else if cl, n, why := s.choose(tx, p, w); n != nil {
 		name = n.name
-		s.cell.take(w.key, n, &use{uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports})
+		s.cell.take(w.key, n, &use{uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports, claims: claimKeys(p)})
 	} else {
-		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, cl.why
+		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, why
 	}
 	w.since = s.cell.mark()
 	// A shallow copy: rows are immutable, what is not changed is shared.
@@ -198,6 +196,34 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
 	tables.Pods.Put(tx, &next)
 	s.tell(tx, &next, cond)
 	return true
+}
+
+// choose finds the pod its node and binds the claims that waited for that; nil:
+// it says why there is none yet.
+func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *node, string) {
+	for range 2 {
+		cl := s.classes[w.class]
+		if cl == nil {
+			cl = newClass(tx, p, s.cell)
+			s.classes[w.class] = cl
+		}
+		n := cl.promisedNode()
+		if n == nil {
+			n = cl.best(s.cell)
+		}
+		if n == nil {
+			return cl, nil, cl.why
+		}
+		wait, fresh := cl.settleVolumes(tx, n)
+		switch {
+		case wait != "":
+			return cl, nil, wait
+		case fresh:
+			return cl, n, ""
+		}
+		delete(s.classes, w.class) // another pod took a volume in this very step
+	}
+	return nil, nil, noneToBind
 }
 
 // tell says in an event where the pod goes, or why nowhere.
