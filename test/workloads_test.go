@@ -101,7 +101,7 @@ spec:
 	}
 	k.must("patch", "daemonset", "agent", "-p", `{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}`)
 	k.columns("daemonset/agent", counts, "0 0 <none> <none>")
-	k.columns("pods", "N:.metadata.name", "No resources found in "+k.namespace+" namespace.")
+	k.columns("pods", "N:.metadata.name", "")
 }
 
 // TestReplicationController: pods are made, lost ones replaced, all scaled away.
