@@ -130,7 +130,7 @@ func New(cfg Config) (*Agent, error) {
 		return a, nil
 	}
 	client, err := wire.NewClient(wire.ClientConfig{
-		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: []string{"services", "endpointslices", "nodes"},
+		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: []string{"services", "endpointslices", "nodes", "clustertrustbundles"},
 		Assign: a.assign, Log: cfg.Log,
 	})
 	if err != nil {

@@ -70,16 +70,19 @@ func (a *Agent) network(ctx context.Context, full bool, changes []change) {
 
 func (a *Agent) assignPods(ctx context.Context, changes []change) {
 	touched := map[string]bool{} // namespaces whose configuration changed
+	trust := false               // authorities changed, which any pod may have
 	for _, c := range changes {
 		switch c.table {
 		case "pods":
 			a.assignPod(ctx, c)
 		case "secrets", "configmaps":
 			touched[c.object.GetNamespace()] = true
+		case "clustertrustbundles":
+			trust = true
 		}
 	}
 	for _, w := range a.allWorkers() {
-		if touched[w.key.Namespace] {
+		if trust || touched[w.key.Namespace] {
 			w.refresh(ctx)
 		}
 	}

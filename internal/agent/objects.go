@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -122,6 +123,20 @@ func (o *objects) Secret(key object.Key) (*corev1.Secret, bool) {
 // ConfigMap returns the configMap, if this node was told of it.
 func (o *objects) ConfigMap(key object.Key) (*corev1.ConfigMap, bool) {
 	return get[*corev1.ConfigMap](o, "configmaps", key)
+}
+
+// TrustBundles returns the cluster's trust bundles, sorted by name.
+func (o *objects) TrustBundles() []*certificatesv1.ClusterTrustBundle {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	var out []*certificatesv1.ClusterTrustBundle
+	for _, obj := range o.tables["clustertrustbundles"] {
+		if b, ok := obj.(*certificatesv1.ClusterTrustBundle); ok {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, func(a, b *certificatesv1.ClusterTrustBundle) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // Services returns the namespace's services, sorted by name.

@@ -19,8 +19,8 @@
 //
 // # Tables
 //
-// Reads pods, secrets, configmaps, serviceaccounts, services, endpointslices and
-// nodes. Writes the status of pods and nodes, deletes pods that are terminating
+// Reads pods, secrets, configmaps, serviceaccounts, services, endpointslices,
+// nodes and clustertrustbundles. Writes the status of pods and nodes, deletes pods that are terminating
 // and gone from their node, makes nodes, and writes and prunes events.
 //
 // # Trust

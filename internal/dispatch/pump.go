@@ -13,7 +13,7 @@ import (
 // carried are the tables that sessions carry.
 var carried = []*store.Table[store.Object, any]{
 	tables.Pods.Any(), tables.Secrets.Any(), tables.ConfigMaps.Any(), tables.ServiceAccounts.Any(),
-	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(),
+	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(), tables.ClusterTrustBundles.Any(),
 }
 
 var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
@@ -25,7 +25,7 @@ var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
 }()
 
 // wholeTables are the tables a node may have whole: no secrets among them.
-var wholeTables = []store.TableID{tables.Services.ID(), tables.EndpointSlices.ID(), tables.Nodes.ID()}
+var wholeTables = []store.TableID{tables.Services.ID(), tables.EndpointSlices.ID(), tables.Nodes.ID(), tables.ClusterTrustBundles.ID()}
 
 // pump marks a table's committed changes in the sessions they concern. Sessions
 // are woken when all that is committed is marked, so that many changes that were

@@ -21,7 +21,7 @@ import (
 
 // Item is one assignment, decoded. Object is nil where Deleted.
 type Item struct {
-	Table   string // "pods", "secrets", "configmaps", "serviceaccounts", "services", "endpointslices", "nodes"
+	Table   string // "pods", "secrets", "configmaps", "serviceaccounts", "services", "endpointslices", "nodes", "clustertrustbundles"
 	Key     object.Key
 	Object  runtime.Object // a pointer to the API type of the table
 	Deleted bool

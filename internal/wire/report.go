@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,6 +150,8 @@ func NewMessage(table string) Message {
 		return &discoveryv1.EndpointSlice{}
 	case "nodes":
 		return &corev1.Node{}
+	case "clustertrustbundles":
+		return &certificatesv1.ClusterTrustBundle{}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
@@ -36,6 +37,8 @@ func failf(format string, args ...any) error {
 type Objects interface {
 	Secret(object.Key) (*corev1.Secret, bool)
 	ConfigMap(object.Key) (*corev1.ConfigMap, bool)
+	// TrustBundles returns the cluster's trust bundles, sorted by name.
+	TrustBundles() []*certificatesv1.ClusterTrustBundle
 	// Services returns the services of a namespace, sorted by name.
 	Services(namespace string) []*corev1.Service
 }

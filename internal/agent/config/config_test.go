@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -31,7 +32,8 @@ func (f fakeObjects) ConfigMap(k object.Key) (*corev1.ConfigMap, bool) {
 	c, ok := f.configs[k.Name]
 	return c, ok
 }
-func (f fakeObjects) Services(ns string) []*corev1.Service { return f.services[ns] }
+func (fakeObjects) TrustBundles() []*certificatesv1.ClusterTrustBundle { return nil }
+func (f fakeObjects) Services(ns string) []*corev1.Service             { return f.services[ns] }
 
 func service(name, ip string, port int32) *corev1.Service {
 	s := &corev1.Service{}

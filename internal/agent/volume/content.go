@@ -159,8 +159,10 @@ func (m *Manager) projected(files map[string]file, pod *corev1.Pod, p *corev1.Pr
 			err = m.secret(files, source{pod.Namespace, s.Secret.Name, s.Secret.Items, s.Secret.Optional, mode})
 		case s.DownwardAPI != nil:
 			err = m.downward(files, pod, s.DownwardAPI.Items, mode)
+		case s.ClusterTrustBundle != nil:
+			err = m.trustBundle(files, s.ClusterTrustBundle, mode)
 		default:
-			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret and downwardAPI")
+			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret, downwardAPI and clusterTrustBundle")
 		}
 		if err != nil {
 			return err

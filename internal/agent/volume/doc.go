@@ -1,5 +1,6 @@
 // Package volume prepares what pods mount: directories on the node whose content
-// comes from objects (configMap, secret, downwardAPI, projected), from memory or
+// comes from objects (configMap, secret, downwardAPI, projected with them and
+// trust bundles), from memory or
 // disk (emptyDir), or from the node itself (hostPath).
 //
 // Everything lies below ROOT/pods/UID/volumes/KIND/NAME, the kubelet's layout.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -27,7 +28,8 @@ func (f fakeObjects) ConfigMap(k object.Key) (*corev1.ConfigMap, bool) {
 	c, ok := f.configs[k.Name]
 	return c, ok
 }
-func (fakeObjects) Services(string) []*corev1.Service { return nil }
+func (fakeObjects) TrustBundles() []*certificatesv1.ClusterTrustBundle { return nil }
+func (fakeObjects) Services(string) []*corev1.Service                  { return nil }
 
 func manager(t *testing.T) (*Manager, fakeObjects, string) {
 	t.Helper()

@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/trust"
 )
 
 // volumes checks the volumes of a pod and returns their names.
@@ -94,6 +96,7 @@ func projection(s *corev1.VolumeProjection, at *field.Path) (errs field.ErrorLis
 		}
 	case s.ClusterTrustBundle != nil:
 		errs = append(errs, inside(s.ClusterTrustBundle.Path, at.Child("clusterTrustBundle", "path"))...)
+		errs = append(errs, trust.Projection(s.ClusterTrustBundle, at.Child("clusterTrustBundle"))...)
 	}
 	return errs
 }

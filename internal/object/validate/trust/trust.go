@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -87,6 +88,22 @@ func trustBundle(o *certificatesv1.ClusterTrustBundle) field.ErrorList {
 		errs = append(errs, signerName(signer, field.NewPath("spec", "signerName"))...)
 	}
 	return errs
+}
+
+// Projection checks which bundles a volume asks for: one by name, or a signer's.
+func Projection(s *corev1.ClusterTrustBundleProjection, path *field.Path) (errs field.ErrorList) {
+	named, signed := s.Name != nil && *s.Name != "", s.SignerName != nil && *s.SignerName != ""
+	switch {
+	case named && signed:
+		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "only one of name and signerName may be used")}
+	case named && s.LabelSelector != nil:
+		errs = append(errs, field.Invalid(path.Child("labelSelector"), field.OmitValueType{}, "must be unset if name is specified"))
+	case signed:
+		errs = append(errs, signerName(*s.SignerName, path.Child("signerName"))...)
+	case !named:
+		return field.ErrorList{field.Required(path, "either name or signerName must be specified")}
+	}
+	return append(errs, metavalidation.ValidateLabelSelector(s.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("labelSelector"))...)
 }
 
 // signerName checks a name of the form DOMAIN/PATH.

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"trireme/internal/object/validate"
+	"trireme/internal/object/validate/trust"
 )
 
 var certBegin = time.Unix(1_900_000_000, 0).UTC()
@@ -153,5 +155,20 @@ func TestStorageVersionMigration(t *testing.T) {
 		o := &storagemigrationv1.StorageVersionMigration{ObjectMeta: metav1.ObjectMeta{Name: "m"}}
 		o.Spec.Resource = metav1.GroupResource{Group: c.group, Resource: c.resource}
 		expect(t, c.group+"/"+c.resource, validate.Object(o), c.want)
+	}
+}
+
+func TestProjection(t *testing.T) {
+	text := func(s string) *string { return &s }
+	type projection = corev1.ClusterTrustBundleProjection
+	for want, p := range map[string]projection{
+		"":                       {Name: text("a")},
+		"only one of":            {Name: text("a"), SignerName: text("e.com/s")},
+		"must be specified":      {},
+		"must be unset":          {Name: text("a"), LabelSelector: &metav1.LabelSelector{}},
+		"signer-name":            {SignerName: text("e.com")},
+		"labelSelector.matchLab": {SignerName: text("e.com/s"), LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a b": ""}}},
+	} {
+		expect(t, want, trust.Projection(&p, field.NewPath("p")), want)
 	}
 }
