@@ -61,6 +61,7 @@ type session interface {
 	ReportPod(wire.PodReport)
 	ReportNode(*corev1.NodeStatus)
 	ReportEvent(*corev1.Event)
+	Token(context.Context, *wire.TokenRequest) (*wire.TokenResponse, error)
 	Run(context.Context) error
 }
 
@@ -80,6 +81,7 @@ type Agent struct {
 	session     session
 	objects     *objects
 	volumes     *volume.Manager
+	tokens      *tokens
 	images      *image.Manager
 	cgroups     cgroups
 	slots       chan struct{}
@@ -123,7 +125,8 @@ func New(cfg Config) (*Agent, error) {
 		a.cgroups = tree
 	}
 	a.memoryBytes = memoryBytes()
-	a.volumes = volume.New(cfg.Root, a.objects, a.node)
+	a.tokens = newTokens(a)
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, a.tokens)
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if cfg.session != nil {
 		a.session = cfg.session(a.assign)
@@ -161,6 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.cacheLoop(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.rotateLoop(ctx) })
+	g.Go(func() error { return a.tokens.run(ctx) })
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{
@@ -283,6 +287,13 @@ func (a *Agent) slot(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// runContext returns the context that Run runs under.
+func (a *Agent) runContext() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.runCtx()
 }
 
 func (a *Agent) worker(uid types.UID) *worker {

@@ -31,6 +31,7 @@ type rig struct {
 	root   string
 	agent  *Agent
 	assign func(context.Context, bool, []wire.Item) error
+	token  func(context.Context, *wire.TokenRequest) (*wire.TokenResponse, error)
 	stop   func()
 
 	mu      sync.Mutex
@@ -56,6 +57,12 @@ func (r *rig) ReportEvent(e *corev1.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
+}
+func (r *rig) Token(ctx context.Context, q *wire.TokenRequest) (*wire.TokenResponse, error) {
+	if r.token == nil {
+		return nil, kind.New(kind.Unavailable, "no manager")
+	}
+	return r.token(ctx, q)
 }
 func (r *rig) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (r *rig) Apply(context.Context, bool, []dataplane.Change) error {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
+	"trireme/internal/account"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -25,6 +26,7 @@ type Config struct {
 	PKI         *wire.PKI
 	Token       wire.Token      // what machines join with
 	Certificate tls.Certificate // a manager's, to serve with
+	Accounts    *account.Issuer // signs the tokens of pods; nil: pods get none
 	Heartbeat   time.Duration   // how often agents say something; 0: 5 s
 	Grace       time.Duration   // how long a node may be away before it is Unknown; 0: 15 s
 	Log         *slog.Logger

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/account"
 	"trireme/internal/dispatch"
 	"trireme/internal/object"
 	"trireme/internal/store"
@@ -34,6 +35,8 @@ type manager struct {
 	token wire.Token
 	addr  string
 	d     *dispatch.Dispatcher
+
+	accounts *account.Issuer
 }
 
 func newManager(t testing.TB, grace time.Duration) *manager {
@@ -53,8 +56,15 @@ func newManager(t testing.TB, grace time.Duration) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, err := m.pki.AccountKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.accounts, err = account.NewIssuer(account.Config{Key: key, URL: "https://api"}); err != nil {
+		t.Fatal(err)
+	}
 	m.d, err = dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Heartbeat: grace / 4, Grace: grace, Log: slog.New(slog.DiscardHandler),
+		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.accounts, Heartbeat: grace / 4, Grace: grace, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -63,6 +63,9 @@ func Allow(tx *store.Tx, p *corev1.Pod) error {
 }
 
 func completePod(r store.Reader, p *corev1.Pod) error {
+	if err := completeAccount(r, p); err != nil {
+		return err
+	}
 	defaultLimits(r, p)
 	if err := resolvePriority(r, p); err != nil {
 		return err

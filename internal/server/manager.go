@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/account"
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
 	"trireme/internal/dispatch"
@@ -33,6 +34,7 @@ type manager struct {
 	cfg    Config
 	pki    *wire.PKI
 	token  wire.Token
+	tokens *account.Issuer
 	api    net.Listener
 	agents net.Listener
 }
@@ -46,6 +48,13 @@ func newManager(cfg Config) (*manager, error) {
 		return nil, err
 	}
 	if m.token, err = loadToken(cfg.path("pki", "token"), m.pki.Digest()); err != nil {
+		return nil, err
+	}
+	key, err := m.pki.AccountKey()
+	if err != nil {
+		return nil, err
+	}
+	if m.tokens, err = account.NewIssuer(account.Config{Key: key, URL: "https://kubernetes.default.svc." + cfg.Domain}); err != nil {
 		return nil, err
 	}
 	if m.api, err = listen("Kubernetes API", "--api-listen", cfg.Manager.APIListen); err != nil {
@@ -125,6 +134,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return door.Run(ctx) })
+	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
 	return g.Wait()
 }
@@ -150,7 +160,7 @@ func (m *manager) dispatcher(s *store.Store) (*dispatch.Dispatcher, error) {
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 	})
 }
 
@@ -161,6 +171,6 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 	}
 	return kube.New(s, kube.Config{
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
-		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Log: m.cfg.Log,
+		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Log: m.cfg.Log,
 	})
 }

@@ -63,7 +63,8 @@ const (
 type Client struct {
 	cfg       ClientConfig
 	connected atomic.Bool
-	heartbeat atomic.Int64 // nanoseconds
+	manager   atomic.Pointer[grpc.ClientConn] // of the open session; nil: none
+	heartbeat atomic.Int64                    // nanoseconds
 	wake      chan struct{}
 
 	mu       sync.Mutex
@@ -122,6 +123,8 @@ func (c *Client) session(ctx context.Context, addr string) (worked bool, err err
 		return false, err
 	}
 	defer conn.Close()
+	c.manager.Store(conn)
+	defer c.manager.Store(nil)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := NewAgentsClient(conn).Session(ctx)

@@ -91,6 +91,36 @@ func (p *PKI) create() error {
 	return os.WriteFile(filepath.Join(p.dir, "ca.crt"), p.CAPEM(), 0o644)
 }
 
+// AccountKey returns the key that signs the tokens of service accounts, making it
+// at the first call of all.
+func (p *PKI) AccountKey() (crypto.Signer, error) {
+	path := filepath.Join(p.dir, "sa.key")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return key, writeKey(path, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key of service accounts: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("reading %s: it holds no PEM block: remove it, and all tokens are made anew", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("reading %s: it holds no signing key", path)
+	}
+	return signer, nil
+}
+
 // CAPEM returns the authority's certificate.
 func (p *PKI) CAPEM() []byte { return certPEM(p.cert.Raw) }
 

@@ -177,3 +177,13 @@ func decodeItem(i *Assignment) (Item, error) {
 	item.Object = o
 	return item, nil
 }
+
+// Token asks the manager of the open session for a token of a pod's service
+// account; kind.Unavailable where no session is open.
+func (c *Client) Token(ctx context.Context, r *TokenRequest) (*TokenResponse, error) {
+	conn := c.manager.Load()
+	if conn == nil {
+		return nil, kind.New(kind.Unavailable, "no session with a manager is open")
+	}
+	return NewAgentsClient(conn).Token(ctx, r)
+}

@@ -195,6 +195,135 @@ func (x *JoinResponse) GetCa() []byte {
 	return nil
 }
 
+// TokenRequest names a pod and one of the tokens that its projected volumes ask for.
+type TokenRequest struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Namespace         string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod               string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Uid               string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Audience          string                 `protobuf:"bytes,4,opt,name=audience,proto3" json:"audience,omitempty"` // empty: the API's own
+	ExpirationSeconds int64                  `protobuf:"varint,5,opt,name=expiration_seconds,json=expirationSeconds,proto3" json:"expiration_seconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *TokenRequest) Reset() {
+	*x = TokenRequest{}
+	mi := &file_session_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenRequest) ProtoMessage() {}
+
+func (x *TokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
+func (*TokenRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TokenRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetExpirationSeconds() int64 {
+	if x != nil {
+		return x.ExpirationSeconds
+	}
+	return 0
+}
+
+type TokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	EndsUnix      int64                  `protobuf:"varint,2,opt,name=ends_unix,json=endsUnix,proto3" json:"ends_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenResponse) Reset() {
+	*x = TokenResponse{}
+	mi := &file_session_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenResponse) ProtoMessage() {}
+
+func (x *TokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenResponse.ProtoReflect.Descriptor instead.
+func (*TokenResponse) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *TokenResponse) GetEndsUnix() int64 {
+	if x != nil {
+		return x.EndsUnix
+	}
+	return 0
+}
+
 // Report is what an agent says. The first of a session holds hello.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -208,7 +337,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_session_proto_msgTypes[3]
+	mi := &file_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +349,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[3]
+	mi := &file_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +362,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{3}
+	return file_session_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Report) GetHello() *Hello {
@@ -274,7 +403,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[4]
+	mi := &file_session_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +415,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[4]
+	mi := &file_session_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +428,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{4}
+	return file_session_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -330,7 +459,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +471,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +484,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{5}
+	return file_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -406,7 +535,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +547,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +560,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{6}
+	return file_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -475,7 +604,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +616,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +629,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{7}
+	return file_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Assignment) GetTable() string {
@@ -548,7 +677,16 @@ const file_session_proto_rawDesc = "" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\"@\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x9e\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x9b\x01\n" +
+	"\fTokenRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1a\n" +
+	"\baudience\x18\x04 \x01(\tR\baudience\x12-\n" +
+	"\x12expiration_seconds\x18\x05 \x01(\x03R\x11expirationSeconds\"B\n" +
+	"\rTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1b\n" +
+	"\tends_unix\x18\x02 \x01(\x03R\bendsUnix\"\x9e\x01\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
@@ -574,11 +712,12 @@ const file_session_proto_rawDesc = "" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted2\xda\x01\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted2\xa2\x02\n" +
 	"\x06Agents\x12C\n" +
 	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12E\n" +
 	"\x05Renew\x12\x1d.trireme.wire.v1.RenewRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12D\n" +
-	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01B\x17Z\x15trireme/internal/wireb\x06proto3"
+	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01\x12F\n" +
+	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponseB\x17Z\x15trireme/internal/wireb\x06proto3"
 
 var (
 	file_session_proto_rawDescOnce sync.Once
@@ -592,29 +731,33 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_session_proto_goTypes = []any{
-	(*JoinRequest)(nil),  // 0: trireme.wire.v1.JoinRequest
-	(*RenewRequest)(nil), // 1: trireme.wire.v1.RenewRequest
-	(*JoinResponse)(nil), // 2: trireme.wire.v1.JoinResponse
-	(*Report)(nil),       // 3: trireme.wire.v1.Report
-	(*Hello)(nil),        // 4: trireme.wire.v1.Hello
-	(*PodState)(nil),     // 5: trireme.wire.v1.PodState
-	(*Assignments)(nil),  // 6: trireme.wire.v1.Assignments
-	(*Assignment)(nil),   // 7: trireme.wire.v1.Assignment
+	(*JoinRequest)(nil),   // 0: trireme.wire.v1.JoinRequest
+	(*RenewRequest)(nil),  // 1: trireme.wire.v1.RenewRequest
+	(*JoinResponse)(nil),  // 2: trireme.wire.v1.JoinResponse
+	(*TokenRequest)(nil),  // 3: trireme.wire.v1.TokenRequest
+	(*TokenResponse)(nil), // 4: trireme.wire.v1.TokenResponse
+	(*Report)(nil),        // 5: trireme.wire.v1.Report
+	(*Hello)(nil),         // 6: trireme.wire.v1.Hello
+	(*PodState)(nil),      // 7: trireme.wire.v1.PodState
+	(*Assignments)(nil),   // 8: trireme.wire.v1.Assignments
+	(*Assignment)(nil),    // 9: trireme.wire.v1.Assignment
 }
 var file_session_proto_depIdxs = []int32{
-	4, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	5, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	7, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	6, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	7, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	9, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
 	0, // 3: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
 	1, // 4: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	3, // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	2, // 6: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2, // 7: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	6, // 8: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
+	5, // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3, // 6: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	2, // 7: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2, // 8: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	8, // 9: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4, // 10: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	7, // [7:11] is the sub-list for method output_type
+	3, // [3:7] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -631,7 +774,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

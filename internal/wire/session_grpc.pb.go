@@ -24,6 +24,7 @@ const (
 	Agents_Join_FullMethodName    = "/trireme.wire.v1.Agents/Join"
 	Agents_Renew_FullMethodName   = "/trireme.wire.v1.Agents/Renew"
 	Agents_Session_FullMethodName = "/trireme.wire.v1.Agents/Session"
+	Agents_Token_FullMethodName   = "/trireme.wire.v1.Agents/Token"
 )
 
 // AgentsClient is the client API for Agents service.
@@ -39,6 +40,9 @@ type AgentsClient interface {
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Session lasts as long as the agent lives: see the package comment.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Report, Assignments], error)
+	// Token signs a service account token for a pod on the caller's node, as the
+	// pod's spec asks for it.
+	Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenResponse, error)
 }
 
 type agentsClient struct {
@@ -82,6 +86,16 @@ func (c *agentsClient) Session(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agents_SessionClient = grpc.BidiStreamingClient[Report, Assignments]
 
+func (c *agentsClient) Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TokenResponse)
+	err := c.cc.Invoke(ctx, Agents_Token_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentsServer is the server API for Agents service.
 // All implementations must embed UnimplementedAgentsServer
 // for forward compatibility.
@@ -95,6 +109,9 @@ type AgentsServer interface {
 	Renew(context.Context, *RenewRequest) (*JoinResponse, error)
 	// Session lasts as long as the agent lives: see the package comment.
 	Session(grpc.BidiStreamingServer[Report, Assignments]) error
+	// Token signs a service account token for a pod on the caller's node, as the
+	// pod's spec asks for it.
+	Token(context.Context, *TokenRequest) (*TokenResponse, error)
 	mustEmbedUnimplementedAgentsServer()
 }
 
@@ -113,6 +130,9 @@ func (UnimplementedAgentsServer) Renew(context.Context, *RenewRequest) (*JoinRes
 }
 func (UnimplementedAgentsServer) Session(grpc.BidiStreamingServer[Report, Assignments]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
+}
+func (UnimplementedAgentsServer) Token(context.Context, *TokenRequest) (*TokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Token not implemented")
 }
 func (UnimplementedAgentsServer) mustEmbedUnimplementedAgentsServer() {}
 func (UnimplementedAgentsServer) testEmbeddedByValue()                {}
@@ -178,6 +198,24 @@ func _Agents_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agents_SessionServer = grpc.BidiStreamingServer[Report, Assignments]
 
+func _Agents_Token_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentsServer).Token(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agents_Token_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentsServer).Token(ctx, req.(*TokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agents_ServiceDesc is the grpc.ServiceDesc for Agents service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -192,6 +230,10 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Agents_Renew_Handler,
+		},
+		{
+			MethodName: "Token",
+			Handler:    _Agents_Token_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

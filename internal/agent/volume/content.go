@@ -3,7 +3,9 @@ package volume
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,6 +18,7 @@ import (
 type file struct {
 	data []byte
 	mode int32
+	uid  *int64 // its owner; nil: root
 }
 
 const defaultMode = 0o644
@@ -34,7 +37,7 @@ func (m *Manager) content(pod *corev1.Pod, v *corev1.Volume) (kind string, files
 	case v.DownwardAPI != nil:
 		return "downward-api", files, m.downward(files, pod, v.DownwardAPI.Items, modeOf(v.DownwardAPI.DefaultMode))
 	case v.Projected != nil:
-		return "projected", files, m.projected(files, pod, v.Projected)
+		return "projected", files, m.projected(files, pod, v)
 	}
 	return "", nil, nil
 }
@@ -87,7 +90,7 @@ func (m *Manager) secret(files map[string]file, s source) error {
 func (s source) pick(files map[string]file, data map[string][]byte) error {
 	if len(s.items) == 0 {
 		for _, k := range slices.Sorted(maps.Keys(data)) {
-			if err := add(files, k, file{data[k], s.mode}); err != nil {
+			if err := add(files, k, file{data: data[k], mode: s.mode}); err != nil {
 				return err
 			}
 		}
@@ -105,7 +108,7 @@ func (s source) pick(files map[string]file, data map[string][]byte) error {
 		if item.Mode != nil {
 			mode = *item.Mode
 		}
-		if err := add(files, item.Path, file{b, mode}); err != nil {
+		if err := add(files, item.Path, file{data: b, mode: mode}); err != nil {
 			return err
 		}
 	}
@@ -141,14 +144,15 @@ func (m *Manager) downward(files map[string]file, pod *corev1.Pod, items []corev
 		if item.Mode != nil {
 			fileMode = *item.Mode
 		}
-		if err := add(files, item.Path, file{[]byte(value), fileMode}); err != nil {
+		if err := add(files, item.Path, file{data: []byte(value), mode: fileMode}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *Manager) projected(files map[string]file, pod *corev1.Pod, p *corev1.ProjectedVolumeSource) error {
+func (m *Manager) projected(files map[string]file, pod *corev1.Pod, v *corev1.Volume) error {
+	p := v.Projected
 	mode := modeOf(p.DefaultMode)
 	for i := range p.Sources {
 		var err error
@@ -161,12 +165,56 @@ func (m *Manager) projected(files map[string]file, pod *corev1.Pod, p *corev1.Pr
 			err = m.downward(files, pod, s.DownwardAPI.Items, mode)
 		case s.ClusterTrustBundle != nil:
 			err = m.trustBundle(files, s.ClusterTrustBundle, mode)
+		case s.ServiceAccountToken != nil:
+			err = m.token(files, pod, s.ServiceAccountToken, filepath.Join(m.dir(pod.UID, "projected", v.Name), s.ServiceAccountToken.Path), mode)
 		default:
-			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret, downwardAPI and clusterTrustBundle")
+			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret, downwardAPI, clusterTrustBundle and serviceAccountToken")
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// token adds a service account's token. Where none can be had now, the one that
+// lies at old stays: it may be good for a while, and a pod that runs is not stopped
+// because no manager answers.
+func (m *Manager) token(files map[string]file, pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection, old string, mode int32) error {
+	if m.tokens == nil {
+		return fmt.Errorf("this node gets no tokens of service accounts")
+	}
+	f := file{mode: mode, uid: user(pod)}
+	if f.uid != nil || group(pod) != nil {
+		f.mode = 0o600 // the pod's own user and group may read it, nobody else
+	}
+	token, err := m.tokens.Token(pod, src)
+	f.data = []byte(token)
+	if err != nil {
+		var missing error
+		if f.data, missing = os.ReadFile(old); missing != nil {
+			return fmt.Errorf("fetching a token of service account %q: %w", pod.Spec.ServiceAccountName, err)
+		}
+	}
+	return add(files, src.Path, f)
+}
+
+// user returns the user that all containers of the pod run as, nil where they
+// differ or do not say.
+func user(pod *corev1.Pod) *int64 {
+	var one *int64
+	for i, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		var own *int64
+		if sc := pod.Spec.SecurityContext; sc != nil {
+			own = sc.RunAsUser
+		}
+		if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+			own = c.SecurityContext.RunAsUser
+		}
+		if own == nil || (i > 0 && *own != *one) {
+			return nil
+		}
+		one = own
+	}
+	return one
 }

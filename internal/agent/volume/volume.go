@@ -29,12 +29,19 @@ type Manager struct {
 	root    string
 	objects config.Objects
 	node    func() *config.Node
+	tokens  Tokens
+}
+
+// Tokens gives the tokens of service accounts that projected volumes ask for. It
+// may ask a manager, and gives the same one until it is time for another.
+type Tokens interface {
+	Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (string, error)
 }
 
 // New returns a manager whose volumes lie below root. node is asked for each
 // downward API value.
-func New(root string, objects config.Objects, node func() *config.Node) *Manager {
-	return &Manager{root: root, objects: objects, node: node}
+func New(root string, objects config.Objects, node func() *config.Node, tokens Tokens) *Manager {
+	return &Manager{root: root, objects: objects, node: node, tokens: tokens}
 }
 
 // PodDir returns the directory that holds everything of the pod.

@@ -38,7 +38,7 @@ func manager(t *testing.T) (*Manager, fakeObjects, string) {
 	}
 	root := t.TempDir()
 	objs := fakeObjects{map[string]*corev1.Secret{}, map[string]*corev1.ConfigMap{}}
-	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} })
+	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, nil)
 	t.Cleanup(func() {
 		if err := Teardown(root); err != nil {
 			t.Error(err)

@@ -66,6 +66,11 @@ func writeFile(path string, f file, gid *int64) error {
 	if err := os.WriteFile(path, f.data, mode); err != nil {
 		return err
 	}
+	if f.uid != nil {
+		if err := os.Chown(path, int(*f.uid), -1); err != nil {
+			return err
+		}
+	}
 	if gid != nil {
 		if err := os.Chown(path, -1, int(*gid)); err != nil {
 			return err

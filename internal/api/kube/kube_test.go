@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/account"
 	"trireme/internal/api/kube"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -51,13 +52,21 @@ func serve(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, err := pki.AccountKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := account.NewIssuer(account.Config{Key: key, URL: "https://kubernetes.default.svc.cluster.local"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv, err := kube.New(s, kube.Config{
 		Listener: l, TLS: wire.ServerTLS(cert, pki.Pool(), false), ClientCA: pki.Pool(),
-		NodeTLS: wire.ClientTLS(cert, pki.Pool()), Log: slog.New(slog.DiscardHandler),
+		NodeTLS: wire.ClientTLS(cert, pki.Pool()), Accounts: tokens, Log: slog.New(slog.DiscardHandler),
 		Allocate: func(*store.Tx, store.Object, store.Object) error { return nil },
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/view"
 	"trireme/internal/store"
 )
@@ -156,6 +157,10 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 	case "namespaces":
 		out["namespaces"] = &namespaceStore{&registryStore{st, r}}
 		out["namespaces/finalize"] = &finalizeStore{statusStore{finalizing(st, newStrategy(s.scheme, r))}}
+	case "serviceaccounts":
+		if s.cfg.Accounts != nil {
+			out["serviceaccounts/token"] = auth.TokenRequests(s.cfg.Accounts, s.store)
+		}
 	case "nodes":
 		out["nodes/proxy"] = &proxied{s, "nodes"}
 	case "pods":

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 
 	"trireme/internal/access"
+	"trireme/internal/account"
 	"trireme/internal/admit"
 	"trireme/internal/api/kube/admission"
 	"trireme/internal/api/kube/auth"
@@ -33,7 +35,7 @@ import (
 	"trireme/internal/store"
 )
 
-// Config configures the door. Everything but Log is required.
+// Config configures the door. Everything but Accounts and Log is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -42,6 +44,8 @@ type Config struct {
 	ClientCA *x509.CertPool
 	// NodeTLS is what the door shows to agents.
 	NodeTLS *tls.Config
+	// Accounts signs the tokens of service accounts; nil: none are given or taken.
+	Accounts *account.Issuer
 	// Allocate gives a service its addresses inside the transaction that writes
 	// it, so that the answer shows them. old is nil at creation.
 	Allocate func(tx *store.Tx, o, old store.Object) error
@@ -59,6 +63,7 @@ type Server struct {
 	pods   http.RoundTripper // to whatever runs in pods
 	auth   *auth.Authorizer
 	loop   loopback
+	who    *auth.Authenticator
 }
 
 // New builds the door. It serves nothing until Run.
@@ -72,6 +77,9 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s))}
+	srv.who = auth.NewAuthenticator(auth.AuthenticatorConfig{
+		ClientCA: cfg.ClientCA, Store: s, Accounts: cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
+	})
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
 	c := srv.config(plain)
 	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())
@@ -82,6 +90,11 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("adding the store's check: %w", err)
 	}
 	srv.loop.serve(srv.api.Handler)
+	if a := cfg.Accounts; a != nil {
+		if err := auth.Discovery(srv.api.Handler.NonGoRestfulMux, a, a.Audiences()[0]); err != nil {
+			return nil, err
+		}
+	}
 	return srv, srv.install()
 }
 
@@ -102,7 +115,8 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.ExternalAddress = s.cfg.Listener.Addr().String()
 	c.LoopbackClientConfig = s.loop.config()
 	c.EnableProfiling = true // /debug/pprof, for those whom RBAC lets in
-	c.Authentication.Authenticator = newAuthenticator(s.cfg.ClientCA)
+	c.Authentication.Authenticator = s.who
+	c.Authentication.APIAudiences = s.who.Audiences()
 	c.Authorization.Authorizer = s.auth
 	c.RuleResolver = s.auth
 	c.BuildHandlerChainFunc = chain
@@ -141,7 +155,7 @@ func (s *Server) install() error {
 		add(r.gv, storages)
 	}
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())
-	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview()})
+	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview(), "tokenreviews": s.who.TokenReview()})
 	for _, g := range order {
 		var err error
 		if g == "" {

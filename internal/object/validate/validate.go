@@ -161,6 +161,9 @@ func secret(s *corev1.Secret) (errs field.ErrorList) {
 		total += len(v)
 	}
 	errs = append(errs, dataSize(total)...)
+	if s.Type == corev1.SecretTypeServiceAccountToken && s.Annotations[corev1.ServiceAccountNameKey] == "" {
+		errs = append(errs, field.Required(field.NewPath("metadata", "annotations").Key(corev1.ServiceAccountNameKey), "the service account whose token it is to hold"))
+	}
 	required := map[corev1.SecretType][]string{
 		corev1.SecretTypeDockerConfigJson: {corev1.DockerConfigJsonKey},
 		corev1.SecretTypeTLS:              {corev1.TLSCertKey, corev1.TLSPrivateKeyKey},

@@ -1,4 +1,4 @@
-package kube
+package auth
 
 import (
 	"crypto/tls"
@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/store"
+	"trireme/internal/tables"
 	"trireme/internal/wire"
 )
 
@@ -22,6 +26,11 @@ func TestAuthenticator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s, err := store.Open(t.Context(), store.Config{Now: time.Now, NewID: func() types.UID { return "1" }}, tables.Defs()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := NewAuthenticator(AuthenticatorConfig{ClientCA: ours.Pool(), Store: s})
 	issue := func(p *wire.PKI) *x509.Certificate {
 		c, err := p.Issue(wire.Leaf{Name: "jane", Group: wire.MastersGroup})
 		if err != nil {
@@ -45,7 +54,7 @@ func TestAuthenticator(t *testing.T) {
 		r := httptest.NewRequest("GET", "https://door"+c.path, nil)
 		r.TLS = c.tls
 		got := ""
-		who, ok, err := newAuthenticator(ours.Pool()).AuthenticateRequest(r)
+		who, ok, err := a.AuthenticateRequest(r)
 		if ok {
 			got = who.User.GetName()
 		}
