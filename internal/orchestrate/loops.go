@@ -10,6 +10,7 @@ import (
 	"trireme/internal/orchestrate/endpoints"
 	"trireme/internal/orchestrate/gc"
 	"trireme/internal/orchestrate/job"
+	"trireme/internal/orchestrate/mirror"
 	"trireme/internal/orchestrate/namespace"
 	"trireme/internal/orchestrate/node"
 	"trireme/internal/orchestrate/podgc"
@@ -35,7 +36,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
-		quota.New(), gc.New(), podgc.New(), endpoints.New(),
+		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(),
 		clusterrole.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewProtector(),
 	}

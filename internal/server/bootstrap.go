@@ -117,7 +117,9 @@ func ensureAPIEndpoints(tx *store.Tx, address string, port int32) {
 	}
 	tables.EndpointSlices.Put(tx, slice)
 	e := &corev1.Endpoints{
-		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"},
+		},
 		Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: address}},
 			Ports:     []corev1.EndpointPort{{Name: name, Port: port, Protocol: tcp}},

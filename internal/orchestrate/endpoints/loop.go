@@ -23,6 +23,7 @@ type Loop struct {
 	slices   map[object.Key]*service      // whose slice it is
 	dirty    map[*service]bool
 	delayed  map[*service]bool // whose old form waits for its time
+	zones    map[string]string // of the nodes that have one
 }
 
 // New returns the loop.
@@ -35,6 +36,7 @@ func (l *Loop) Name() string { return "orchestrate/endpoints" }
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Services.ID(), tables.Pods.ID(), tables.EndpointSlices.ID(), tables.Endpoints.ID(), tables.Namespaces.ID(),
+		tables.Nodes.ID(),
 	}
 }
 
@@ -46,9 +48,10 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		*l = Loop{
 			map[object.Key]*service{}, map[string]map[*service]bool{}, map[object.Key][]*service{},
-			map[object.Key]*service{}, map[*service]bool{}, map[*service]bool{},
+			map[object.Key]*service{}, map[*service]bool{}, map[*service]bool{}, map[string]string{},
 		}
 	}
+	l.observeNodes(tx)
 	for key := range tables.Services.Changed(tx) {
 		l.observeService(tx, key)
 	}
@@ -142,6 +145,29 @@ func (l *Loop) observeService(tx *store.Tx, key object.Key) {
 	}
 }
 
+// observeNodes notes in which zone nodes are, and looks again at the pods of those
+// that moved.
+func (l *Loop) observeNodes(tx *store.Tx) {
+	for key := range tables.Nodes.Changed(tx) {
+		zone := ""
+		if n, ok := tables.Nodes.Get(tx, key); ok {
+			zone = n.Labels[corev1.LabelTopologyZone]
+		}
+		if zone == l.zones[key.Name] {
+			continue
+		}
+		if l.zones[key.Name] = zone; zone == "" {
+			delete(l.zones, key.Name)
+		}
+		if tx.FullPass() {
+			continue
+		}
+		for row := range tables.Pods.By(tx, tables.PodsByNode, key.Name) {
+			l.observePod(tx, row.Key())
+		}
+	}
+}
+
 func (l *Loop) forget(s *service) {
 	delete(l.services, s.key)
 	delete(l.byLabel[s.label], s)
@@ -197,7 +223,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	}
 	l.memberOf[key] = now
 	for _, s := range now {
-		if s.take(key, row) {
+		if s.take(key, row, l.zones[row.Head().Node]) {
 			l.dirty[s] = true
 		}
 	}

@@ -37,7 +37,7 @@ type service struct {
 // facts are what an endpoint says of a pod.
 type facts struct {
 	uid                         types.UID
-	ip, node, hostname          string
+	ip, node, hostname, zone    string
 	ready, serving, terminating bool
 	ports                       string // signature of the resolved ports
 }
@@ -60,7 +60,7 @@ func newService(svc *corev1.Service) *service {
 func (s *service) same(svc *corev1.Service) bool {
 	a, b := &s.svc.Spec, &svc.Spec
 	same := s.svc.UID == svc.UID && a.Type == b.Type && a.PublishNotReadyAddresses == b.PublishNotReadyAddresses &&
-		headless(s.svc) == headless(svc) && equality.Semantic.DeepEqual(a.Selector, b.Selector) &&
+		headless(s.svc) == headless(svc) && spread(s.svc) == spread(svc) && equality.Semantic.DeepEqual(a.Selector, b.Selector) &&
 		equality.Semantic.DeepEqual(a.Ports, b.Ports) && maps.Equal(s.svc.Labels, svc.Labels)
 	if same {
 		s.svc = svc
@@ -70,6 +70,14 @@ func (s *service) same(svc *corev1.Service) bool {
 
 func headless(svc *corev1.Service) bool { return svc.Spec.ClusterIP == corev1.ClusterIPNone }
 
+// spread returns how the service wants its traffic kept near, empty: not at all.
+func spread(svc *corev1.Service) string {
+	if d := svc.Spec.TrafficDistribution; d != nil {
+		return *d
+	}
+	return ""
+}
+
 // drop takes a pod out.
 func (s *service) drop(pod object.Key) {
 	delete(s.members, pod)
@@ -78,7 +86,7 @@ func (s *service) drop(pod object.Key) {
 
 // take takes in a pod that the service selects and reports whether that changes
 // anything. The pod is decoded only if its head differs from what is known.
-func (s *service) take(key object.Key, row store.Row[*corev1.Pod, *tables.PodHead]) bool {
+func (s *service) take(key object.Key, row store.Row[*corev1.Pod, *tables.PodHead], zone string) bool {
 	h := row.Head()
 	was, member := s.members[key]
 	if h.IP == "" || h.Ended() {
@@ -88,7 +96,7 @@ func (s *service) take(key object.Key, row store.Row[*corev1.Pod, *tables.PodHea
 		return member
 	}
 	f := facts{
-		uid: h.UID, ip: h.IP, node: h.Node, serving: h.Ready, terminating: h.Deleting,
+		uid: h.UID, ip: h.IP, node: h.Node, zone: zone, serving: h.Ready, terminating: h.Deleting,
 		ready:    s.svc.Spec.PublishNotReadyAddresses || h.Ready && !h.Deleting,
 		hostname: was.hostname, ports: was.ports,
 	}

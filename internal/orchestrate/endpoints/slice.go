@@ -234,7 +234,35 @@ func (s *service) endpoint(pod object.Key) discoveryv1.Endpoint {
 	if f.hostname != "" {
 		e.Hostname = &f.hostname
 	}
+	if f.zone != "" {
+		e.Zone = &f.zone
+	}
+	if f.ready {
+		e.Hints = s.hints(f)
+	}
 	return e
+}
+
+// hints says for whom an endpoint is near (Kubernetes, "Traffic distribution").
+// nil: for everyone.
+func (s *service) hints(f facts) *discoveryv1.EndpointHints {
+	h := &discoveryv1.EndpointHints{}
+	switch spread(s.svc) {
+	case corev1.ServiceTrafficDistributionPreferSameNode:
+		if f.node != "" {
+			h.ForNodes = []discoveryv1.ForNode{{Name: f.node}}
+		}
+	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone:
+	default:
+		return nil
+	}
+	if f.zone != "" {
+		h.ForZones = []discoveryv1.ForZone{{Name: f.zone}}
+	}
+	if len(h.ForNodes)+len(h.ForZones) == 0 {
+		return nil
+	}
+	return h
 }
 
 func sorted[V any](m map[object.Key]V) []object.Key {
