@@ -87,7 +87,7 @@ func PrepareUpdate(next, old store.Object) {
 	case *corev1.Secret:
 		foldStringData(next)
 	case *corev1.Service:
-		keepAddresses(next, old.(*corev1.Service))
+		updateService(next, old.(*corev1.Service))
 	}
 	if counted(next) {
 		next.SetGeneration(generation(old.GetGeneration(), sameAsked(next, old)))
@@ -172,25 +172,4 @@ func foldStringData(s *corev1.Secret) {
 		s.Data[k] = []byte(v)
 	}
 	s.StringData = nil
-}
-
-// keepAddresses carries over what was allocated where the user left it out.
-func keepAddresses(next, old *corev1.Service) {
-	if next.Spec.Type == corev1.ServiceTypeExternalName {
-		return
-	}
-	if next.Spec.ClusterIP == "" {
-		next.Spec.ClusterIP, next.Spec.ClusterIPs = old.Spec.ClusterIP, old.Spec.ClusterIPs
-	}
-	if next.Spec.Type == corev1.ServiceTypeClusterIP {
-		return
-	}
-	for i := range next.Spec.Ports {
-		p := &next.Spec.Ports[i]
-		for _, o := range old.Spec.Ports {
-			if p.NodePort == 0 && o.Port == p.Port && o.Protocol == p.Protocol {
-				p.NodePort = o.NodePort
-			}
-		}
-	}
 }

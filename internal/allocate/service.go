@@ -60,11 +60,14 @@ func (a *Allocator) clusterIP(tx *store.Tx, svc *corev1.Service) error {
 	if s.ClusterIP == "" && len(s.ClusterIPs) > 0 {
 		s.ClusterIP = s.ClusterIPs[0]
 	}
-	single := corev1.IPFamilyPolicySingleStack
 	if len(s.ClusterIPs) > 1 {
 		return invalid("spec.clusterIPs", "Invalid value: %q: may only hold one address: the cluster has IPv4 alone", s.ClusterIPs)
 	}
-	s.IPFamilies, s.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol}, &single
+	s.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	if s.IPFamilyPolicy == nil {
+		single := corev1.IPFamilyPolicySingleStack
+		s.IPFamilyPolicy = &single
+	}
 	switch s.ClusterIP {
 	case corev1.ClusterIPNone:
 	case "":

@@ -113,9 +113,13 @@ func Deployment(d *appsv1.Deployment) {
 func Service(s *corev1.Service) {
 	or(&s.Spec.Type, corev1.ServiceTypeClusterIP)
 	or(&s.Spec.SessionAffinity, corev1.ServiceAffinityNone)
-	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP && s.Spec.SessionAffinityConfig == nil {
-		seconds := corev1.DefaultClientIPServiceAffinitySeconds
-		s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+	switch s.Spec.SessionAffinity {
+	case corev1.ServiceAffinityNone:
+		s.Spec.SessionAffinityConfig = nil
+	case corev1.ServiceAffinityClientIP:
+		ptr(&s.Spec.SessionAffinityConfig, corev1.SessionAffinityConfig{})
+		ptr(&s.Spec.SessionAffinityConfig.ClientIP, corev1.ClientIPConfig{})
+		ptr(&s.Spec.SessionAffinityConfig.ClientIP.TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)
 	}
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]

@@ -96,16 +96,40 @@ func endpoints(e *corev1.Endpoints) (errs field.ErrorList) {
 			name string
 			list []corev1.EndpointAddress
 		}{{"addresses", s.Addresses}, {"notReadyAddresses", s.NotReadyAddresses}} {
-			for j, a := range half.list {
-				if _, err := netip.ParseAddr(a.IP); err != nil {
-					errs = append(errs, field.Invalid(at.Child(half.name).Index(j).Child("ip"), a.IP, "must be a valid IP address"))
-				}
+			for j := range half.list {
+				errs = append(errs, endpointAddress(&half.list[j], at.Child(half.name).Index(j))...)
 			}
 		}
 		for j, p := range s.Ports {
-			errs = append(errs, portNumber(p.Port, at.Child("ports").Index(j).Child("port"))...)
-			errs = append(errs, protocol(p.Protocol, at.Child("ports").Index(j).Child("protocol"))...)
+			q := at.Child("ports").Index(j)
+			if p.Name == "" && len(s.Ports) > 1 {
+				errs = append(errs, field.Required(q.Child("name"), ""))
+			} else if p.Name != "" {
+				for _, msg := range validation.IsDNS1123Label(p.Name) {
+					errs = append(errs, field.Invalid(q.Child("name"), p.Name, msg))
+				}
+			}
+			errs = append(errs, portNumber(p.Port, q.Child("port"))...)
+			errs = append(errs, protocol(p.Protocol, q.Child("protocol"))...)
 		}
+	}
+	return errs
+}
+
+func endpointAddress(a *corev1.EndpointAddress, at *field.Path) (errs field.ErrorList) {
+	ip, err := netip.ParseAddr(a.IP)
+	if err != nil {
+		errs = append(errs, field.Invalid(at.Child("ip"), a.IP, "must be a valid IP address"))
+	} else if why := reachable(ip); why != "" {
+		errs = append(errs, field.Invalid(at.Child("ip"), a.IP, why))
+	}
+	if a.Hostname != "" {
+		for _, msg := range validation.IsDNS1123Label(a.Hostname) {
+			errs = append(errs, field.Invalid(at.Child("hostname"), a.Hostname, msg))
+		}
+	}
+	if a.NodeName != nil {
+		errs = append(errs, subdomain(*a.NodeName, at.Child("nodeName"))...)
 	}
 	return errs
 }

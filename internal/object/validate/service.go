@@ -23,13 +23,13 @@ func service(s *corev1.Service) (errs field.ErrorList) {
 	path := field.NewPath("spec")
 	errs = append(errs, oneOf(s.Spec.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort,
 		corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeExternalName)...)
-	errs = append(errs, oneOf(s.Spec.SessionAffinity, path.Child("sessionAffinity"), corev1.ServiceAffinityNone, corev1.ServiceAffinityClientIP)...)
+	errs = append(errs, sessionAffinity(&s.Spec, path)...)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		for _, msg := range validation.IsDNS1123Subdomain(s.Spec.ExternalName) {
-			errs = append(errs, field.Invalid(path.Child("externalName"), s.Spec.ExternalName, msg))
-		}
-		return errs
+		errs = append(errs, servicePorts(s, path.Child("ports"))...)
+		return append(errs, externalName(&s.Spec, path)...)
 	}
+	errs = append(errs, families(&s.Spec, path)...)
+	errs = append(errs, traffic(&s.Spec, path)...)
 	headless := s.Spec.ClusterIP == corev1.ClusterIPNone
 	if len(s.Spec.Ports) == 0 && !headless {
 		errs = append(errs, field.Required(path.Child("ports"), ""))
@@ -43,11 +43,7 @@ func service(s *corev1.Service) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(path.Child("clusterIP"), s.Spec.ClusterIP, "may not be set to 'None' for LoadBalancer and NodePort services"))
 	}
 	errs = append(errs, servicePorts(s, path.Child("ports"))...)
-	for i, ip := range s.Spec.ExternalIPs {
-		if _, err := netip.ParseAddr(ip); err != nil {
-			errs = append(errs, field.Invalid(path.Child("externalIPs").Index(i), ip, "must be a valid IP address"))
-		}
-	}
+	errs = append(errs, externalIPs(s.Spec.ExternalIPs, path.Child("externalIPs"))...)
 	for k, v := range s.Spec.Selector {
 		for _, msg := range append(validation.IsQualifiedName(k), validation.IsValidLabelValue(v)...) {
 			errs = append(errs, field.Invalid(path.Child("selector").Key(k), v, msg))
@@ -80,6 +76,11 @@ func servicePorts(s *corev1.Service, path *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.Duplicate(at, key))
 		}
 		ports[key] = true
+		if p.AppProtocol != nil {
+			for _, msg := range validation.IsQualifiedName(*p.AppProtocol) {
+				errs = append(errs, field.Invalid(at.Child("appProtocol"), *p.AppProtocol, msg))
+			}
+		}
 		if p.NodePort == 0 {
 			continue
 		}

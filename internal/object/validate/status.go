@@ -106,6 +106,9 @@ func node(n *corev1.Node) field.ErrorList {
 // nodeUpdate keeps a node's pod subnet once it has one: its pods have addresses
 // of it.
 func nodeUpdate(next, old *corev1.Node) (errs field.ErrorList) {
+	if old.Spec.ProviderID != "" && next.Spec.ProviderID != old.Spec.ProviderID {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "providerID"), "node updates may not change providerID except from \"\" to valid"))
+	}
 	if old.Spec.PodCIDR != "" && next.Spec.PodCIDR != old.Spec.PodCIDR {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "podCIDR"), "node updates may not change podCIDR except from \"\" to valid"))
 	}

@@ -100,10 +100,7 @@ func Update(next, old runtime.Object) field.ErrorList {
 			errs = append(errs, frozen(next.Immutable, equality.Semantic.DeepEqual(next.Data, o.Data))...)
 		}
 	case *corev1.Service:
-		o := old.(*corev1.Service)
-		if o.Spec.Type != corev1.ServiceTypeExternalName && next.Spec.Type != corev1.ServiceTypeExternalName && o.Spec.ClusterIP != "" {
-			errs = append(errs, apivalidation.ValidateImmutableField(next.Spec.ClusterIP, o.Spec.ClusterIP, spec.Child("clusterIP"))...)
-		}
+		errs = append(errs, serviceUpdate(next, old.(*corev1.Service))...)
 	case *appsv1.Deployment:
 		errs = append(errs, apivalidation.ValidateImmutableField(next.Spec.Selector, old.(*appsv1.Deployment).Spec.Selector, spec.Child("selector"))...)
 	case *appsv1.ReplicaSet:
@@ -278,11 +275,23 @@ func deref(p *int32) int32 {
 }
 
 func taints(list []corev1.Taint, path *field.Path) (errs field.ErrorList) {
+	type which struct {
+		key    string
+		effect corev1.TaintEffect
+	}
+	seen := map[which]bool{}
 	for i, t := range list {
 		for _, msg := range validation.IsQualifiedName(t.Key) {
 			errs = append(errs, field.Invalid(path.Index(i).Child("key"), t.Key, msg))
 		}
+		for _, msg := range validation.IsValidLabelValue(t.Value) {
+			errs = append(errs, field.Invalid(path.Index(i).Child("value"), t.Value, msg))
+		}
 		errs = append(errs, oneOf(t.Effect, path.Index(i).Child("effect"), corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
+		if seen[which{t.Key, t.Effect}] {
+			errs = append(errs, field.Duplicate(path.Index(i), t.Key))
+		}
+		seen[which{t.Key, t.Effect}] = true
 	}
 	return errs
 }
