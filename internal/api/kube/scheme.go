@@ -3,6 +3,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -58,6 +59,9 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 			&metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
 	}
 	addHub(served)
+	if err := addIdentity(served); err != nil {
+		return nil, nil, err
+	}
 	if err := errors.Join(addEvents(served), addAutoscalers(served), addProxyOptions(served)); err != nil {
 		return nil, nil, err
 	}
@@ -86,6 +90,28 @@ func addHub(s *runtime.Scheme) {
 		}
 		s.AddKnownTypeWithName(hub, o)
 	}
+}
+
+// addIdentity lets the library convert every type to itself: it does so where it
+// shows a webhook or policy the version that it asks for.
+func addIdentity(s *runtime.Scheme) error {
+	same := func(in, out any, _ conversion.Scope) error {
+		reflect.ValueOf(out).Elem().Set(reflect.ValueOf(in).Elem())
+		return nil
+	}
+	for gvk := range s.AllKnownTypes() {
+		if gvk.Version == runtime.APIVersionInternal {
+			continue
+		}
+		o, err := s.New(gvk)
+		if err != nil {
+			return err
+		}
+		if err := s.AddConversionFunc(o, o, same); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addEvents makes core/v1 Event the hub of events.k8s.io too: both groups show

@@ -64,6 +64,7 @@ type Server struct {
 	auth   *auth.Authorizer
 	loop   loopback
 	who    *auth.Authenticator
+	admit  *admission.Chain
 }
 
 // New builds the door. It serves nothing until Run.
@@ -81,6 +82,9 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		ClientCA: cfg.ClientCA, Store: s, Accounts: cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
 	})
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
+	if srv.admit, err = admission.New(admission.Config{Store: s, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
+		return nil, err
+	}
 	c := srv.config(plain)
 	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())
 	if err != nil {
@@ -126,7 +130,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
 	c.OpenAPIV3Config.Info.Title = "Trireme"
 	c.LongRunningFunc = longRunning
-	c.AdmissionControl = admission.New(s.store)
+	c.AdmissionControl = s.admit
 	return c
 }
 
@@ -203,10 +207,14 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout: 90 * time.Second, ReadHeaderTimeout: 32 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1)
+	served, admitted := make(chan error, 1), make(chan error, 1)
 	go func() { served <- web.ServeTLS(s.cfg.Listener, "", "") }()
+	go func() { admitted <- s.admit.Run(ctx) }()
+	defer func() { <-admitted }()
 	var err error
 	select {
+	case err = <-admitted:
+		admitted <- err
 	case <-ctx.Done():
 		err = ctx.Err()
 	case err = <-served:

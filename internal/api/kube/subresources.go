@@ -102,6 +102,9 @@ func (s *bindingStore) Create(ctx context.Context, name string, o runtime.Object
 	if b.Target.Name == "" {
 		return nil, apierrors.NewBadRequest("target.name: the name of a node is required")
 	}
+	if err := validate(ctx, b.DeepCopyObject()); err != nil {
+		return nil, err
+	}
 	bind := func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
 		pod := old.(*corev1.Pod).DeepCopy()
 		switch {
@@ -145,7 +148,7 @@ func (s *scaleStore) Get(ctx context.Context, name string, opts *metav1.GetOptio
 
 // Update implements rest.Updater.
 func (s *scaleStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
-	_ rest.ValidateObjectUpdateFunc, _ bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	validate rest.ValidateObjectUpdateFunc, _ bool, opts *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	apply := func(ctx context.Context, _, stored runtime.Object) (runtime.Object, error) {
 		o := stored.DeepCopyObject()
 		old, err := scaleOf(o)
@@ -160,6 +163,9 @@ func (s *scaleStore) Update(ctx context.Context, name string, info rest.UpdatedO
 		if next.Spec.Replicas < 0 {
 			return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), name,
 				field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), next.Spec.Replicas, "must be greater than or equal to 0")})
+		}
+		if err := validate(ctx, next.DeepCopyObject(), old); err != nil {
+			return nil, err
 		}
 		if rv := next.ResourceVersion; rv != "" {
 			o.(metav1.Object).SetResourceVersion(rv)
