@@ -62,6 +62,16 @@ func Allow(tx *store.Tx, p *corev1.Pod) error {
 	return Charge(tx, GroupResource(tables.Pods), p, nil)
 }
 
+// AllowClaim completes a claim that a loop is about to put and books it on the
+// quotas of its namespace, or refuses it.
+func AllowClaim(tx *store.Tx, c *corev1.PersistentVolumeClaim) error {
+	defaultStorageClass(tx, c)
+	if err := checkLimits(tx, c); err != nil {
+		return err
+	}
+	return Charge(tx, GroupResource(tables.PersistentVolumeClaims), c, nil)
+}
+
 func completePod(r store.Reader, p *corev1.Pod) error {
 	if err := completeAccount(r, p); err != nil {
 		return err

@@ -48,7 +48,7 @@ func (l *Loop) Reads() []store.TableID {
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.DaemonSets.ID(), tables.Pods.ID(), tables.ControllerRevisions.ID(), tables.Events.ID()}
+	return append(sow.Writes(), tables.DaemonSets.ID(), tables.ControllerRevisions.ID(), tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {

@@ -37,7 +37,7 @@ func (l *Loop) Reads() []store.TableID {
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.Jobs.ID(), tables.Pods.ID(), tables.Events.ID()}
+	return append(sow.Writes(), tables.Jobs.ID(), tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	clusterpolicy "trireme/internal/policy"
 	"trireme/internal/tables"
 )
 
@@ -39,8 +40,9 @@ func (s *step) stale(sl *slot) bool {
 	return false
 }
 
-// makeClaims makes the claims of an ordinal that lack.
-func (s *step) makeClaims(sl *slot) {
+// makeClaims makes the claims of an ordinal that lack. The error says why the
+// cluster's rules refused one.
+func (s *step) makeClaims(sl *slot) error {
 	for i := range s.set.Spec.VolumeClaimTemplates {
 		key := s.claimKey(i, sl.ordinal)
 		if _, ok := tables.PersistentVolumeClaims.Row(s.tx, key); ok {
@@ -60,9 +62,13 @@ func (s *step) makeClaims(sl *slot) {
 		maps.Copy(c.Labels, s.set.Spec.Selector.MatchLabels)
 		c.TypeMeta = metav1.TypeMeta{}
 		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+		if err := clusterpolicy.AllowClaim(s.tx, c); err != nil {
+			return err
+		}
 		tables.PersistentVolumeClaims.Put(s.tx, c)
 		s.tell(corev1.EventTypeNormal, "SuccessfulCreate", "create Claim "+key.Name+" Pod "+sl.key.Name+" in StatefulSet "+s.key.Name+" success")
 	}
+	return nil
 }
 
 // keepClaims gives the claims of an ordinal that has a pod the owner that the

@@ -52,7 +52,9 @@ func (s *step) tryMake(sl *slot) error {
 	if err := s.loop.rules.Ready(s.tx, pod); err != nil {
 		return err
 	}
-	s.makeClaims(sl)
+	if err := s.makeClaims(sl); err != nil {
+		return err
+	}
 	if err := s.loop.rules.Put(s.tx, pod); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/defaults"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
@@ -18,21 +19,23 @@ import (
 
 // Ephemeral makes the claims of pods' generic ephemeral volumes; a pod owns its
 // claims, so that they go with it (Kubernetes, "Ephemeral Volumes").
-type Ephemeral struct{}
+type Ephemeral struct {
+	refused set // pods that were refused a claim
+}
 
 // NewEphemeral returns the loop.
-func NewEphemeral() *Ephemeral { return &Ephemeral{} }
+func NewEphemeral() *Ephemeral { return &Ephemeral{refused: set{}} }
 
 // The methods of loop.Reconciler.
 
 func (e *Ephemeral) Name() string { return "orchestrate/ephemeralvolumes" }
 
 func (e *Ephemeral) Reads() []store.TableID {
-	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumeClaims.ID(), tables.Namespaces.ID()}
+	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumeClaims.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
 }
 
 func (e *Ephemeral) Writes() []store.TableID {
-	return []store.TableID{tables.PersistentVolumeClaims.ID(), tables.Events.ID()}
+	return []store.TableID{tables.PersistentVolumeClaims.ID(), tables.ResourceQuotas.ID(), tables.Events.ID()}
 }
 
 func (e *Ephemeral) Reconcile(tx *store.Tx) (next time.Time, err error) {
@@ -48,7 +51,18 @@ func (e *Ephemeral) Reconcile(tx *store.Tx) (next time.Time, err error) {
 			pods[row.Key()] = true
 		}
 	}
+	if tx.FullPass() {
+		e.refused = set{}
+	}
+	for key := range tables.ResourceQuotas.Changed(tx) {
+		for pod := range e.refused {
+			if pod.Namespace == key.Namespace {
+				pods[pod] = true
+			}
+		}
+	}
 	for _, key := range pods.sorted() {
+		delete(e.refused, key)
 		row, ok := tables.Pods.Row(tx, key)
 		if !ok || len(row.Indexed(tables.PodsEphemeral)) == 0 || row.Head().Deleting || row.Head().Ended() || reap.Terminating(tx, key.Namespace) {
 			continue
@@ -85,5 +99,13 @@ func (e *Ephemeral) ensure(tx *store.Tx, pod *corev1.Pod, v *corev1.Volume) {
 		Spec: *t.Spec.DeepCopy(),
 	}
 	defaults.Object(c)
+	if err := policy.AllowClaim(tx, c); err != nil {
+		e.refused[object.KeyOf(pod)] = true
+		tell.Once(tx, tables.Pods, pod, tell.Event{
+			From: "ephemeral_volume", Type: corev1.EventTypeWarning, Reason: "FailedBinding",
+			Message: "ephemeral volume " + v.Name + ": creating PVC " + key.String() + ": " + err.Error(),
+		})
+		return
+	}
 	tables.PersistentVolumeClaims.Put(tx, c)
 }
