@@ -1,4 +1,4 @@
-package validate
+package limit
 
 import (
 	"fmt"
@@ -11,7 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func limitRange(l *corev1.LimitRange) (errs field.ErrorList) {
+// Range returns every fault of a limit range.
+func Range(l *corev1.LimitRange) (errs field.ErrorList) {
 	seen := map[corev1.LimitType]bool{}
 	for i := range l.Spec.Limits {
 		item, path := &l.Spec.Limits[i], field.NewPath("spec", "limits").Index(i)
