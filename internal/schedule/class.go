@@ -28,6 +28,7 @@ type class struct {
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	weight    int64 // sum of preferred's weights
 	volumes   *volumes
+	only      string // the one node that it may run on, by name; empty: any
 
 	heap places
 	at   map[*node]*place
@@ -87,14 +88,44 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 		cl.owner = ref.UID
 	}
 	cl.affinities()
+	cl.only = onlyNode(p)
 	cl.rebuild(c)
 	return cl
 }
 
-// rebuild scores every node.
+// onlyNode returns the node that a pod names in a required node affinity, as the
+// pods of daemon sets do: the others need not be looked at. Empty: none.
+func onlyNode(p *corev1.Pod) string {
+	a := p.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return ""
+	}
+	terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	if len(terms) != 1 {
+		return ""
+	}
+	for _, f := range terms[0].MatchFields {
+		if f.Key == metav1.ObjectNameField && f.Operator == corev1.NodeSelectorOpIn && len(f.Values) == 1 {
+			return f.Values[0]
+		}
+	}
+	return ""
+}
+
+// asks reports whether the class leaves it open that a pod runs on the node.
+func (cl *class) asks(n *node) bool { return cl.only == "" || cl.only == n.name }
+
+// rebuild scores every node that the class may run on.
 func (cl *class) rebuild(c *cell) {
-	cl.heap, cl.at = cl.heap[:0], make(map[*node]*place, len(c.nodes))
-	for _, n := range c.nodes {
+	nodes := c.nodes
+	if cl.only != "" {
+		nodes = map[string]*node{}
+		if n := c.nodes[cl.only]; n != nil {
+			nodes[cl.only] = n
+		}
+	}
+	cl.heap, cl.at = cl.heap[:0], make(map[*node]*place, len(nodes))
+	for _, n := range nodes {
 		pl := &place{node: n, index: len(cl.heap)}
 		cl.rate(pl)
 		cl.heap = append(cl.heap, pl)
@@ -122,7 +153,7 @@ func (cl *class) catchUp(c *cell) {
 		return
 	}
 	for _, n := range c.improved[cl.mark-c.base:] {
-		if c.nodes[n.name] != n {
+		if c.nodes[n.name] != n || !cl.asks(n) {
 			continue // gone since; its place sinks when it comes to the top
 		}
 		pl := cl.at[n]

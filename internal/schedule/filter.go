@@ -74,13 +74,15 @@ func (c *class) tolerates(t *corev1.Taint) bool {
 	return false
 }
 
+const otherNode = "node(s) didn't match Pod's node affinity/selector"
+
 func filterAffinity(c *class, n *node) []string {
 	ok, err := c.required.Match(n.row)
 	switch {
 	case err != nil:
 		return []string{"node affinity: " + err.Error()}
 	case !ok:
-		return []string{"node(s) didn't match Pod's node affinity/selector"}
+		return []string{otherNode}
 	}
 	return nil
 }
@@ -210,6 +212,10 @@ func message(c *class, nodes map[string]*node) string {
 			continue
 		}
 		all++
+		if !c.asks(n) {
+			counts[otherNode]++
+			continue
+		}
 		for _, r := range c.refusals(n) {
 			counts[r]++
 		}
