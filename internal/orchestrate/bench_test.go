@@ -3,6 +3,7 @@ package orchestrate_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,20 +185,7 @@ func BenchmarkDelete(b *testing.B) {
 func BenchmarkPipeline(b *testing.B) {
 	for b.Loop() {
 		s := open(b)
-		update(b, s, func(tx *store.Tx) {
-			for i := range 1000 {
-				room := corev1.ResourceList{
-					corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("32Gi"), corev1.ResourcePods: resource.MustParse("110"),
-				}
-				tables.Nodes.Put(tx, &corev1.Node{
-					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i)},
-					Status: corev1.NodeStatus{
-						Capacity: room, Allocatable: room,
-						Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
-					},
-				})
-			}
-		})
+		nodes(b, s, 1000)
 		settle(b, loop.New(s, loop.Config{}, pipeline()...))
 		for row := range tables.Pods.Rows(s.Head(), "") {
 			if row.Head().Node == "" || row.Head().IP == "" {
@@ -206,4 +194,72 @@ func BenchmarkPipeline(b *testing.B) {
 		}
 	}
 	b.ReportMetric(10_000*float64(b.N)/b.Elapsed().Seconds(), "bound-pods/s")
+}
+
+// nodes puts n nodes that are ready.
+func nodes(b *testing.B, s *store.Store, n int) {
+	update(b, s, func(tx *store.Tx) {
+		for i := range n {
+			room := corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("32Gi"), corev1.ResourcePods: resource.MustParse("110"),
+			}
+			tables.Nodes.Put(tx, &corev1.Node{
+				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i)},
+				Status: corev1.NodeStatus{
+					Capacity: room, Allocatable: room,
+					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+				},
+			})
+		}
+	})
+}
+
+// BenchmarkDaemonSet measures a DaemonSet on 5,000 nodes, without a log: all pods
+// bound, then ready ten at a time.
+func BenchmarkDaemonSet(b *testing.B) {
+	const n, batch = 5000, 10
+	var bind, ready time.Duration
+	for b.Loop() {
+		s := open(b)
+		update(b, s, func(tx *store.Tx) { tables.Deployments.Delete(tx, object.Key{Namespace: "default", Name: "web"}) })
+		nodes(b, s, n)
+		r := loop.New(s, loop.Config{}, pipeline()...)
+		settle(b, r)
+		update(b, s, func(tx *store.Tx) {
+			d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "d", Generation: 1}}
+			d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "d"}}
+			d.Spec.Template.Labels = map[string]string{"app": "d"}
+			d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
+			defaults.DaemonSet(d)
+			tables.DaemonSets.Put(tx, d)
+		})
+		start := time.Now()
+		settle(b, r)
+		bind += time.Since(start)
+		var keys []object.Key
+		for row := range tables.Pods.Rows(s.Head(), "") {
+			if keys = append(keys, row.Key()); row.Head().Node == "" {
+				b.Fatal(row.Key(), "is not bound")
+			}
+		}
+		if len(keys) != n {
+			b.Fatalf("%d pods on %d nodes", len(keys), n)
+		}
+		start = time.Now()
+		for some := range slices.Chunk(keys[:n/5], batch) {
+			update(b, s, func(tx *store.Tx) {
+				for _, key := range some {
+					p, _ := tables.Pods.Get(tx, key)
+					next := *p
+					next.Status.Phase = corev1.PodRunning
+					next.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tx.Now())}}
+					tables.Pods.Put(tx, &next)
+				}
+			})
+			settle(b, r)
+		}
+		ready += time.Since(start)
+	}
+	b.ReportMetric(float64(n*b.N)/bind.Seconds(), "bound-pods/s")
+	b.ReportMetric(float64(ready.Microseconds())/float64(n/5*b.N), "us/ready-pod")
 }
