@@ -144,7 +144,8 @@ func (l *Log) config() *embed.Config {
 	c.QuotaBackendBytes = l.cfg.QuotaBytes
 	c.MaxRequestBytes = requestBytesMax
 	c.MaxTxnOps = 1 << 14
-	c.SnapshotCount, c.SnapshotCatchUpEntries = 2000, 200
+	// Entries kept in memory for a follower that is behind: there is none, and each may be 4 MiB.
+	c.SnapshotCount, c.SnapshotCatchUpEntries = 2000, 10
 	c.UnsafeNoFsync = l.cfg.UnsafeNoSync
 	c.EnableGRPCGateway = false
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(l.cfg.Logger, l.fatal))

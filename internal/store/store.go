@@ -64,7 +64,7 @@ type Config struct {
 // enough that one group stays far below its request limit.
 const (
 	groupEntriesMax = 1000
-	groupBytesMax   = 4 << 20
+	groupBytesMax   = 1 << 20 // etcd keeps the last 100 transactions in memory
 	chunkEntriesMax = 4 * groupEntriesMax
 	// backlogMax is how many sealed writes may wait before a tick waits for them.
 	backlogMax = 8 * groupEntriesMax

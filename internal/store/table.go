@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"slices"
@@ -159,6 +160,16 @@ func (r Row[T, H]) Raw() []byte {
 		panic("store: encoding " + r.r.key + ": " + err.Error())
 	}
 	return b[:n]
+}
+
+// Stored returns the object as it stands in the log, in Kubernetes' protobuf
+// envelope; nil where it is not protobuf. It is shared by all who ask: do not
+// change it.
+func (r Row[T, H]) Stored() []byte {
+	if b := r.r.bytes(); bytes.HasPrefix(b, protoPrefix) {
+		return b
+	}
+	return nil
 }
 
 // Get returns the object at key, false if there is none.

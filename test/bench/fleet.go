@@ -51,7 +51,7 @@ func fleetOn(ctx context.Context, c *config, h *cluster.Host) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound, running, err := deploy(ctx, cs, c.pods)
+	bound, running, err := deploy(ctx, cs, c.pods, corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "trireme.local/web:1"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -116,9 +116,9 @@ func allReady(ctx context.Context, cs kubernetes.Interface, want int) error {
 	return nil
 }
 
-// deploy posts a Deployment and watches its pods until all are bound and
-// running.
-func deploy(ctx context.Context, cs kubernetes.Interface, pods int) (bound, running time.Duration, err error) {
+// deploy posts a Deployment of the pod and watches its pods until all are bound
+// and running.
+func deploy(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.PodSpec) (bound, running time.Duration, err error) {
 	w, err := cs.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		return 0, 0, err
@@ -131,10 +131,7 @@ func deploy(ctx context.Context, cs kubernetes.Interface, pods int) (bound, runn
 		ObjectMeta: metav1.ObjectMeta{Name: "fleet"},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "trireme.local/web:1"}}},
-			},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}, metav1.CreateOptions{}); err != nil {
 		return 0, 0, err

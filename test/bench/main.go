@@ -34,7 +34,8 @@ type line struct {
 type config struct {
 	binary      string
 	nodes, pods int
-	starts      int // pods of pod_start_vs_cri
+	starts      int    // pods of pod_start_vs_cri
+	profiles    string // folder for the server's profiles; empty: none
 }
 
 // benchmark makes one or more lines.
@@ -48,6 +49,10 @@ func benchmarks() []benchmark {
 		{[]string{"ready_s", "idle_rss_mb"}, ready},
 		{[]string{"bound_pods_per_s", "running_pods_per_s"}, fleet},
 		{[]string{"pod_start_vs_cri"}, podStart},
+		{[]string{"configmap_creates_per_s", "configmap_gets_per_s"}, api},
+		{[]string{"watch_fanout_p99_ms"}, fanout},
+		{[]string{"list_10k_pods_ms", "rss_10k_pods_mb"}, manyPods(10_000)},
+		{[]string{"rss_100k_pods_mb"}, manyPods(100_000)},
 	}
 }
 
@@ -55,11 +60,18 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "cri-baseline" {
 		os.Exit(exit(criBaseline(os.Args[2])))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "load" {
+		os.Exit(exit(loadClient(os.Args[2:])))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "watch" {
+		os.Exit(exit(watchClient(os.Args[2:])))
+	}
 	c := config{}
 	flag.StringVar(&c.binary, "binary", "bin/trireme", "the binary to measure")
 	flag.IntVar(&c.nodes, "nodes", 1000, "hollow nodes")
 	flag.IntVar(&c.pods, "pods", 10000, "replicas")
 	flag.IntVar(&c.starts, "starts", 20, "pods started one after another")
+	flag.StringVar(&c.profiles, "profiles", "", "folder to keep the server's heap and CPU profiles in")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -114,7 +126,7 @@ func run(ctx context.Context, c *config, want []string) error {
 
 // host runs f on a fresh test machine on which up was started with args.
 func host(ctx context.Context, c *config, args []string, f func(ctx context.Context, h *cluster.Host, started time.Time) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	cl, err := cluster.New(ctx, cluster.Config{Hosts: 1, Binary: c.binary})
 	if err != nil {
@@ -129,4 +141,17 @@ func host(ctx context.Context, c *config, args []string, f func(ctx context.Cont
 		fmt.Fprintln(os.Stderr, h.LogTail(400))
 	}
 	return errors.Join(err, cl.Close())
+}
+
+// profile keeps one of the server's profiles (net/http/pprof), if profiles are
+// asked for.
+func (c *config) profile(ctx context.Context, h *cluster.Host, name, what string) error {
+	if c.profiles == "" {
+		return nil
+	}
+	b, err := h.Kubectl(ctx, "get", "--raw", "/debug/pprof/"+what)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.profiles, name+".pprof"), []byte(b), 0o644)
 }

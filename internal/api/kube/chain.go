@@ -13,8 +13,8 @@ import (
 // chain is what every request passes before its handler: the library's filters
 // less those that cost a goroutine or do nothing here (the timeout filter, audit
 // without a policy, CORS, tracing).
-func chain(api http.Handler, c *genericapiserver.Config) http.Handler {
-	h := genericapifilters.WithAuthorization(api, c.Authorization.Authorizer, c.Serializer)
+func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handler {
+	h := genericapifilters.WithAuthorization(s.reads.Handler(api), c.Authorization.Authorizer, c.Serializer)
 	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, genericapifilters.Unauthorized(c.Serializer), c.Authentication.APIAudiences, nil)

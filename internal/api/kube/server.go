@@ -30,6 +30,7 @@ import (
 	"trireme/internal/admit"
 	"trireme/internal/api/kube/admission"
 	"trireme/internal/api/kube/auth"
+	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/openapi"
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -62,6 +63,7 @@ type Server struct {
 	nodes  http.RoundTripper // to the agents
 	pods   http.RoundTripper // to whatever runs in pods
 	auth   *auth.Authorizer
+	reads  *fast.Reader
 	loop   loopback
 	who    *auth.Authenticator
 	admit  *admission.Chain
@@ -77,7 +79,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s))}
+	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s)), reads: fast.New(s)}
 	srv.who = auth.NewAuthenticator(auth.AuthenticatorConfig{
 		ClientCA: cfg.ClientCA, Store: s, Accounts: cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
 	})
@@ -123,7 +125,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.Authentication.APIAudiences = s.who.Audiences()
 	c.Authorization.Authorizer = s.auth
 	c.RuleResolver = s.auth
-	c.BuildHandlerChainFunc = chain
+	c.BuildHandlerChainFunc = s.chain
 	namer := apiopenapi.NewDefinitionNamer(plain)
 	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
 	c.OpenAPIConfig.Info.Title = "Trireme"
@@ -157,6 +159,7 @@ func (s *Server) install() error {
 			return err
 		}
 		add(r.gv, storages)
+		s.reads.Add(r.gv.WithResource(r.plural), r.table)
 	}
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())
 	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview(), "tokenreviews": s.who.TokenReview()})

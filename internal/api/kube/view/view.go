@@ -42,6 +42,7 @@ type View struct {
 	prefix    string // of the keys the registry makes: "/pods/"
 	beforePut BeforePut
 	kept      kept
+	sharing   sharing
 	versioner storage.APIObjectVersioner
 }
 

@@ -138,28 +138,36 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	if !w.matchesKey(e.Key().String()) {
 		return true
 	}
-	was, is := false, false
+	was, is := e.Type() != store.Created, e.Type() != store.Deleted
+	if !w.pred.Empty() {
+		was, is = w.matches(e)
+	}
+	switch {
+	case is && was:
+		return w.send(ctx, watch.Event{Type: watch.Modified, Object: w.view.sharing.of(e)})
+	case is:
+		return w.send(ctx, watch.Event{Type: watch.Added, Object: w.view.sharing.of(e)})
+	case was:
+		if e.Type() == store.Deleted {
+			return w.send(ctx, watch.Event{Type: watch.Deleted, Object: w.view.sharing.of(e)})
+		}
+		// The last state that matched, at the revision that ended it.
+		o := shallow(e.Old()).(store.Object)
+		o.SetResourceVersion(e.Rev.String())
+		return w.send(ctx, watch.Event{Type: watch.Deleted, Object: o})
+	}
+	return true
+}
+
+// matches reports whether the row matched before and after a write.
+func (w *watcher) matches(e *store.Event) (was, is bool) {
 	if old := e.Old(); old != nil {
 		was, _ = w.pred.Matches(old)
 	}
 	if e.Type() != store.Deleted {
-		is, _ = w.pred.Matches(e.Object())
+		is, _ = w.pred.Matches(w.view.sharing.of(e).Object)
 	}
-	switch {
-	case is && was:
-		return w.send(ctx, watch.Event{Type: watch.Modified, Object: shallow(e.Object())})
-	case is:
-		return w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(e.Object())})
-	case was:
-		o := shallow(e.Object()).(store.Object)
-		if e.Type() != store.Deleted {
-			// The last state that matched, at the revision that ended it.
-			o = shallow(e.Old()).(store.Object)
-			o.SetResourceVersion(e.Rev.String())
-		}
-		return w.send(ctx, watch.Event{Type: watch.Deleted, Object: o})
-	}
-	return true
+	return was, is
 }
 
 func (w *watcher) send(ctx context.Context, e watch.Event) bool {

@@ -1,0 +1,88 @@
+package view
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"trireme/internal/store"
+)
+
+// sharedMax is how many of the latest events of a table keep what was encoded of
+// them. A watcher that is further behind encodes for itself.
+const sharedMax = 256
+
+// sharing gives all watchers of a table the same object for the same event, so
+// that it is decoded once and each form that they ask for is encoded once.
+type sharing struct {
+	mu     sync.Mutex
+	byRev  map[store.Rev]*shared
+	recent [sharedMax]store.Rev // a ring
+	next   int
+}
+
+// of returns the event's object, as it is after the write.
+func (s *sharing) of(e *store.Event) *shared {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, ok := s.byRev[e.Rev]; ok {
+		return o
+	}
+	o := &shared{Object: e.Object()}
+	if e.Rev <= s.recent[s.next] { // older than all that is kept
+		return o
+	}
+	if s.byRev == nil {
+		s.byRev = map[store.Rev]*shared{}
+	}
+	delete(s.byRev, s.recent[s.next])
+	s.recent[s.next] = e.Rev
+	s.next = (s.next + 1) % sharedMax
+	s.byRev[e.Rev] = o
+	return o
+}
+
+// shared is an object that many watchers are sent. It implements
+// runtime.CacheableObject: the library's encoders ask it for its forms.
+type shared struct {
+	store.Object // not to be changed: GetObject gives a copy
+
+	mu    sync.Mutex
+	forms map[runtime.Identifier]*form
+}
+
+// form is one encoding, made by the first who asks.
+type form struct {
+	once sync.Once
+	b    []byte
+	err  error
+}
+
+// GetObject implements runtime.CacheableObject.
+func (s *shared) GetObject() runtime.Object { return shallow(s.Object) }
+
+// CacheEncode implements runtime.CacheableObject.
+func (s *shared) CacheEncode(id runtime.Identifier, encode func(runtime.Object, io.Writer) error, w io.Writer) error {
+	s.mu.Lock()
+	if s.forms == nil {
+		s.forms = map[runtime.Identifier]*form{}
+	}
+	f := s.forms[id]
+	if f == nil {
+		f = &form{}
+		s.forms[id] = f
+	}
+	s.mu.Unlock()
+	f.once.Do(func() {
+		var b bytes.Buffer
+		f.err = encode(s.GetObject(), &b)
+		f.b = b.Bytes()
+	})
+	if f.err != nil {
+		return f.err
+	}
+	_, err := w.Write(f.b)
+	return err
+}
