@@ -64,6 +64,15 @@ func TestRandomPipeline(t *testing.T) {
 	}
 }
 
+// makeVolume is what a provisioner does for a claim.
+func makeVolume(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
+	v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-" + string(c.UID)}}
+	v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: c.Namespace, Name: c.Name, UID: c.UID}
+	if _, ok := tables.PersistentVolumes.Row(tx, object.KeyOf(v)); !ok {
+		tables.PersistentVolumes.Put(tx, v)
+	}
+}
+
 // heal makes nodes ready and does what agents do.
 func (l *life) heal() {
 	for n := range 3 {
@@ -71,6 +80,9 @@ func (l *life) heal() {
 	}
 	l.Advance(31 * time.Second)
 	l.Update(func(tx *store.Tx) {
+		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsWaiting, "") {
+			makeVolume(tx, row.Object())
+		}
 		for _, p := range slices.Collect(tables.Pods.All(tx)) {
 			switch {
 			case p.Spec.NodeName == "":
