@@ -112,7 +112,12 @@ func (a *Agent) startWorker(pod *corev1.Pod) {
 	if a.workers[pod.UID] != nil || a.pool == nil || a.runCtx().Err() != nil {
 		return
 	}
+	refused := a.refusalLocked(pod)
 	w := newWorker(a, pod, a.found[pod.UID])
+	if refused != nil {
+		w.o.failure = refused
+		w.event(corev1.EventTypeWarning, refused.reason, refused.message, "")
+	}
 	delete(a.found, pod.UID)
 	a.workers[pod.UID] = w
 	ctx, cancel := context.WithCancel(a.runCtx())
