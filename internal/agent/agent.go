@@ -168,7 +168,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{
-			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Log: a.cfg.Log,
+			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.scrape, Log: a.cfg.Log,
 		})
 		g.Go(func() error { return s.Run(ctx) })
 	}

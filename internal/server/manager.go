@@ -18,6 +18,7 @@ import (
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
 	"trireme/internal/dispatch"
+	measuring "trireme/internal/dispatch/measure"
 	"trireme/internal/etcdlog"
 	"trireme/internal/loop"
 	"trireme/internal/orchestrate"
@@ -133,6 +134,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
 	g.Go(func() error { return d.Run(ctx, m.agents) })
+	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return door.Run(ctx) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
@@ -162,6 +164,15 @@ func (m *manager) dispatcher(s *store.Store) (*dispatch.Dispatcher, error) {
 	return dispatch.New(s, dispatch.Config{
 		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 	})
+}
+
+// measure keeps what nodes and pods use, until ctx ends.
+func (m *manager) measure(ctx context.Context, s *store.Store) error {
+	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	if err != nil {
+		return err
+	}
+	return measuring.New(s, measuring.Config{TLS: wire.ClientTLS(cert, m.pki.Pool()), Log: m.cfg.Log}).Run(ctx)
 }
 
 func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server, error) {

@@ -42,7 +42,7 @@ func All() []*store.Table[store.Object, any] {
 // Defs returns every table as store.Open takes them.
 func Defs() []store.Def {
 	var defs []store.Def
-	for _, t := range All() {
+	for _, t := range append(All(), Samples()...) {
 		defs = append(defs, t)
 	}
 	return defs

@@ -214,6 +214,27 @@ func (t *Tree) Remove(uid types.UID) error {
 // Usage returns the CPU time and the memory in use of the group at path.
 func (t *Tree) Usage(pod *corev1.Pod) (cpuNano, memoryBytes uint64) { return t.usage(t.Parent(pod)) }
 
+// Process returns a process that runs in the pod, 0 where none does.
+func (t *Tree) Process(pod *corev1.Pod) (pid int) {
+	if len(t.dirs) == 0 {
+		return 0
+	}
+	root := filepath.Join(t.dirs[0], t.Parent(pod))
+	_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || e.Name() != "cgroup.procs" {
+			return nil // a group may go meanwhile
+		}
+		if b, err := os.ReadFile(path); err == nil {
+			first, _, _ := strings.Cut(string(b), "\n")
+			if pid, err = strconv.Atoi(first); err == nil && pid > 0 {
+				return fs.SkipAll
+			}
+		}
+		return nil
+	})
+	return pid
+}
+
 // NodeUsage returns the CPU time and the memory of the whole machine.
 func (t *Tree) NodeUsage() (cpuNano, memoryBytes uint64) { return t.usage("/") }
 

@@ -57,6 +57,7 @@ type Config struct {
 	Pods    Pods
 	Images  Images
 	Stats   func(context.Context) (*Summary, error)
+	Scrape  func(context.Context, *Summary) // adds what pods show of themselves
 	Log     *slog.Logger
 }
 
@@ -155,6 +156,9 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		fail(w, err)
 		return
+	}
+	if flag(r.URL.Query(), "scrape") {
+		s.cfg.Scrape(r.Context(), sum)
 	}
 	answer(w, sum)
 }

@@ -1,6 +1,10 @@
 package stream
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/agent/scrape"
+)
 
 // Summary is the answer of /stats/summary, as far as it is known here: the shape
 // of k8s.io/kubelet's stats/v1alpha1.
@@ -23,6 +27,9 @@ type PodStats struct {
 	Containers []ContainerStats `json:"containers"`
 	CPU        *CPUStats        `json:"cpu,omitempty"`
 	Memory     *MemoryStats     `json:"memory,omitempty"`
+	// What the pod shows of itself, where that was asked for, or why it could not be read.
+	UserDefinedMetrics []scrape.Series `json:"userDefinedMetrics,omitempty"`
+	ScrapeError        string          `json:"scrapeError,omitempty"`
 }
 
 // PodRef names a pod.

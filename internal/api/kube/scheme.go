@@ -34,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/usage"
 	"trireme/internal/object/defaults"
 	"trireme/internal/store"
 )
@@ -48,7 +49,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, batchv1.AddToScheme,
 			autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
 			schedulingv1.AddToScheme, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme, storagemigrationv1.AddToScheme,
-			rbacv1.AddToScheme, certificatesv1.AddToScheme, flowcontrolv1.AddToScheme, admissionv1.AddToScheme, resourcev1.AddToScheme,
+			rbacv1.AddToScheme, certificatesv1.AddToScheme, flowcontrolv1.AddToScheme, admissionv1.AddToScheme, resourcev1.AddToScheme, usage.AddToScheme,
 		} {
 			if err := add(s); err != nil {
 				return nil, nil, fmt.Errorf("building the scheme: %w", err)

@@ -32,6 +32,7 @@ import (
 	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/openapi"
+	"trireme/internal/api/kube/usage"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -161,6 +162,7 @@ func (s *Server) install() error {
 		add(r.gv, storages)
 		s.reads.Add(r.gv.WithResource(r.plural), r.table)
 	}
+	add(usage.GroupVersion, usage.Storages(s.store))
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())
 	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview(), "tokenreviews": s.who.TokenReview()})
 	for _, g := range order {
