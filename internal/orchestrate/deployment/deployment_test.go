@@ -8,12 +8,13 @@ import (
 	"trireme/internal/orchestrate/deployment"
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/sow"
+	"trireme/internal/policy"
 	"trireme/internal/tables"
 )
 
 // The scripts run with the loop of replica sets, which carries out the sizes.
 func TestScripts(t *testing.T) {
 	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
-		return []loop.Reconciler{deployment.New(), replicaset.New(sow.Rules{})}
+		return []loop.Reconciler{deployment.New(), replicaset.New(sow.Rules{Allow: policy.Allow})}
 	})
 }

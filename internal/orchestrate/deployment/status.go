@@ -184,7 +184,26 @@ func (s *step) conditions(st *appsv1.DeploymentStatus) []appsv1.DeploymentCondit
 	}
 	all := slices.Clone(s.d.Status.Conditions)
 	all = set(all, appsv1.DeploymentAvailable, &available)
-	return set(all, appsv1.DeploymentProgressing, s.condition)
+	all = set(all, appsv1.DeploymentProgressing, s.condition)
+	return set(all, appsv1.DeploymentReplicaFailure, s.replicaFailure())
+}
+
+// replicaFailure returns the condition that one of the sets could not make a pod,
+// the newest set's before the others'; nil: all could.
+func (s *step) replicaFailure() (failure *appsv1.DeploymentCondition) {
+	for _, rs := range s.sets {
+		for i := range rs.Status.Conditions {
+			c := &rs.Status.Conditions[i]
+			if c.Type != appsv1.ReplicaSetReplicaFailure || failure != nil && rs != s.fresh {
+				continue
+			}
+			failure = &appsv1.DeploymentCondition{
+				Type: appsv1.DeploymentReplicaFailure, Status: c.Status, Reason: c.Reason, Message: c.Message,
+				LastUpdateTime: c.LastTransitionTime, LastTransitionTime: c.LastTransitionTime,
+			}
+		}
+	}
+	return failure
 }
 
 // set replaces, adds or (nil) removes a condition.
