@@ -79,7 +79,20 @@ func (r *rows) Watch(o metav1.ListOptions) (watch.Interface, error) {
 func (r *rows) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	pred := storage.Everything
 	pred.AllowWatchBookmarks = o.AllowWatchBookmarks
-	return r.view.Watch(ctx, r.key, storage.ListOptions{Recursive: true, Predicate: pred, ResourceVersion: o.ResourceVersion})
+	w, err := r.view.Watch(ctx, r.key, storage.ListOptions{Recursive: true, Predicate: pred, ResourceVersion: o.ResourceVersion})
+	if err != nil {
+		return nil, err
+	}
+	return watch.Filter(w, plain), nil
+}
+
+// plain takes an object out of what watchers share to encode it once: informers
+// want the object itself.
+func plain(e watch.Event) (watch.Event, bool) {
+	if shared, ok := e.Object.(runtime.CacheableObject); ok {
+		e.Object = shared.GetObject()
+	}
+	return e, true
 }
 
 // mapper looks kinds up in discovery, and asks again, once a second at most,
