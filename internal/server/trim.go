@@ -39,13 +39,18 @@ func trim(ctx context.Context) error {
 	defer tick.Stop()
 	tune := time.NewTicker(tuneEvery)
 	defer tune.Stop()
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent()))
+	percent := gcPercent()
+	defer debug.SetGCPercent(debug.SetGCPercent(percent))
 	var last, trimmed uint64 // allocated so far: at the last tick, at the last trim
 	for first := true; ; {
 		select {
 		case <-tick.C:
 		case <-tune.C:
-			debug.SetGCPercent(gcPercent())
+			// To set it stops the process for a moment.
+			if now := gcPercent(); now < percent*3/4 || now > percent*4/3 {
+				debug.SetGCPercent(now)
+				percent = now
+			}
 			continue
 		case <-ctx.Done():
 			return ctx.Err()
