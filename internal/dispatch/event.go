@@ -75,15 +75,8 @@ func (d *Dispatcher) pruneEvents(ctx context.Context) error {
 	}
 	_, err := d.store.Update(ctx, func(tx *store.Tx) error {
 		var all []aged
-		for e := range tables.Events.All(tx) {
-			last := e.LastTimestamp.Time
-			if e.Series != nil && e.Series.LastObservedTime.After(last) {
-				last = e.Series.LastObservedTime.Time
-			}
-			if last.IsZero() {
-				last = e.CreationTimestamp.Time
-			}
-			all = append(all, aged{object.KeyOf(e), last})
+		for row := range tables.Events.Rows(tx, "") {
+			all = append(all, aged{row.Key(), row.Head()})
 		}
 		slices.SortFunc(all, func(a, b aged) int { return a.last.Compare(b.last) })
 		for i, e := range all {

@@ -68,7 +68,7 @@ func loadedRow(def *tableDef, key string, value []byte, rev Rev) (*row, error) {
 	r := newRow(def, key, o)
 	if own, err := strconv.ParseInt(o.GetResourceVersion(), 10, 64); err == nil {
 		r.rev = Rev(own)
-		r.encoded.Store(&value)
+		r.encoded.Store(&encoded{own: value})
 	} else {
 		r.rev = rev
 		o.SetResourceVersion(rev.String())
@@ -85,6 +85,6 @@ func historyRow(def *tableDef, key string, value []byte, rev Rev) *row {
 		return nil
 	}
 	r := &row{def: def, key: key, rev: rev}
-	r.encoded.Store(&value)
+	r.encoded.Store(&encoded{own: value})
 	return r
 }

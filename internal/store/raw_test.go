@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,3 +76,54 @@ func TestOldHead(t *testing.T) {
 		t.Errorf("heads (-want +got):\n%s", diff)
 	}
 }
+
+// TestAlike checks that rows that share a part give back each its own object,
+// from memory and from the log.
+func TestAlike(t *testing.T) {
+	s := open(t, store.Config{Log: &keepingLog{}})
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	pod := func(name, node string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Spec: corev1.PodSpec{
+				NodeName:   node,
+				Containers: []corev1.Container{{Name: "c", Args: []string{strings.Repeat("an argument ", 100)}}},
+			},
+		}
+	}
+	want := map[string]*corev1.Pod{"a": pod("a", "n1"), "b": pod("b", "n2"), "c": pod("c", "")}
+	want["c"].Spec.Containers[0].Args = nil // too small to share
+	if _, err := s.Update(t.Context(), func(tx *store.Tx) error {
+		for _, p := range want {
+			tables.Pods.Put(tx, p.DeepCopy())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range want {
+		row, _ := tables.Pods.Row(s.Snapshot(), object.Key{Namespace: "default", Name: name})
+		raw := &corev1.Pod{}
+		if err := raw.Unmarshal(row.Raw()); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []*corev1.Pod{row.Object(), raw} {
+			if diff := cmp.Diff(p.Spec, got.Spec); diff != "" || got.Name != name {
+				t.Errorf("%s: (-put +got):\n%s", name, diff)
+			}
+		}
+	}
+}
+
+// keepingLog takes everything and has nothing.
+type keepingLog struct{}
+
+func (*keepingLog) Append(context.Context, []store.Entry) error { return nil }
+
+func (*keepingLog) Load(context.Context) (*store.Contents, error) { return &store.Contents{}, nil }

@@ -18,6 +18,8 @@ type Event struct {
 	old *row // before; nil: the row was created
 	row *row // after; nil: the row was deleted
 
+	heldBytes int // of old, which only the history holds; set by the ring
+
 	// deleted is the last object with the revision of its deletion, made once.
 	deletedOnce sync.Once
 	deleted     Object
@@ -105,16 +107,42 @@ type ring struct {
 	mu      sync.Mutex
 	events  []*Event
 	dropped Rev // of the newest event that is not here any more
+	bytes   int // of the rows that only the history holds: those before each event
 }
+
+// What the history of a table may hold beside its number of events.
+const (
+	historyBytesMax  = 64 << 20
+	historyEventsMin = 1024 // however large they are
+)
 
 func (r *ring) append(e *Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
-	if len(r.events) > 2*r.limit {
-		r.dropped = r.events[len(r.events)-r.limit-1].Rev
-		r.events = append(make([]*Event, 0, 2*r.limit+1), r.events[len(r.events)-r.limit:]...)
+	if e.old != nil {
+		if b := e.old.encoded.Load(); b != nil { // nearly always: it is older than one commit
+			e.heldBytes = len(b.own) // what it shares is held by others
+		}
 	}
+	r.bytes += e.heldBytes
+	n := len(r.events)
+	if n <= r.limit+r.limit/4 && (r.bytes <= historyBytesMax || n <= historyEventsMin) {
+		return
+	}
+	cut := max(0, n-r.limit)
+	for _, gone := range r.events[:cut] {
+		r.bytes -= gone.heldBytes
+	}
+	// A quarter more than must go, so that the next events do not copy the slice again.
+	for ; r.bytes > historyBytesMax-historyBytesMax/4 && n-cut > historyEventsMin; cut++ {
+		r.bytes -= r.events[cut].heldBytes
+	}
+	if cut == 0 {
+		return
+	}
+	r.dropped = r.events[cut-1].Rev
+	r.events = append(make([]*Event, 0, n-cut+r.limit/4+1), r.events[cut:]...)
 }
 
 // after returns the events younger than rev, false where some were dropped. The

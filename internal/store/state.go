@@ -18,6 +18,7 @@ type tableDef struct {
 	cold       bool
 	volatile   bool
 	namespaced bool
+	alike      func([]byte) (from, to int)
 	newObject  func() Object
 	head       func(Object) any
 	indexNames []string
@@ -27,7 +28,8 @@ type tableDef struct {
 func (d *tableDef) definition() *tableDef { return d }
 
 // row is immutable but for where its object lives: decoded until the commit,
-// encoded from then on (tables that are not cold keep both).
+// encoded from then on (tables that are not cold keep both), and then perhaps in
+// parts, of which rows that are alike share one.
 type row struct {
 	def     *tableDef
 	key     string
@@ -36,7 +38,7 @@ type row struct {
 	indexed [][]string // values by index, as the object gave them
 
 	decoded atomic.Pointer[Object]
-	encoded atomic.Pointer[[]byte]
+	encoded atomic.Pointer[encoded]
 }
 
 // object returns the decoded object.
@@ -44,7 +46,7 @@ func (r *row) object() Object {
 	if o := r.decoded.Load(); o != nil {
 		return *o
 	}
-	o, err := decode(r.def, *r.encoded.Load())
+	o, err := decode(r.def, r.encoded.Load().bytes())
 	if err != nil {
 		// The bytes were made by encode or accepted by Load: a broken invariant.
 		panic("store: row " + r.def.prefix + r.key + ": " + err.Error())
@@ -57,18 +59,30 @@ func (r *row) object() Object {
 
 // bytes returns the encoded object, encoding it once.
 func (r *row) bytes() []byte {
-	if b := r.encoded.Load(); b != nil {
-		return *b
+	if e := r.encoded.Load(); e != nil {
+		return e.bytes()
 	}
-	b := encode(r.def, *r.decoded.Load())
-	r.encoded.CompareAndSwap(nil, &b)
-	return *r.encoded.Load()
+	r.encoded.CompareAndSwap(nil, &encoded{own: encode(r.def, *r.decoded.Load())})
+	return r.encoded.Load().bytes()
 }
 
-// settle drops the decoded object of a cold row once it is encoded.
+// settle drops the decoded object of a cold row once it is encoded, and shares
+// what other rows hold as well.
 func (r *row) settle() {
-	if r.def.cold && r.encoded.Load() != nil {
-		r.decoded.Store(nil)
+	e := r.encoded.Load()
+	if e == nil && r.def.volatile && r.def.cold {
+		r.bytes()
+		e = r.encoded.Load()
+	}
+	if !r.def.cold || e == nil {
+		return
+	}
+	r.decoded.Store(nil)
+	if r.def.alike == nil || e.middle != none {
+		return
+	}
+	if from, to := r.def.alike(e.own); to-from >= alikeMin {
+		r.encoded.Store(e.split(from, to))
 	}
 }
 

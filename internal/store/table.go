@@ -51,6 +51,10 @@ type Spec[T Object, H any] struct {
 	Namespaced bool
 	// Cold drops decoded objects after the commit.
 	Cold bool
+	// Alike returns which part of an encoded object is likely to be the same in
+	// other rows, from == to where none is: rows of a Cold table keep one copy of
+	// equal parts. Nil: none is.
+	Alike func(encoded []byte) (from, to int)
 	// Volatile keeps the table out of the log: its rows die with the process.
 	Volatile bool
 }
@@ -73,8 +77,8 @@ func NewTable[T Object, H any](spec Spec[T, H]) *Table[T, H] {
 	t := &Table[T, H]{spec: spec}
 	t.def = &tableDef{
 		id: spec.ID, gvk: spec.GVK, prefix: spec.Prefix, cold: spec.Cold, volatile: spec.Volatile,
-		namespaced: spec.Namespaced,
-		newObject:  func() Object { return spec.New() },
+		namespaced: spec.Namespaced, alike: spec.Alike,
+		newObject: func() Object { return spec.New() },
 		head: func(o Object) any {
 			if spec.Head == nil {
 				var none H

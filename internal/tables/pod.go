@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,6 +69,7 @@ var Pods = store.NewTable(store.Spec[*corev1.Pod, *PodHead]{
 	Cold:       true,
 	New:        func() *corev1.Pod { return &corev1.Pod{} },
 	Head:       podHead,
+	Alike:      specOf,
 	Indexes: map[string]func(*corev1.Pod) []string{
 		OwnerIndex: owners[*corev1.Pod],
 		PodsByNode: func(p *corev1.Pod) []string {
@@ -134,6 +136,56 @@ func ran(p *corev1.Pod) (restarts int32, ended time.Time) {
 		}
 	}
 	return restarts, ended
+}
+
+// specOf returns where in an encoded pod the part of its spec is that the replicas
+// of one template have in common: all fields before the node's name.
+func specOf(encoded []byte) (from, to int) {
+	const (
+		raw      protowire.Number = 2  // runtime.Unknown.raw
+		spec     protowire.Number = 2  // Pod.spec
+		nodeName protowire.Number = 10 // PodSpec.nodeName
+	)
+	magic := len("k8s\x00")
+	if len(encoded) < magic || encoded[0] != 'k' {
+		return 0, 0 // JSON
+	}
+	from, to = within(encoded, magic, len(encoded), raw)
+	from, to = within(encoded, from, to, spec)
+	for at := from; at < to; {
+		number, kind, n := protowire.ConsumeTag(encoded[at:to])
+		if n < 0 || number >= nodeName {
+			return from, at
+		}
+		size := protowire.ConsumeFieldValue(number, kind, encoded[at+n:to])
+		if size < 0 {
+			return 0, 0
+		}
+		at += n + size
+	}
+	return from, to
+}
+
+// within returns where the value of a field with a length is in the message
+// b[from:to], nothing where it is not there.
+func within(b []byte, from, to int, want protowire.Number) (start, end int) {
+	for from < to {
+		number, kind, n := protowire.ConsumeTag(b[from:to])
+		if n < 0 {
+			return 0, 0
+		}
+		from += n
+		size := protowire.ConsumeFieldValue(number, kind, b[from:to])
+		if size < 0 {
+			return 0, 0
+		}
+		if number == want && kind == protowire.BytesType {
+			value, _ := protowire.ConsumeBytes(b[from:to])
+			return from + size - len(value), from + size
+		}
+		from += size
+	}
+	return 0, 0
 }
 
 func hostPorts(p *corev1.Pod) bool {
