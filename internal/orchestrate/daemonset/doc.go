@@ -18,5 +18,9 @@
 // What the set says of nodes is its template's node name, node selector and
 // required node affinity. Its pods tolerate what any daemon does: nodes.go.
 //
+// Between steps the loop keeps each set's pods by node and what they come to
+// (crew.go), so that a tick costs the nodes that changed. Only while pods of an
+// old revision are left does a step look at all of them.
+//
 // How to debug: testdata/*.txtar; `kubectl describe` shows a set's events.
 package daemonset

@@ -25,14 +25,18 @@ type Loop struct {
 
 	book      *history.Book
 	sets      map[types.UID]object.Key
-	uids      map[object.Key]types.UID       // of sets
-	choosers  map[object.Key]*chooser        // by set
-	owners    map[object.Key]types.UID       // of pods
-	targets   map[object.Key]string          // the node that a pod without one asks for
+	crews     map[object.Key]*crew           // by set
+	places    map[object.Key]placed          // of pods
 	orphans   map[string]map[object.Key]bool // pods without a controller, by namespace
 	failures  map[object.Key]map[string]int  // pods that ended in a row, by set and node
 	deadlines map[object.Key]time.Time       // when a set must be looked at again
 	dirty     map[object.Key]bool
+}
+
+// placed is whose a pod is, and on which node or meant for which.
+type placed struct {
+	set  object.Key
+	node string
 }
 
 // New returns the loop.
@@ -67,8 +71,11 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		if !ok {
 			continue
 		}
-		s := &step{loop: l, tx: tx, set: d, key: key}
+		s := &step{loop: l, tx: tx, set: d, key: key, crew: l.crews[key]}
 		s.run()
+		for _, at := range s.crew.waiting {
+			s.wake(at)
+		}
 		if !s.next.IsZero() {
 			l.deadlines[key] = s.next
 		}
@@ -83,14 +90,13 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 
 func (l *Loop) reset() {
 	*l = Loop{
-		rules: l.rules, book: history.New(tables.DaemonSets.GVK()), sets: map[types.UID]object.Key{}, uids: map[object.Key]types.UID{},
-		choosers: map[object.Key]*chooser{}, owners: map[object.Key]types.UID{}, targets: map[object.Key]string{},
-		orphans: map[string]map[object.Key]bool{}, failures: map[object.Key]map[string]int{},
+		rules: l.rules, book: history.New(tables.DaemonSets.GVK()), sets: map[types.UID]object.Key{}, crews: map[object.Key]*crew{},
+		places: map[object.Key]placed{}, orphans: map[string]map[object.Key]bool{}, failures: map[object.Key]map[string]int{},
 		deadlines: map[object.Key]time.Time{}, dirty: map[object.Key]bool{},
 	}
 }
 
-// observe marks the sets that what changed concerns.
+// observe takes in what changed and marks the sets that it concerns.
 func (l *Loop) observe(tx *store.Tx) {
 	mark := func(key object.Key) { l.dirty[key] = true }
 	for key := range tables.DaemonSets.Changed(tx) {
@@ -98,8 +104,8 @@ func (l *Loop) observe(tx *store.Tx) {
 		mark(key)
 	}
 	for key := range tables.Nodes.Changed(tx) {
-		for set, c := range l.choosers {
-			delete(c.verdicts, key.Name)
+		for set, c := range l.crews {
+			c.see(tx, key.Name)
 			mark(set)
 		}
 	}
@@ -108,7 +114,11 @@ func (l *Loop) observe(tx *store.Tx) {
 	}
 	for key := range tables.ControllerRevisions.Changed(tx) {
 		if orphan := l.book.Observe(tx, key, mark); orphan != nil {
-			l.markSelecting(tx, key.Namespace, orphan.Labels)
+			for set, c := range l.crews {
+				if set.Namespace == key.Namespace && c.selector.Matches(labels.Set(orphan.Labels)) {
+					mark(set)
+				}
+			}
 		}
 	}
 	for key := range tables.Namespaces.Changed(tx) {
@@ -130,81 +140,72 @@ func (l *Loop) markIn(tx *store.Tx, namespace string) {
 	}
 }
 
-func (l *Loop) markSelecting(tx *store.Tx, namespace string, set map[string]string) {
-	for d := range tables.DaemonSets.In(tx, namespace) {
-		if selector(d).Matches(labels.Set(set)) {
-			l.dirty[object.KeyOf(d)] = true
-		}
-	}
-}
-
-// observeSet keeps how a set is found and how it judges nodes.
+// observeSet keeps the set's crew, a new one where what it asks for is new.
 func (l *Loop) observeSet(tx *store.Tx, key object.Key) {
-	was := l.uids[key]
-	delete(l.sets, was)
-	delete(l.uids, key)
 	d, ok := tables.DaemonSets.Get(tx, key)
+	was := l.crews[key]
+	if was != nil && ok && was.uid == d.UID && was.generation == d.Generation {
+		return
+	}
+	if was != nil {
+		delete(l.sets, was.uid)
+		delete(l.crews, key)
+	}
 	if !ok {
-		delete(l.choosers, key)
 		delete(l.failures, key)
 		return
 	}
-	l.sets[d.UID], l.uids[key] = key, d.UID
-	if c := l.choosers[key]; c == nil || c.generation != d.Generation || c.uid != d.UID {
-		l.choosers[key] = newChooser(d)
-	}
-	if was == d.UID {
-		return
-	}
-	for row := range tables.Pods.By(tx, tables.OwnerIndex, string(d.UID)) {
-		if row.Head().Owner == d.UID {
-			l.own(row)
-		}
-	}
+	l.sets[d.UID] = key
+	l.crews[key] = newCrew(l, tx, d)
 }
 
-// observePod marks the set that had the pod, the one that has it, and if none
-// has it those that select it.
+// observePod takes a pod out of the crew that had it and puts it into the one
+// that has it; if none has it, those that select it are told.
 func (l *Loop) observePod(tx *store.Tx, key object.Key) {
-	if was, ok := l.owners[key]; ok {
-		l.markOwner(was)
-		delete(l.owners, key)
+	if was, ok := l.places[key]; ok {
+		if c := l.crews[was.set]; c != nil {
+			c.at(tx, was.node).remove(key)
+			l.dirty[was.set] = true
+		}
+		delete(l.places, key)
 	}
-	delete(l.targets, key)
 	delete(l.orphans[key.Namespace], key)
 	row, ok := tables.Pods.Row(tx, key)
 	if !ok {
 		return
 	}
-	h := row.Head()
-	if h.Owner == "" {
-		if l.orphans[key.Namespace] == nil {
-			l.orphans[key.Namespace] = map[object.Key]bool{}
+	if row.Head().Owner == "" {
+		l.orphan(key, row.Head())
+		return
+	}
+	if set, ours := l.sets[row.Head().Owner]; ours {
+		l.dirty[set] = true
+		l.place(tx, l.crews[set], row)
+	}
+}
+
+func (l *Loop) orphan(key object.Key, h *tables.PodHead) {
+	if l.orphans[key.Namespace] == nil {
+		l.orphans[key.Namespace] = map[object.Key]bool{}
+	}
+	l.orphans[key.Namespace][key] = true
+	for set, c := range l.crews {
+		if set.Namespace == key.Namespace && c.selector.Matches(labels.Set(h.Labels)) {
+			c.adopts[key] = true
+			l.dirty[set] = true
 		}
-		l.orphans[key.Namespace][key] = true
-		l.markSelecting(tx, key.Namespace, h.Labels)
-		return
-	}
-	if _, ours := l.sets[h.Owner]; !ours {
-		return
-	}
-	l.own(row)
-}
-
-// own remembers whose a pod is and, where it waits for a node, which.
-func (l *Loop) own(row store.Row[*corev1.Pod, *tables.PodHead]) {
-	h := row.Head()
-	l.owners[row.Key()] = h.Owner
-	l.markOwner(h.Owner)
-	if h.Node == "" {
-		l.targets[row.Key()] = pinned(row.Object())
 	}
 }
 
-func (l *Loop) markOwner(uid types.UID) {
-	if key, ok := l.sets[uid]; ok {
-		l.dirty[key] = true
+// place puts a pod into its crew: on its node, or the one it asks for.
+func (l *Loop) place(tx *store.Tx, c *crew, row store.Row[*corev1.Pod, *tables.PodHead]) {
+	h, key := row.Head(), row.Key()
+	node := h.Node
+	if node == "" {
+		node = pinned(row.Object())
 	}
+	l.places[key] = placed{l.sets[h.Owner], node}
+	c.at(tx, node).put(pod{key, h})
 }
 
 // selector returns what the set selects; nothing where it says nothing.

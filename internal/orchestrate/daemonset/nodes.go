@@ -7,7 +7,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
@@ -19,28 +18,16 @@ type verdict struct {
 
 // chooser judges nodes for one generation of a set.
 type chooser struct {
-	generation int64
-	uid        types.UID
-	pod        corev1.Pod // of the template, with a daemon's tolerations
-	required   nodeaffinity.RequiredNodeAffinity
-	verdicts   map[string]verdict // by node
+	pod      corev1.Pod // of the template, with a daemon's tolerations
+	required nodeaffinity.RequiredNodeAffinity
 }
 
 func newChooser(d *appsv1.DaemonSet) *chooser {
-	c := &chooser{generation: d.Generation, uid: d.UID, verdicts: map[string]verdict{}}
+	c := &chooser{}
 	c.pod.Spec = d.Spec.Template.Spec
 	c.pod.Spec.Tolerations = tolerations(&d.Spec.Template.Spec)
 	c.required = nodeaffinity.GetRequiredNodeAffinity(&c.pod)
 	return c
-}
-
-func (c *chooser) judge(n *corev1.Node) verdict {
-	v, ok := c.verdicts[n.Name]
-	if !ok {
-		v = c.look(n)
-		c.verdicts[n.Name] = v
-	}
-	return v
 }
 
 func (c *chooser) look(n *corev1.Node) verdict {

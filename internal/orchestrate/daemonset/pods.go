@@ -58,7 +58,7 @@ func (s *step) retire(sp *spot, p pod) {
 		return
 	}
 	if at := sow.RetryAt(row); s.tx.Now().Before(at) {
-		s.wake(at)
+		s.waitFor(sp, at)
 		return
 	}
 	if p.head.Phase == corev1.PodFailed {
@@ -75,8 +75,11 @@ func (s *step) retire(sp *spot, p pod) {
 
 // live tells the revisions that pods still run: they are kept beyond any limit.
 func (s *step) live() func(*appsv1.ControllerRevision) bool {
+	if s.crew.sum.old == 0 || len(s.history.All) == len(s.history.Same) {
+		return func(r *appsv1.ControllerRevision) bool { return s.crew.fresh[hashOf(r)] }
+	}
 	used := map[string]bool{}
-	for _, sp := range s.spots {
+	for _, sp := range s.crew.spots {
 		for _, p := range sp.pods {
 			used[p.head.Labels[appsv1.ControllerRevisionHashLabelKey]] = true
 		}

@@ -40,25 +40,21 @@ func (s *step) policy(nodes int) (p rollout.Policy) {
 // renew deletes pods of an old revision, or makes new ones beside them, as the
 // engine says.
 func (s *step) renew() {
-	if s.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType || s.wrote > 0 {
-		return // what was written changes the counts: the next step
+	if s.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
+		return
 	}
 	var at []*spot
 	var places []rollout.Place
-	desired := 0
-	for _, sp := range s.spots {
-		if sp.runs {
-			desired++
-		}
+	for _, sp := range s.crew.all() {
 		if sp.runs || sp.keeps && len(sp.pods) > 0 {
 			at = append(at, sp)
 			places = append(places, s.place(sp))
 		}
 	}
-	moves := rollout.Replace(s.policy(desired), places)
+	moves := rollout.Replace(s.policy(int(s.crew.sum.desired)), places)
 	for _, i := range moves.End {
 		for _, p := range at[i].pods {
-			if !s.isFresh(p) && !p.head.Deleting {
+			if !s.isFresh(p) && !p.head.Deleting && !s.full() {
 				s.end(p)
 			}
 		}
@@ -71,7 +67,7 @@ func (s *step) renew() {
 }
 
 func (s *step) isFresh(p pod) bool {
-	return s.fresh[p.head.Labels[appsv1.ControllerRevisionHashLabelKey]]
+	return s.crew.fresh[p.head.Labels[appsv1.ControllerRevisionHashLabelKey]]
 }
 
 // place says how the pods of a node stand. A node that may keep its pod but get
@@ -85,7 +81,7 @@ func (s *step) place(sp *spot) (pl rollout.Place) {
 			stand = rollout.Ending
 		case p.head.Ended():
 			continue
-		case s.available(p.head):
+		case s.available(sp, p.head):
 			stand = rollout.Available
 		}
 		at := &pl.Old
@@ -100,8 +96,8 @@ func (s *step) place(sp *spot) (pl rollout.Place) {
 }
 
 // available reports whether the pod has been ready for long enough, and sees to
-// it that the set is looked at when it has.
-func (s *step) available(h *tables.PodHead) bool {
+// it that the node is looked at when it has.
+func (s *step) available(sp *spot, h *tables.PodHead) bool {
 	if !h.Ready {
 		return false
 	}
@@ -109,42 +105,73 @@ func (s *step) available(h *tables.PodHead) bool {
 	if s.set.Spec.MinReadySeconds == 0 || !s.tx.Now().Before(at) {
 		return true
 	}
-	s.wake(at)
+	s.waitFor(sp, at)
 	return false
 }
 
-// writeStatus counts nodes by the oldest pod of each, and writes the set's status
-// if it differs from what stands.
-func (s *step) writeStatus() {
-	had := &s.set.Status
-	st := appsv1.DaemonSetStatus{ObservedGeneration: s.set.Generation, CollisionCount: had.CollisionCount, Conditions: had.Conditions}
-	if c := s.history.Collisions; c != nil {
-		st.CollisionCount = c
+func (s *step) waitFor(sp *spot, at time.Time) {
+	if had, ok := s.crew.waiting[sp.node]; !ok || at.Before(had) {
+		s.crew.waiting[sp.node] = at
 	}
-	for _, sp := range s.spots {
-		switch {
-		case sp.missing:
-		case !sp.runs && len(sp.pods) > 0:
-			st.NumberMisscheduled++
-		case sp.runs:
-			st.DesiredNumberScheduled++
-			if len(sp.pods) == 0 {
-				continue
-			}
-			st.CurrentNumberScheduled++
-			p := sp.pods[0]
-			if s.isFresh(p) {
-				st.UpdatedNumberScheduled++
-			}
-			if p.head.Ready {
-				st.NumberReady++
-				if s.available(p.head) {
-					st.NumberAvailable++
-				}
+}
+
+// count counts spots anew, each by its oldest pod, and forgets those of nodes that
+// are gone with their pods.
+func (s *step) count(spots []*spot) {
+	for _, sp := range spots {
+		delete(s.crew.waiting, sp.node)
+		s.crew.sum.add(sp.count, -1)
+		sp.count = s.one(sp)
+		s.crew.sum.add(sp.count, 1)
+		if sp.missing && len(sp.pods) == 0 {
+			delete(s.crew.spots, sp.node)
+			delete(s.crew.touched, sp.node)
+		}
+	}
+}
+
+func (s *step) one(sp *spot) (c counts) {
+	for _, p := range sp.pods {
+		if !s.isFresh(p) && !p.head.Deleting && !p.head.Ended() {
+			c.old++
+		}
+		s.available(sp, p.head) // wakes the set when it is
+	}
+	switch {
+	case sp.missing:
+	case !sp.runs && len(sp.pods) > 0:
+		c.misplaced = 1
+	case sp.runs:
+		c.desired = 1
+		if len(sp.pods) == 0 {
+			return c
+		}
+		c.current = 1
+		p := sp.pods[0]
+		if s.isFresh(p) {
+			c.updated = 1
+		}
+		if p.head.Ready {
+			c.ready = 1
+			if s.available(sp, p.head) {
+				c.available = 1
 			}
 		}
 	}
-	st.NumberUnavailable = st.DesiredNumberScheduled - st.NumberAvailable
+	return c
+}
+
+// writeStatus writes the set's status if it differs from what stands.
+func (s *step) writeStatus() {
+	had, sum := &s.set.Status, &s.crew.sum
+	st := appsv1.DaemonSetStatus{
+		ObservedGeneration: s.set.Generation, CollisionCount: had.CollisionCount, Conditions: had.Conditions,
+		DesiredNumberScheduled: sum.desired, CurrentNumberScheduled: sum.current, NumberMisscheduled: sum.misplaced,
+		UpdatedNumberScheduled: sum.updated, NumberReady: sum.ready, NumberAvailable: sum.available, NumberUnavailable: sum.desired - sum.available,
+	}
+	if c := s.history.Collisions; c != nil {
+		st.CollisionCount = c
+	}
 	if equality.Semantic.DeepEqual(st, *had) {
 		return
 	}
