@@ -110,6 +110,9 @@ func Complete(r store.Reader, o, old store.Object) error { return policy.Complet
 // Check returns why the cluster's rules refuse o.
 func Check(r store.Reader, o, old store.Object) error { return policy.Check(r, o, old) }
 
+// Security is what the pod security level of its namespace has to say of o.
+func Security(r store.Reader, o, old store.Object) policy.Verdict { return policy.Security(r, o, old) }
+
 // Fits returns why quotas would refuse o, for writes that are only tried. gr is
 // its resource.
 func Fits(r store.Reader, gr schema.GroupResource, o, old store.Object) error {

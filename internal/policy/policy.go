@@ -53,6 +53,9 @@ func Fill(r store.Reader, p *corev1.Pod) error {
 		return err
 	}
 	p.Status.QOSClass = object.QOS(p)
+	if v := Security(r, p, nil); v.Refusal != nil {
+		return v.Refusal
+	}
 	return checkLimits(r, p)
 }
 

@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"dataplane":   {"kind", "object"},
 	"agent":       {"kind", "object", "wire", "runtime", "dataplane"},
 	"admit":       {"kind", "object", "store", "tables", "policy", "allocate"},
-	"api":         {"kind", "object", "store", "tables", "admit", "wire", "access", "account"},
+	"api":         {"kind", "object", "store", "tables", "admit", "policy", "wire", "access", "account"},
 	"server":      {"*"},
 	"cli":         {"*"},
 	"sim":         {"kind", "object", "wire", "server"},

@@ -85,7 +85,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		ClientCA: cfg.ClientCA, Store: s, Accounts: cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
 	})
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
-	if srv.admit, err = admission.New(admission.Config{Store: s, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
+	if srv.admit, err = admission.New(admission.Config{Store: s, Scheme: plain, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
 		return nil, err
 	}
 	c := srv.config(plain)

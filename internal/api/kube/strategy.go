@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/admission/register"
 	"trireme/internal/object"
 	"trireme/internal/store"
 )
@@ -39,7 +40,7 @@ func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
 }
 
 func (s strategy) Validate(_ context.Context, o runtime.Object) field.ErrorList {
-	return admit.Validate(o.(store.Object))
+	return append(admit.Validate(o.(store.Object)), register.Validate(o, nil)...)
 }
 
 func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
@@ -55,7 +56,7 @@ func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
 }
 
 func (s strategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
-	return admit.ValidateUpdate(o.(store.Object), old.(store.Object))
+	return append(admit.ValidateUpdate(o.(store.Object), old.(store.Object)), register.Validate(o, old)...)
 }
 
 func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {

@@ -91,4 +91,3 @@ func runtimeClass(c *nodev1.RuntimeClass) (errs field.ErrorList) {
 	}
 	return errs
 }
-

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
@@ -31,6 +32,8 @@ type Config struct {
 	// Client calls the door in process: parameters of policies are read, and
 	// schemas, through it.
 	Client *rest.Config
+	// Scheme knows the types that policies are checked against.
+	Scheme *runtime.Scheme
 	// Authorizer answers what expressions ask of it.
 	Authorizer authorizer.Authorizer
 }
@@ -138,7 +141,7 @@ func (c *Chain) Run(ctx context.Context) error {
 		g.running.Store(true)
 		defer g.running.Store(false)
 	}
-	return c.typeCheck(ctx)
+	return c.typeCheck(ctx, client)
 }
 
 // guard calls a plugin for requests that concern it only, so that a cluster

@@ -9,9 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/warning"
 
 	"trireme/internal/admit"
 	"trireme/internal/kind"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 )
 
@@ -37,12 +40,15 @@ func (r rules) Admit(_ context.Context, a admission.Attributes, _ admission.Obje
 }
 
 // Validate implements admission.ValidationInterface.
-func (r rules) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+func (r rules) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	o, old, ok := objects(a)
 	if !ok {
 		return nil
 	}
 	head := r.store.Head()
+	if err := secure(ctx, a, admit.Security(head, o, old)); err != nil || a.GetSubresource() == ephemeral {
+		return err
+	}
 	if err := admit.Check(head, o, old); err != nil {
 		return refused(a, err)
 	}
@@ -53,9 +59,10 @@ func (r rules) Validate(_ context.Context, a admission.Attributes, _ admission.O
 }
 
 // objects returns what the request writes and what stands, nil at creation. It
-// reports false where neither is of concern: at subresources but resize.
+// reports false where neither is of concern: at subresources but those that change
+// a pod's containers.
 func objects(a admission.Attributes) (o, old store.Object, ok bool) {
-	if s := a.GetSubresource(); s != "" && s != "resize" {
+	if s := a.GetSubresource(); s != "" && s != "resize" && s != ephemeral {
 		return nil, nil, false
 	}
 	if o, ok = a.GetObject().(store.Object); !ok {
@@ -65,6 +72,23 @@ func objects(a admission.Attributes) (o, old store.Object, ok bool) {
 		old, _ = was.(store.Object)
 	}
 	return o, old, true
+}
+
+// ephemeral is the subresource that adds containers to a pod.
+const ephemeral = "ephemeralcontainers"
+
+// secure passes on what pod security says.
+func secure(ctx context.Context, a admission.Attributes, v policy.Verdict) error {
+	for _, w := range v.Warnings {
+		warning.AddWarning(ctx, "", w)
+	}
+	for k, text := range v.Audit {
+		audit.AddAuditAnnotation(ctx, k, text)
+	}
+	if kind.Is(v.Refusal, kind.Invalid) {
+		return apierrors.NewForbidden(a.GetResource().GroupResource(), a.GetName(), v.Refusal)
+	}
+	return refused(a, v.Refusal)
 }
 
 // refused says whose rules refuse the request.

@@ -22,7 +22,7 @@ type Kind struct {
 // Of returns how the kind of a table is shown, false where this package does not
 // know it.
 func Of(table store.TableID) (Kind, bool) {
-	for _, group := range []map[store.TableID]Kind{storageKinds, networkKinds, otherKinds} {
+	for _, group := range []map[store.TableID]Kind{storageKinds, networkKinds, otherKinds, ruleKinds} {
 		if k, ok := group[table]; ok {
 			return k, true
 		}
