@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
-	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -31,36 +30,12 @@ func NewKeeper(i *Issuer, s *store.Store, caPEM []byte) *Keeper { return &Keeper
 func (k *Keeper) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return k.follow(ctx, tables.Secrets.Any(), func(key object.Key) error { return k.keep(ctx, key) })
+		return k.store.Follow(ctx, tables.Secrets.Any(), func(key object.Key) error { return k.keep(ctx, key) })
 	})
 	g.Go(func() error {
-		return k.follow(ctx, tables.ServiceAccounts.Any(), func(key object.Key) error { return k.keepAll(ctx, key) })
+		return k.store.Follow(ctx, tables.ServiceAccounts.Any(), func(key object.Key) error { return k.keepAll(ctx, key) })
 	})
 	return g.Wait()
-}
-
-// follow calls f for every row of the table and for each that changes from then
-// on.
-func (k *Keeper) follow(ctx context.Context, t *store.Table[store.Object, any], f func(object.Key) error) error {
-	for {
-		snap := k.store.Snapshot()
-		for row := range t.Rows(snap, "") {
-			if err := f(row.Key()); err != nil {
-				return err
-			}
-		}
-		for e, err := range k.store.Events(ctx, snap.TableRev(t), t) {
-			if kind.Is(err, kind.Gone) {
-				break // too slow: look at all of them again
-			}
-			if err != nil {
-				return err
-			}
-			if err := f(e.Key()); err != nil {
-				return err
-			}
-		}
-	}
 }
 
 // keepAll keeps the secrets of an account.

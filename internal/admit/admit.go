@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -175,4 +176,10 @@ func foldStringData(s *corev1.Secret) {
 		s.Data[k] = []byte(v)
 	}
 	s.StringData = nil
+}
+
+// ValidateSigning returns every reason why a decision or a certificate may not
+// replace what stands.
+func ValidateSigning(next, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	return validate.SigningUpdate(next, old)
 }

@@ -2,6 +2,7 @@ package orchestrate
 
 import (
 	"trireme/internal/loop"
+	"trireme/internal/orchestrate/certificate"
 	"trireme/internal/orchestrate/clusterrole"
 	"trireme/internal/orchestrate/cronjob"
 	"trireme/internal/orchestrate/daemonset"
@@ -37,7 +38,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(),
-		clusterrole.New(),
+		clusterrole.New(), certificate.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewProtector(),
 	}
 }

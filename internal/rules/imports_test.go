@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"rollout":     {"kind", "object"},
 	"tell":        {"kind", "object", "store", "tables"},
 	"policy":      {"kind", "object", "store", "tables"},
+	"certify":     {"kind", "object", "store", "tables", "access"},
 	"account":     {"kind", "object", "store", "tables"},
 	"access":      {"kind", "object", "store", "tables"},
 	"orchestrate": {"kind", "object", "store", "tables", "policy", "tell", "loop", "rollout"},

@@ -14,9 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/access"
 	"trireme/internal/account"
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
+	"trireme/internal/certify"
 	"trireme/internal/dispatch"
 	measuring "trireme/internal/dispatch/measure"
 	"trireme/internal/etcdlog"
@@ -136,6 +138,11 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return door.Run(ctx) })
+	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return signer.Run(ctx) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
 	return g.Wait()

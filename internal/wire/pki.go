@@ -180,6 +180,23 @@ func (p *PKI) Sign(l Leaf, key crypto.PublicKey) ([]byte, error) {
 	return der, nil
 }
 
+// Certify signs the certificate that t describes, for somebody else's key. It gives
+// it a serial number, lets it begin now and end no later than the authority.
+func (p *PKI) Certify(t *x509.Certificate, key crypto.PublicKey) ([]byte, error) {
+	base := template(t.Subject, time.Until(t.NotAfter))
+	c := *t
+	c.SerialNumber, c.NotBefore = base.SerialNumber, base.NotBefore
+	if c.NotAfter.After(p.cert.NotAfter) {
+		c.NotAfter = p.cert.NotAfter
+	}
+	c.BasicConstraintsValid, c.IsCA = true, false
+	der, err := x509.CreateCertificate(rand.Reader, &c, p.cert, key, p.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a certificate for %s: %w", t.Subject, err)
+	}
+	return certPEM(der), nil
+}
+
 func template(name pkix.Name, life time.Duration) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {

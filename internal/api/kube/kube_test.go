@@ -30,6 +30,7 @@ type door struct {
 	server     *kube.Server
 	kubeconfig string
 	addr       string
+	pki        *wire.PKI
 }
 
 func serve(t *testing.T) *door {
@@ -84,7 +85,7 @@ func serve(t *testing.T) *door {
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &door{s, srv, path, l.Addr().String()}
+	return &door{s, srv, path, l.Addr().String(), pki}
 }
 
 // kubectl runs the installed kubectl and returns what it printed.

@@ -157,6 +157,8 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 	case "namespaces":
 		out["namespaces"] = &namespaceStore{&registryStore{st, r}}
 		out["namespaces/finalize"] = &finalizeStore{statusStore{finalizing(st, newStrategy(s.scheme, r))}}
+	case "certificatesigningrequests":
+		s.signing(r, st, out)
 	case "serviceaccounts":
 		if s.cfg.Accounts != nil {
 			out["serviceaccounts/token"] = auth.TokenRequests(s.cfg.Accounts, s.store)

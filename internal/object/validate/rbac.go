@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -21,6 +22,8 @@ func roleName(name string, prefix bool) []string {
 // security checks the kinds that say who may do what; false for others.
 func security(o runtime.Object) (field.ErrorList, bool) {
 	switch o := o.(type) {
+	case *certificatesv1.CertificateSigningRequest:
+		return append(meta(o, false, roleName), signingRequest(o)...), true
 	case *rbacv1.Role:
 		return append(meta(o, true, roleName), policyRules(o.Rules, true)...), true
 	case *rbacv1.ClusterRole:

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -36,6 +37,8 @@ func Status(o runtime.Object) field.ErrorList {
 		return counts(path, count{"disruptionsAllowed", s.DisruptionsAllowed}, count{"currentHealthy", s.CurrentHealthy}, count{"desiredHealthy", s.DesiredHealthy}, count{"expectedPods", s.ExpectedPods})
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		return counts(path, count{"currentReplicas", o.Status.CurrentReplicas}, count{"desiredReplicas", o.Status.DesiredReplicas})
+	case *certificatesv1.CertificateSigningRequest:
+		return signingStatus(o)
 	case *corev1.Pod:
 		var errs field.ErrorList
 		for i, ip := range o.Status.PodIPs {

@@ -1,0 +1,16 @@
+package certificate_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/certificate"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+		return []loop.Reconciler{certificate.New()}
+	})
+}

@@ -1,0 +1,8 @@
+// Package certificate removes old CertificateSigningRequests: those that were
+// approved, denied or failed an hour ago, and those that nobody decided for a day
+// (Kubernetes, csrcleaner).
+//
+// It is not for answering them (certify).
+//
+// How to debug: testdata/*.txtar.
+package certificate

@@ -1,0 +1,80 @@
+package certificate
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+
+	"trireme/internal/loop"
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// How long requests stay.
+const (
+	decidedLife = time.Hour
+	pendingLife = 24 * time.Hour
+)
+
+// Loop is the control loop of old requests.
+type Loop struct {
+	due map[object.Key]time.Time // when each is to go
+}
+
+// New returns the loop.
+func New() *Loop { return &Loop{} }
+
+var _ loop.Reconciler = (*Loop)(nil)
+
+// The methods of loop.Reconciler.
+
+func (*Loop) Name() string { return "orchestrate/certificate" }
+
+func (*Loop) Reads() []store.TableID {
+	return []store.TableID{tables.CertificateSigningRequests.ID()}
+}
+
+func (l *Loop) Writes() []store.TableID { return l.Reads() }
+
+func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
+	if tx.FullPass() {
+		l.due = map[object.Key]time.Time{}
+	}
+	for key := range tables.CertificateSigningRequests.Changed(tx) {
+		if r, ok := tables.CertificateSigningRequests.Get(tx, key); ok {
+			l.due[key] = ends(r)
+		} else {
+			delete(l.due, key)
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(l.due), object.Key.Compare) {
+		at := l.due[key]
+		if at.After(tx.Now()) {
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+			continue
+		}
+		tables.CertificateSigningRequests.Delete(tx, key)
+		delete(l.due, key)
+	}
+	return next, nil
+}
+
+// ends returns when the request is to go: an hour after it was last decided about,
+// or a day after it was made.
+func ends(r *certificatesv1.CertificateSigningRequest) time.Time {
+	var decided time.Time
+	for _, c := range r.Status.Conditions {
+		if c.LastUpdateTime.After(decided) {
+			decided = c.LastUpdateTime.Time
+		}
+	}
+	if decided.IsZero() {
+		return r.CreationTimestamp.Add(pendingLife)
+	}
+	return decided.Add(decidedLife)
+}
