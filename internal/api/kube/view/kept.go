@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type kept struct {
 
 	mu    sync.Mutex
 	snaps []keptSnapshot // oldest first
+	over  store.Rev      // the newest whose time was over
 }
 
 type keptSnapshot struct {
@@ -45,6 +47,16 @@ func (k *kept) keep(rev store.Rev, snap *store.Snapshot) {
 	k.snaps = append(k.snaps, keptSnapshot{rev, snap, k.now().Add(keptFor)})
 }
 
+// ended reports whether the time of a list of that revision is over, so that a
+// client learns of it also where nothing was written meanwhile (Kubernetes, "API
+// concepts: retrieving large results sets in chunks").
+func (k *kept) ended(rev store.Rev) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	return rev <= k.over && !slices.ContainsFunc(k.snaps, func(s keptSnapshot) bool { return s.rev == rev })
+}
+
 // at returns the snapshot of the revision, nil where it is not kept (any more).
 func (k *kept) at(rev store.Rev) *store.Snapshot {
 	k.mu.Lock()
@@ -61,6 +73,7 @@ func (k *kept) at(rev store.Rev) *store.Snapshot {
 func (k *kept) expire() {
 	now, n := k.now(), 0
 	for n < len(k.snaps) && now.After(k.snaps[n].until) {
+		k.over = max(k.over, k.snaps[n].rev)
 		n++
 	}
 	clear(k.snaps[:n]) // the array behind must not hold them

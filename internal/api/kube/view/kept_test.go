@@ -26,4 +26,11 @@ func TestKept(t *testing.T) {
 	if k.at(keptMax) != nil || len(k.snaps) != 0 {
 		t.Errorf("%d are kept past their time", len(k.snaps))
 	}
+	if !k.ended(keptMax) || k.ended(keptMax+20) {
+		t.Error("a list whose time is over, or one that was never kept")
+	}
+	k.keep(keptMax, &store.Snapshot{})
+	if k.ended(keptMax) {
+		t.Error("a list that began anew at the same revision")
+	}
 }

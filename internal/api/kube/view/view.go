@@ -428,7 +428,7 @@ func (v *View) nextPage(token string) (page, error) {
 	if was <= 0 {
 		return page{snap, snap.TableRev(v.table), from}, nil
 	}
-	if exact := v.exactly(store.Rev(was), snap); exact != nil {
+	if exact := v.exactly(store.Rev(was), snap); exact != nil && !v.kept.ended(store.Rev(was)) {
 		return page{exact, store.Rev(was), from}, nil
 	}
 	next, err := storage.EncodeContinue(v.prefix+from, v.prefix, -1)
