@@ -35,7 +35,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := trim(ctx); err != nil && ctx.Err() == nil {
+		if err := trim(ctx, cfg.Root); err != nil && ctx.Err() == nil {
 			cfg.Log.Warn("giving memory back", "err", err)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
@@ -20,21 +21,22 @@ import (
 const (
 	trimEvery = 8 * time.Second
 	tuneEvery = time.Second
-	// quietBytes is the most that a quiet process allocates in trimEvery.
+	// quietBytes is the most that a quiet process allocates in trimEvery, or a
+	// thirty-second of its heap where that is more: a thousand sessions are never silent.
 	quietBytes = 8 << 20
 	// roomBytes is the least that the heap may grow between two collections. Go's own
 	// rule, as much again as is in use, makes a small busy process spend a fifth of
 	// its time collecting.
 	roomBytes    = 192 << 20
 	gcPercentMax = 300
-	// busyBytes is what must have been allocated since the last time, so that an
-	// idle process does not collect for nothing.
+	// busyBytes is what must have been allocated since the last time, or a quarter of
+	// the heap where that is more, so that an idle process does not collect for nothing.
 	busyBytes = 64 << 20
 )
 
 // trim gives memory back whenever the process has come to rest, and lets a small
 // heap grow while it is busy, until ctx ends.
-func trim(ctx context.Context) error {
+func trim(ctx context.Context, root string) error {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
 	tune := time.NewTicker(tuneEvery)
@@ -56,14 +58,15 @@ func trim(ctx context.Context) error {
 			return ctx.Err()
 		}
 		now := allocated()
-		quiet := now-last < quietBytes
+		live := measure("/gc/heap/live:bytes")
+		quiet := now-last < max(quietBytes, live/32)
 		last = now
-		if !first && (!quiet || now-trimmed < busyBytes) {
+		if !first && (!quiet || now-trimmed < max(busyBytes, live/4)) {
 			continue
 		}
 		first = false
 		debug.FreeOSMemory()
-		if err := dropBinary(); err != nil {
+		if err := dropPages(root); err != nil {
 			return err
 		}
 		last = allocated()
@@ -86,9 +89,10 @@ func measure(name string) uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// dropBinary lets go of the resident pages of the binary's read-only mappings
-// (madvise(2), MADV_DONTNEED: a clean file page is read again at its next use).
-func dropBinary() error {
+// dropPages lets go of the resident pages of read-only mappings of the binary and
+// of the log's database under root (madvise(2), MADV_DONTNEED: a clean file page is
+// read again at its next use).
+func dropPages(root string) error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
@@ -100,7 +104,7 @@ func dropBinary() error {
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || strings.Contains(fields[1], "w") || fields[5] != exe {
+		if len(fields) < 6 || strings.Contains(fields[1], "w") || (fields[5] != exe && !isLog(root, fields[5])) {
 			continue
 		}
 		var from, to uintptr
@@ -113,4 +117,9 @@ func dropBinary() error {
 		}
 	}
 	return nil
+}
+
+// isLog reports whether the file is the database of a log under root.
+func isLog(root, file string) bool {
+	return filepath.Base(file) == "db" && strings.HasPrefix(file, root+"/")
 }
