@@ -45,9 +45,11 @@ func (c *Chain) typeCheck(ctx context.Context, client kubernetes.Interface) erro
 	}
 }
 
-// changed waits for a write to the table of policies after the snapshot.
+// changed waits for a write to the table of policies after the snapshot. It asks from
+// the snapshot's revision: that of the table's last write may be older than its
+// history, and a table that was never written would be looked at without a pause.
 func (c *Chain) changed(ctx context.Context, snap *store.Snapshot) error {
-	for range c.cfg.Store.Events(ctx, tables.ValidatingAdmissionPolicies.Rev(snap), tables.ValidatingAdmissionPolicies) {
+	for range c.cfg.Store.Events(ctx, snap.TableRev(tables.ValidatingAdmissionPolicies), tables.ValidatingAdmissionPolicies) {
 		break // a change, or too many to tell: look
 	}
 	return ctx.Err()
