@@ -150,7 +150,7 @@ func (d *Dispatcher) watchNodes(ctx context.Context) error {
 func (d *Dispatcher) away(now time.Time) []string {
 	d.mu.Lock()
 	for _, s := range d.sessions {
-		if now.Sub(s.seen()) > d.cfg.Grace {
+		if !s.busy.Load() && now.Sub(s.seen()) > d.cfg.Grace {
 			s.cancel(kind.New(kind.Timeout, "node %s has said nothing for %s", s.node, d.cfg.Grace))
 		}
 	}

@@ -68,7 +68,11 @@ func (s *session) receive() error {
 		if err != nil {
 			return err
 		}
-		if err := s.d.reports.add(s.ctx, pods, events); err != nil {
+		s.busy.Store(true)
+		err = s.d.reports.add(s.ctx, pods, events)
+		s.heard.Store(s.d.cfg.Now().UnixNano())
+		s.busy.Store(false)
+		if err != nil {
 			return err
 		}
 	}

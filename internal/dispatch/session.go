@@ -38,6 +38,7 @@ type session struct {
 	ctx    context.Context // of this one call
 	cancel context.CancelCauseFunc
 	heard  atomic.Int64 // when the agent last said something, Unix nanoseconds
+	busy   atomic.Bool  // what it said waits for our room: it is not silent, we do not listen
 	wake   chan struct{}
 
 	mu     sync.Mutex
