@@ -55,7 +55,7 @@ func (p *proxied) Connect(ctx context.Context, id string, opts runtime.Object, r
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		loc := *to
-		loc.Path = utilnet.JoinPreservingTrailingSlash("/", *proxyPath(opts))
+		loc.Path = utilnet.JoinPreservingTrailingSlash(to.Path, *proxyPath(opts)) // none: a GET is sent on to the path with a slash
 		loc.RawQuery = req.URL.RawQuery
 		h := proxy.NewUpgradeAwareHandler(&loc, transport, true, false, proxy.NewErrorResponder(r))
 		h.ServeHTTP(w, req)

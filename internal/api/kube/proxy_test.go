@@ -83,20 +83,20 @@ func TestProxyReaches(t *testing.T) {
 	s, dialed := proxyServer(t)
 	for _, c := range []struct{ plural, id, path, want string }{
 		{"pods", "p", "/x/y/", "10.1.2.3:8080 GET /x/y/?q=1"},
-		{"pods", "p", "", "10.1.2.3:8080 GET /?q=1"},
-		{"pods", "p:9", "x", "10.1.2.3:9 GET /x?q=1"},
-		{"pods", "http:p:9", "x", "10.1.2.3:9 GET /x?q=1"},
+		{"pods", "p", "/", "10.1.2.3:8080 GET /?q=1"},
+		{"pods", "p:9", "/x", "10.1.2.3:9 GET /x?q=1"},
+		{"pods", "http:p:9", "/x", "10.1.2.3:9 GET /x?q=1"},
 		{"pods", "gone", "", "404"},
 		{"pods", "new", "", "503"},
 		{"pods", "sly", "", "400"},
 		{"pods", "ftp:p:9:9", "", "400"},
-		{"services", "s:web", "x", "10.1.2.3:8080 GET /x?q=1"},
-		{"services", "s:443", "x", "10.1.2.3:8443 GET /x?q=1"},
-		{"services", "s", "x", "400"},
-		{"services", "s:idle", "x", "503"},
-		{"services", "s:8080", "x", "503"},
-		{"services", "one", "x", "10.1.2.3:9090 GET /x?q=1"},
-		{"services", "none", "x", "404"},
+		{"services", "s:web", "/x", "10.1.2.3:8080 GET /x?q=1"},
+		{"services", "s:443", "/x", "10.1.2.3:8443 GET /x?q=1"},
+		{"services", "s", "/x", "400"},
+		{"services", "s:idle", "/x", "503"},
+		{"services", "s:8080", "/x", "503"},
+		{"services", "one", "/x", "10.1.2.3:9090 GET /x?q=1"},
+		{"services", "none", "/x", "404"},
 	} {
 		p := &proxied{server: s, plural: c.plural}
 		opts := p.New()
@@ -109,7 +109,7 @@ func TestProxyReaches(t *testing.T) {
 			continue
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "https://manager/api/v1/namespaces/default/"+c.plural+"/"+c.id+"/proxy/"+c.path+"?q=1", nil))
+		h.ServeHTTP(w, httptest.NewRequest("GET", "https://manager/api/v1/namespaces/default/"+c.plural+"/"+c.id+"/proxy"+c.path+"?q=1", nil))
 		if got := *dialed + " " + w.Body.String(); got != c.want {
 			t.Errorf("%s/%s %s: %d %s, want %s", c.plural, c.id, c.path, w.Code, got, c.want)
 		}
@@ -120,7 +120,7 @@ func TestProxyReaches(t *testing.T) {
 func TestProxyRedirect(t *testing.T) {
 	s, _ := proxyServer(t)
 	p := &proxied{server: s, plural: "pods"}
-	h, err := p.Connect(request.WithNamespace(t.Context(), "default"), "p", &corev1.PodProxyOptions{Path: "away"}, &failed{})
+	h, err := p.Connect(request.WithNamespace(t.Context(), "default"), "p", &corev1.PodProxyOptions{Path: "/away"}, &failed{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,5 +128,14 @@ func TestProxyRedirect(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("GET", "https://manager/api/v1/namespaces/default/pods/p/proxy/away", nil))
 	if got, want := w.Header().Get("Location"), "/api/v1/namespaces/default/pods/p/proxy/there"; w.Code != http.StatusFound || !strings.HasSuffix(got, want) {
 		t.Errorf("%d to %q, want %q", w.Code, got, want)
+	}
+	h, err = p.Connect(request.WithNamespace(t.Context(), "default"), "p", &corev1.PodProxyOptions{}, &failed{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "https://manager/api/v1/namespaces/default/pods/p/proxy?q=1", nil))
+	if got := w.Header().Get("Location"); w.Code != http.StatusMovedPermanently || got != "/api/v1/namespaces/default/pods/p/proxy/?q=1" {
+		t.Errorf("without a slash: %d to %q", w.Code, got)
 	}
 }
