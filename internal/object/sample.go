@@ -6,42 +6,43 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // NodeSample is what a node uses. It has the node's name and labels.
 type NodeSample struct {
-	metav1.TypeMeta
-	metav1.ObjectMeta
-	At          metav1.Time
-	Window      metav1.Duration // what CPUNano is measured over
-	CPUNano     int64           // of a second, a second: 1e9 is one core
-	MemoryBytes int64
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	At                metav1.Time     `json:"at"`
+	Window            metav1.Duration `json:"window"`  // what CPUNano is measured over
+	CPUNano           int64           `json:"cpuNano"` // of a second, a second: 1e9 is one core
+	MemoryBytes       int64           `json:"memoryBytes"`
 }
 
 // PodSample is what a pod uses and says of itself. It has the pod's name, namespace,
 // UID and labels.
 type PodSample struct {
-	metav1.TypeMeta
-	metav1.ObjectMeta
-	At         metav1.Time
-	Window     metav1.Duration
-	Containers []ContainerUse // by name
-	Series     []Series       // by name; what its own endpoint showed
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	At                metav1.Time     `json:"at"`
+	Window            metav1.Duration `json:"window"`
+	Containers        []ContainerUse  `json:"containers"` // by name
+	Series            []Series        `json:"series"`     // by name; what its own endpoint showed
 }
 
 // ContainerUse is what a container uses.
 type ContainerUse struct {
-	Name        string
-	CPUNano     int64
-	MemoryBytes int64
+	Name        string `json:"name"`
+	CPUNano     int64  `json:"cpuNano"`
+	MemoryBytes int64  `json:"memoryBytes"`
 }
 
 // Series is one value that a pod's endpoint showed: what it is now, or for what only
 // grows, by how much a second.
 type Series struct {
-	Name   string
-	Labels map[string]string
-	Value  float64
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels"`
+	Value  float64           `json:"value"`
 }
 
 // DeepCopyObject is a method of runtime.Object.
@@ -61,4 +62,35 @@ func (s *PodSample) DeepCopyObject() runtime.Object {
 		out.Series[i].Labels = maps.Clone(out.Series[i].Labels)
 	}
 	return &out
+}
+
+// ScaleHistory is what an autoscaler recommended and did lately.
+type ScaleHistory struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Of                types.UID   `json:"of"` // the autoscaler
+	Recommended       []ScaleStep `json:"recommended"`
+	Added             []ScaleStep `json:"added"` // by how many pods the target grew
+	Removed           []ScaleStep `json:"removed"`
+}
+
+// ScaleStep is a number of pods at a time.
+type ScaleStep struct {
+	At       metav1.Time `json:"at"`
+	Replicas int32       `json:"replicas"`
+}
+
+// DeepCopyObject is a method of runtime.Object.
+func (h *ScaleHistory) DeepCopyObject() runtime.Object {
+	out := *h
+	h.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	out.Recommended, out.Added, out.Removed = slices.Clone(h.Recommended), slices.Clone(h.Added), slices.Clone(h.Removed)
+	return &out
+}
+
+// Same reports whether both hold the same steps.
+func (h *ScaleHistory) Same(o *ScaleHistory) bool {
+	same := func(a, b ScaleStep) bool { return a.At.Equal(&b.At) && a.Replicas == b.Replicas }
+	return h.Of == o.Of && slices.EqualFunc(h.Recommended, o.Recommended, same) && slices.EqualFunc(h.Added, o.Added, same) &&
+		slices.EqualFunc(h.Removed, o.Removed, same)
 }

@@ -3,6 +3,7 @@ package orchestrate
 import (
 	"trireme/internal/loop"
 	"trireme/internal/orchestrate/certificate"
+	"trireme/internal/orchestrate/autoscale"
 	"trireme/internal/orchestrate/clusterrole"
 	"trireme/internal/orchestrate/cronjob"
 	"trireme/internal/orchestrate/daemonset"
@@ -34,7 +35,7 @@ type Config struct {
 func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
-		cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
+		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(),

@@ -18,7 +18,7 @@ func loops() []loop.Reconciler {
 
 // TestScripts plays all loops together.
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), loops)
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), loops)
 }
 
 // TestTogether plays every script of every loop with all loops at once: none may
@@ -29,6 +29,6 @@ func TestTogether(t *testing.T) {
 		t.Fatalf("found the scripts %v (%v)", paths, err)
 	}
 	for _, path := range paths {
-		t.Run(path, func(t *testing.T) { looptest.CheckFile(t, path, tables.All(), loops) })
+		t.Run(path, func(t *testing.T) { looptest.CheckFile(t, path, append(tables.All(), tables.Samples()...), loops) })
 	}
 }

@@ -47,7 +47,7 @@ func TestRandomPipeline(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			l := &life{World: looptest.New(t, tables.All()), Rand: rand.New(rand.NewPCG(uint64(seed), 2)), bound: true}
+			l := &life{World: looptest.New(t, append(tables.All(), tables.Samples()...)), Rand: rand.New(rand.NewPCG(uint64(seed), 2)), bound: true}
 			l.Put("{apiVersion: v1, kind: Namespace, metadata: {name: default}, spec: {finalizers: [kubernetes]}, status: {phase: Active}}")
 			r := l.Runner(pipeline()...)
 			for i := range 40 {
@@ -123,7 +123,7 @@ func (l *life) check(t *testing.T) {
 		}
 	}
 	uids := map[string]bool{}
-	for _, table := range tables.All() {
+	for _, table := range append(tables.All(), tables.Samples()...) {
 		for o := range table.All(snap) {
 			uids[string(o.GetUID())] = true
 		}

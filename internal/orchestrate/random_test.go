@@ -26,7 +26,7 @@ func TestRandomLife(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			l := &life{World: looptest.New(t, tables.All()), Rand: rand.New(rand.NewPCG(uint64(seed), 1))}
+			l := &life{World: looptest.New(t, append(tables.All(), tables.Samples()...)), Rand: rand.New(rand.NewPCG(uint64(seed), 1))}
 			l.Put("{apiVersion: v1, kind: Namespace, metadata: {name: default}, spec: {finalizers: [kubernetes]}, status: {phase: Active}}")
 			r := l.Runner(loops()...)
 			for i := range deeds {

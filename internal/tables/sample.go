@@ -7,7 +7,7 @@ import (
 	"trireme/internal/store"
 )
 
-// What nodes and pods use, as their agents last said. The rows live in memory: a
+// What nodes and pods use, as their agents last said, and what was made of it. The rows live in memory: a
 // manager that takes over asks again. They are no nouns of their own and not in All:
 // the Kubernetes door shows them as metrics.k8s.io.
 var (
@@ -19,6 +19,11 @@ var (
 		ID: "podsamples", GVK: samples("PodSample"), Prefix: "/registry/metrics.k8s.io/pods/",
 		Namespaced: true, Volatile: true, New: func() *object.PodSample { return &object.PodSample{} },
 	})
+	// ScaleHistories is what autoscalers did lately.
+	ScaleHistories = store.NewTable(store.Spec[*object.ScaleHistory, none]{
+		ID: "scalehistories", GVK: samples("ScaleHistory"), Prefix: "/registry/metrics.k8s.io/scalehistories/",
+		Namespaced: true, Volatile: true, New: func() *object.ScaleHistory { return &object.ScaleHistory{} },
+	})
 )
 
 func samples(kind string) schema.GroupVersionKind {
@@ -27,5 +32,5 @@ func samples(kind string) schema.GroupVersionKind {
 
 // Samples returns the tables of samples, for tests that open a store of their own.
 func Samples() []*store.Table[store.Object, any] {
-	return []*store.Table[store.Object, any]{NodeSamples.Any(), PodSamples.Any()}
+	return []*store.Table[store.Object, any]{NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any()}
 }

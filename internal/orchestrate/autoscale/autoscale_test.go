@@ -1,0 +1,16 @@
+package autoscale_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/autoscale"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
+		return []loop.Reconciler{autoscale.New()}
+	})
+}
