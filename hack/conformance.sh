@@ -92,11 +92,12 @@ images() {
   suite_build "$b/etcd" go.etcd.io/etcd/server/v3
   printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nuser-defined-in-image:x:1000:1000::/:/bin/sh\n' >"$b/passwd"
   printf 'root:x:0:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n' >"$b/group"
+  echo 'hosts: files dns' >"$b/nsswitch.conf"
   echo '<html>Welcome to nginx!</html>' >"$b/index.html"
-  mapfile -t tools < <(files curl dig nc.openbsd ss iperf bash)
+  mapfile -t tools < <(files curl dig nc.openbsd ss iperf bash getent)
   html=$(cd "$out/suite" && go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images
   for v in 2.66.1 2.55; do
-    image $e2e/agnhost:$v -busybox -entrypoint /agnhost -cmd pause "${tools[@]}" "$b/passwd=/etc/passwd" "$b/group=/etc/group" \
+    image $e2e/agnhost:$v -busybox -entrypoint /agnhost -cmd pause "${tools[@]}" "$b/passwd=/etc/passwd" "$b/group=/etc/group" "$b/nsswitch.conf=/etc/nsswitch.conf" \
       /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" \
       "$html/agnhost/porter/localhost.crt=/localhost.crt" "$html/agnhost/porter/localhost.key=/localhost.key"
   done
@@ -114,7 +115,7 @@ images() {
   image $e2e/regression-issue-74839:1.5 -busybox -entrypoint /regression-issue-74839 "$b/regression=/regression-issue-74839"
   image $e2e/sample-apiserver:1.29.2 -entrypoint /sample-apiserver "$b/sample-apiserver=/sample-apiserver"
   image registry.k8s.io/etcd:3.7.0-0 -busybox "$b/etcd=/usr/local/bin/etcd"
-  image $e2e/glibc-dns-testing:2.1.1 -busybox -cmd /bin/sh "${tools[@]}"
+  image $e2e/glibc-dns-testing:2.1.1 -busybox -cmd /bin/sh "${tools[@]}" "$b/nsswitch.conf=/etc/nsswitch.conf"
 }
 
 within() { nsenter --net="/run/netns/$net-$1" -- "${@:2}"; }
@@ -124,7 +125,7 @@ up() {
   ip netns add $net
   ip -n $net link add br0 type bridge
   ip -n $net link set br0 up
-  local i a f
+  local i a
   for i in $(seq 0 $((nodes - 1))); do
     a=192.168.77.$((i + 1))
     ip netns add $net-$i
@@ -141,8 +142,15 @@ up() {
       TRIREME_TOKEN=$(cat "$root-0/pki/token") within "$i" bin/trireme join --detach --root "$root-$i" --node "$net-$i" --address "$a" 192.168.77.1 >&2
     fi
   done
+}
+
+# load brings the images to the nodes, again before each run: a node whose disk
+# fills drops those that nobody uses.
+load() {
+  local f
   for f in "$out"/images/*.tar; do
-    TRIREME_ROOT=$root-0 within 0 bin/trireme image import "$f" >&2
+    TRIREME_ROOT=$root-0 within 0 bin/trireme image import "$f" >/dev/null 2>&1 ||
+      TRIREME_ROOT=$root-0 within 0 bin/trireme image import "$f" >&2
   done
 }
 
@@ -161,6 +169,7 @@ run() { # what the runner is given beside
   if [ -z "${KUBECONFIG:-}" ]; then
     export KUBECONFIG=$root-0/admin.kubeconfig
     enter=(nsenter "--net=/run/netns/$net-0" --)
+    [ "$*" = -summary ] || KUBECONFIG='' load
   fi
   "${enter[@]}" "$out/bin/conformance" -suite "$out/bin/e2e.test" -kubectl "$out/bin/kubectl" -out "$out" -procs "${PROCS:-2}" -limit "${LIMIT:-6m}" \
     -focus "${FOCUS:-\\[Conformance\\]}" -skip "${SKIP:-}" -only "${ONLY:-all}" "$@"

@@ -60,7 +60,7 @@ func run(ref, out string, busybox bool, files []string, config v1.Config) error 
 		if len(config.Cmd)+len(config.Entrypoint) == 0 {
 			config.Cmd = []string{"/bin/sh"}
 		}
-		config.Env = append(config.Env, "PATH=/bin:/usr/bin")
+		config.Env = append(config.Env, "PATH=/usr/bin:/bin")
 		err = w.busybox()
 	}
 	for _, f := range files {
