@@ -19,6 +19,7 @@ var longFunctions = map[string]string{}
 // manyParameters are exempt from parametersMax, with the reason.
 var manyParameters = map[string]string{
 	"internal/api/kube.decorate":              "generic.StorageDecorator of k8s.io/apiserver",
+	"internal/api/kube/extend.decorate":       "generic.StorageDecorator of k8s.io/apiserver",
 	"internal/api/kube.Update":                "rest.Updater of k8s.io/apiserver",
 	"internal/api/kube/view.GuaranteedUpdate": "storage.Interface of k8s.io/apiserver",
 	"internal/api/kube/view.Delete":           "storage.Interface of k8s.io/apiserver",

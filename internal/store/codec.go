@@ -27,7 +27,13 @@ func encode(def *tableDef, o Object) []byte {
 	apiVersion, kindName := def.gvk.ToAPIVersionAndKind()
 	m, ok := o.(protoMessage)
 	if !ok {
-		b, err := json.Marshal(o)
+		var b []byte
+		var err error
+		if j, ok := o.(json.Marshaler); ok {
+			b, err = j.MarshalJSON()
+		} else {
+			b, err = json.Marshal(o)
+		}
 		if err != nil {
 			panic(fmt.Sprintf("store: encoding %s: %v", kindName, err))
 		}
@@ -49,6 +55,9 @@ func encode(def *tableDef, o Object) []byte {
 // protobuf envelope holds it beside the object, JSON inside. It is called before
 // the object is anybody else's.
 func normalize(def *tableDef, o Object) {
+	if def.claims != nil {
+		return // its objects name their own kinds
+	}
 	gvk := schema.GroupVersionKind{}
 	if _, ok := o.(protoMessage); !ok {
 		gvk = def.gvk
@@ -90,6 +99,11 @@ func raw(value []byte) []byte {
 // decode is the inverse of encode. It accepts what a Kubernetes API server
 // wrote for the stored version, protobuf or JSON.
 func decode(def *tableDef, b []byte) (Object, error) {
+	if def.older != nil {
+		if o, is, err := def.older(b); is || err != nil {
+			return o, err
+		}
+	}
 	o := def.newObject()
 	rest, isProto := bytes.CutPrefix(b, protoPrefix)
 	if !isProto {

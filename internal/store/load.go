@@ -19,7 +19,7 @@ func (s *Store) load(ctx context.Context, st *state) error {
 	// The longest prefix first: "/registry/services/specs/" before "/registry/".
 	slices.SortFunc(defs, func(a, b *tableDef) int { return len(b.prefix) - len(a.prefix) })
 	for _, e := range c.Rows {
-		def, key := split(defs, e.Key)
+		def, key := split(defs, e.Key, e.Value)
 		if def == nil {
 			continue
 		}
@@ -35,7 +35,11 @@ func (s *Store) load(ctx context.Context, st *state) error {
 		ring.dropped = max(ring.dropped, c.Floor)
 	}
 	for _, ch := range c.History {
-		def, key := split(defs, ch.Key)
+		value := ch.Value
+		if value == nil {
+			value = ch.Old
+		}
+		def, key := split(defs, ch.Key, value)
 		if def == nil || def.volatile {
 			continue
 		}
@@ -49,11 +53,18 @@ func (s *Store) load(ctx context.Context, st *state) error {
 	return nil
 }
 
-func split(defs []*tableDef, key string) (*tableDef, string) {
+// split returns the table that a row of the log is of, and its key there; nil
+// where no table knows it.
+func split(defs []*tableDef, key string, value []byte) (*tableDef, string) {
 	for _, def := range defs {
-		if rest, ok := strings.CutPrefix(key, def.prefix); ok && !def.volatile {
-			return def, rest
+		rest, ok := strings.CutPrefix(key, def.prefix)
+		if !ok || def.volatile {
+			continue
 		}
+		if def.claims != nil && !def.claims(rest, value) {
+			return nil, ""
+		}
+		return def, rest
 	}
 	return nil, ""
 }

@@ -82,6 +82,13 @@ func (e *Event) Old() Object {
 	return e.old.object()
 }
 
+// Row returns the row after the write, false for a deletion.
+func (e *Event) Row() (Row[Object, any], bool) { return Row[Object, any]{e.row}, e.row != nil }
+
+// OldRow returns the row before the write, false where it was created. One that
+// was read back from the log's history has no head.
+func (e *Event) OldRow() (Row[Object, any], bool) { return Row[Object, any]{e.old}, e.old != nil }
+
 // Head returns the row's head after the write, before it for a deletion.
 func (e *Event) Head() any {
 	if e.row != nil {

@@ -19,6 +19,8 @@ type tableDef struct {
 	volatile   bool
 	namespaced bool
 	alike      func([]byte) (from, to int)
+	claims     func(key string, value []byte) bool
+	older      func([]byte) (Object, bool, error)
 	newObject  func() Object
 	head       func(Object) any
 	indexNames []string

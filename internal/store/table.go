@@ -57,6 +57,14 @@ type Spec[T Object, H any] struct {
 	Alike func(encoded []byte) (from, to int)
 	// Volatile keeps the table out of the log: its rows die with the process.
 	Volatile bool
+	// Claims says which of the log's rows below Prefix, that no table with a
+	// longer prefix has, are this table's; nil: all of them. A table with Claims
+	// holds objects of many kinds: GVK is empty, its objects name their own, and
+	// its keys are no namespace and name, so that rows are put with PutAt.
+	Claims func(key string, value []byte) bool
+	// Older reads a value that Kubernetes stored in another version than the
+	// table's; false: it is in the table's. Nil: none is.
+	Older func(value []byte) (T, bool, error)
 }
 
 // Table is a declared table. It holds no rows itself: a Store opened with it
@@ -77,7 +85,7 @@ func NewTable[T Object, H any](spec Spec[T, H]) *Table[T, H] {
 	t := &Table[T, H]{spec: spec}
 	t.def = &tableDef{
 		id: spec.ID, gvk: spec.GVK, prefix: spec.Prefix, cold: spec.Cold, volatile: spec.Volatile,
-		namespaced: spec.Namespaced, alike: spec.Alike,
+		namespaced: spec.Namespaced, alike: spec.Alike, claims: spec.Claims,
 		newObject: func() Object { return spec.New() },
 		head: func(o Object) any {
 			if spec.Head == nil {
@@ -86,6 +94,9 @@ func NewTable[T Object, H any](spec Spec[T, H]) *Table[T, H] {
 			}
 			return spec.Head(o.(T))
 		},
+	}
+	if spec.Older != nil {
+		t.def.older = func(b []byte) (Object, bool, error) { return spec.Older(b) }
 	}
 	for name := range spec.Indexes {
 		t.def.indexNames = append(t.def.indexNames, name)
@@ -176,6 +187,9 @@ func (r Row[T, H]) Stored() []byte {
 	return nil
 }
 
+// Encoded returns the row as it stands in the log. Shared; do not change.
+func (r Row[T, H]) Encoded() []byte { return r.r.bytes() }
+
 // Get returns the object at key, false if there is none.
 func (t *Table[T, H]) Get(r Reader, key object.Key) (T, bool) {
 	row, ok := r.state().table(t.def).get(key.String())
@@ -254,7 +268,16 @@ func (t *Table[T, H]) By(r Reader, index, value string) iter.Seq[Row[T, H]] {
 // Put creates or replaces the object's row. The store owns o from then on; it
 // fills in an empty UID and creation time. Putting back the very object that
 // the table holds panics: change a DeepCopy.
-func (t *Table[T, H]) Put(tx *Tx, o T) { tx.put(t.def, o) }
+func (t *Table[T, H]) Put(tx *Tx, o T) {
+	if t.def.claims != nil {
+		panic(fmt.Sprintf("store: the keys of %s are no namespace and name: use PutAt", t.def.id))
+	}
+	tx.put(t.def, object.KeyOf(o).String(), o)
+}
+
+// PutAt is Put for code that works on every table: key is the one that the
+// object has, or shall have.
+func (t *Table[T, H]) PutAt(tx *Tx, key object.Key, o T) { tx.put(t.def, key.String(), o) }
 
 // Delete removes the row at key, if there is one.
 func (t *Table[T, H]) Delete(tx *Tx, key object.Key) { tx.remove(t.def, key.String()) }

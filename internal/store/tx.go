@@ -103,13 +103,9 @@ func (tx *Tx) own(def *tableDef) *tableState {
 	return ts
 }
 
-func (tx *Tx) put(def *tableDef, o Object) {
+func (tx *Tx) put(def *tableDef, key string, o Object) {
 	if o.GetName() == "" {
 		panic(fmt.Sprintf("store: put into %s without a name", def.id))
-	}
-	key := o.GetName()
-	if ns := o.GetNamespace(); ns != "" {
-		key = ns + "/" + key
 	}
 	old, _ := tx.cur.table(def).get(key)
 	if old != nil {

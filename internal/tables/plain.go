@@ -19,6 +19,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"trireme/internal/store"
 )
@@ -99,6 +100,8 @@ var (
 		admission("MutatingAdmissionPolicy"), "mutatingadmissionpolicies")
 	MutatingAdmissionPolicyBindings = global[admissionv1.MutatingAdmissionPolicyBinding]("mutatingadmissionpolicybindings",
 		admission("MutatingAdmissionPolicyBinding"), "mutatingadmissionpolicybindings")
+
+	APIServices = global[apiregistrationv1.APIService]("apiservices", apiregistrationv1.SchemeGroupVersion.WithKind("APIService"), "apiregistration.k8s.io/apiservices")
 
 	DeviceClasses          = global[resourcev1.DeviceClass]("deviceclasses", resource("DeviceClass"), "deviceclasses")
 	ResourceClaims         = plain[resourcev1.ResourceClaim]("resourceclaims", resource("ResourceClaim"), "resourceclaims")

@@ -85,11 +85,12 @@ func (w *World) Put(docs string) {
 	w.Update(func(tx *store.Tx) {
 		for _, doc := range split(docs) {
 			table, o := w.decode(doc)
-			if old, ok := table.Get(tx, object.KeyOf(o)); ok && o.GetUID() == "" {
+			key := keyIn(table, o)
+			if old, ok := table.Get(tx, key); ok && o.GetUID() == "" {
 				o.SetUID(old.GetUID())
 				o.SetCreationTimestamp(old.GetCreationTimestamp())
 			}
-			table.Put(tx, o)
+			table.PutAt(tx, key, o)
 		}
 	})
 }
@@ -102,16 +103,17 @@ func (w *World) Merge(docs string) {
 	w.Update(func(tx *store.Tx) {
 		for _, doc := range split(docs) {
 			table, o := w.decode(doc)
-			prefix, many := strings.CutSuffix(o.GetName(), "*")
+			at := keyIn(table, o)
+			prefix, many := strings.CutSuffix(at.Name, "*")
 			n := 0
-			for row := range table.Rows(tx, o.GetNamespace()) {
+			for row := range table.Rows(tx, at.Namespace) {
 				if k := row.Key(); k.Name == prefix || many && strings.HasPrefix(k.Name, prefix) {
-					table.Put(tx, w.merged(row.Object(), doc))
+					table.PutAt(tx, k, w.merged(row.Object(), doc))
 					n++
 				}
 			}
 			if n == 0 {
-				w.t.Fatalf("merge: no %s %s", table.ID(), object.KeyOf(o))
+				w.t.Fatalf("merge: no %s %s", table.ID(), at)
 			}
 		}
 	})
@@ -210,6 +212,16 @@ func (w *World) decode(doc string) (Table, store.Object) {
 	return table, o
 }
 
+// keyIn returns the key of o in its table. The resource of a custom kind is
+// named like Kubernetes' own: the kind in small letters and an s.
+func keyIn(t Table, o store.Object) object.Key {
+	if !t.GVK().Empty() {
+		return object.KeyOf(o)
+	}
+	gvk := o.GetObjectKind().GroupVersionKind()
+	return object.Key{Namespace: gvk.Group, Name: strings.ToLower(gvk.Kind) + "s/" + object.KeyOf(o).String()}
+}
+
 // table returns the table of the kind, or the one that holds objects like o.
 func (w *World) table(kind string, o store.Object) Table {
 	i := slices.IndexFunc(w.all, func(t Table) bool {
@@ -218,6 +230,9 @@ func (w *World) table(kind string, o store.Object) Table {
 		}
 		return t.GVK().Kind == kind
 	})
+	if i < 0 { // of a custom kind: the table that holds many
+		i = slices.IndexFunc(w.all, func(t Table) bool { return t.GVK().Empty() })
+	}
 	if i < 0 {
 		w.t.Fatalf("no table for kind %q (%T)", kind, o)
 	}

@@ -34,6 +34,7 @@ type owner struct {
 type Loop struct {
 	tables []table // all that are collected: every durable one
 	kinds  map[schema.GroupKind]table
+	custom table // of the kinds that definitions define
 
 	owners map[types.UID]owner
 	// The reverse. An object made anew where its dependents are not yet told of the
@@ -53,6 +54,10 @@ func New() *Loop {
 			continue // events have no owners, and there are many
 		}
 		l.tables = append(l.tables, t)
+		if t.ID() == tables.CustomObjects.ID() {
+			l.custom = t
+			continue
+		}
 		l.kinds[t.GVK().GroupKind()] = t
 	}
 	return l
@@ -76,6 +81,10 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		l.owners, l.at = map[types.UID]owner{}, map[place][]types.UID{}
 		l.work, l.alien = map[types.UID]bool{}, map[types.UID]bool{}
+	}
+	for range tables.CustomResourceDefinitions.Changed(tx) {
+		clear(l.alien) // one of them may be of a kind that is known now
+		break
 	}
 	l.budget = loop.StepWritesMax
 	for _, t := range l.tables {
@@ -106,7 +115,7 @@ func (l *Loop) observe(tx *store.Tx, p place) {
 	uids := row.Indexed(tables.OwnerIndex)
 	for _, uid := range uids {
 		if _, known := l.owners[types.UID(uid)]; !known && !l.alien[types.UID(uid)] {
-			l.learn(row.Object())
+			l.learn(tx, row.Object())
 			break
 		}
 	}
@@ -136,12 +145,12 @@ func (l *Loop) observeDeleting(tx *store.Tx, p place, o store.Object) {
 }
 
 // learn remembers where a dependent's owners are.
-func (l *Loop) learn(o store.Object) {
+func (l *Loop) learn(tx *store.Tx, o store.Object) {
 	for _, ref := range o.GetOwnerReferences() {
 		if _, known := l.owners[ref.UID]; known {
 			continue
 		}
-		if p, ok := l.find(o, ref); ok {
+		if p, ok := l.find(tx, o, ref); ok {
 			l.remember(owner{ref.UID, p})
 		} else {
 			l.alien[ref.UID] = true
@@ -166,13 +175,21 @@ func (l *Loop) forget(o owner) {
 
 // find returns where the owner that ref names would be; false where that cannot
 // be told.
-func (l *Loop) find(dependent store.Object, ref metav1.OwnerReference) (place, bool) {
+func (l *Loop) find(tx *store.Tx, dependent store.Object, ref metav1.OwnerReference) (place, bool) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
 		return place{}, false
 	}
-	t := l.kinds[gv.WithKind(ref.Kind).GroupKind()]
-	if t == nil || t.Namespaced() && dependent.GetNamespace() == "" {
+	gk := gv.WithKind(ref.Kind).GroupKind()
+	t := l.kinds[gk]
+	if t == nil {
+		d := tables.DefinitionOf(tx, gk)
+		if d == nil || d.Namespaced && dependent.GetNamespace() == "" {
+			return place{}, false
+		}
+		return place{l.custom, d.Place(dependent.GetNamespace(), ref.Name).CustomKey()}, true
+	}
+	if t.Namespaced() && dependent.GetNamespace() == "" {
 		return place{}, false
 	}
 	key := object.Key{Name: ref.Name}

@@ -74,7 +74,7 @@ func (l *Loop) dependent(tx *store.Tx, p place) {
 	case len(keep) > 0:
 		next := o.DeepCopyObject().(store.Object)
 		next.SetOwnerReferences(keep)
-		p.table.Put(tx, next)
+		p.table.PutAt(tx, p.key, next)
 		l.budget--
 		return
 	}
@@ -96,7 +96,7 @@ func (l *Loop) dependent(tx *store.Tx, p place) {
 // state says of one owner of o whether it is gone, or waits for its dependents
 // to go. What cannot be looked up is neither.
 func (l *Loop) state(tx *store.Tx, o store.Object, ref metav1.OwnerReference) (gone, waits bool) {
-	p, ok := l.find(o, ref)
+	p, ok := l.find(tx, o, ref)
 	if !ok {
 		return false, false
 	}
@@ -130,7 +130,7 @@ func (l *Loop) unblock(tx *store.Tx, p place, o store.Object) {
 		refs[i].BlockOwnerDeletion = nil
 	}
 	next.SetOwnerReferences(refs)
-	p.table.Put(tx, next)
+	p.table.PutAt(tx, p.key, next)
 	l.budget--
 }
 
@@ -185,7 +185,7 @@ func (l *Loop) orphan(tx *store.Tx, o owner, have store.Object) (done bool) {
 			d, _ := t.Get(tx, key)
 			next := d.DeepCopyObject().(store.Object)
 			next.SetOwnerReferences(slices.DeleteFunc(next.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == o.uid }))
-			t.Put(tx, next)
+			t.PutAt(tx, key, next)
 			l.budget--
 		}
 	}
@@ -202,5 +202,5 @@ func (l *Loop) release(tx *store.Tx, o owner, have store.Object, finalizer strin
 		o.table.Delete(tx, o.key)
 		return
 	}
-	o.table.Put(tx, next)
+	o.table.PutAt(tx, o.key, next)
 }

@@ -34,6 +34,9 @@ func (l *Loop) clear(tx *store.Tx, name string, budget int) (wrote int) {
 			left[resource(t)] = rest
 		}
 	}
+	if pods == 0 {
+		wrote += emptyCustom(tx, name, budget-wrote, left)
+	}
 	if wrote >= budget {
 		return wrote
 	}
@@ -61,6 +64,25 @@ func empty(tx *store.Tx, t *store.Table[store.Object, any], ns string, budget in
 		}
 	}
 	return wrote, left
+}
+
+// emptyCustom is empty for the objects of custom kinds; it adds those that are
+// still there to left.
+func emptyCustom(tx *store.Tx, ns string, budget int, left map[string]int) (wrote int) {
+	var keys []object.Key
+	for row := range tables.CustomObjects.By(tx, tables.CustomByNamespace, ns) {
+		keys = append(keys, row.Key())
+	}
+	for _, key := range keys {
+		if wrote < budget && reap.Delete(tx, tables.CustomObjects, key, metav1.DeletePropagationBackground) {
+			wrote++
+		}
+		if _, still := tables.CustomObjects.Row(tx, key); still {
+			p := tables.ParseCustomKey(key)
+			left[p.Plural+"."+p.Group]++
+		}
+	}
+	return wrote
 }
 
 func resource(t *store.Table[store.Object, any]) string {

@@ -49,7 +49,7 @@ func (l *Loop) Reads() []store.TableID {
 	for _, t := range l.inside {
 		ids = append(ids, t.ID())
 	}
-	return ids
+	return append(ids, tables.CustomObjects.ID())
 }
 
 func (l *Loop) Writes() []store.TableID { return append(l.Reads(), tables.Events.ID()) }

@@ -23,7 +23,7 @@ func Delete[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], key o
 	case remove:
 		table.Delete(tx, key)
 	case changed:
-		table.Put(tx, next)
+		table.PutAt(tx, key, next)
 	}
 	return remove || changed
 }
@@ -35,9 +35,13 @@ func Terminating(r store.Reader, namespace string) bool {
 	return !ok || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating
 }
 
-// Deleting reports whether the row is marked as deleted, without decoding pods.
+// Deleting reports whether the row is marked as deleted, without decoding pods
+// and custom objects.
 func Deleting(row store.Row[store.Object, any]) bool {
-	if h, ok := row.Head().(*tables.PodHead); ok {
+	switch h := row.Head().(type) {
+	case *tables.PodHead:
+		return h.Deleting
+	case *tables.CustomHead:
 		return h.Deleting
 	}
 	return row.Object().GetDeletionTimestamp() != nil
