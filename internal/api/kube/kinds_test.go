@@ -36,6 +36,9 @@ func TestEveryKindIsServed(t *testing.T) {
 		served[name] = true
 	}
 	for _, table := range tables.All() {
+		if table.ID() == tables.CustomObjects.ID() {
+			continue // of kinds that definitions define
+		}
 		if !served[string(table.ID())] {
 			t.Errorf("%s: not among api-resources", table.ID())
 		}

@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 
 	"trireme/internal/account"
 	"trireme/internal/api/kube"
@@ -77,6 +79,7 @@ func serve(t *testing.T) *door {
 	done := make(chan error, 1)
 	go func() { done <- srv.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
+	ready(t, srv)
 	config, err := pki.Kubeconfig("https://"+l.Addr().String(), cert)
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +89,21 @@ func serve(t *testing.T) *door {
 		t.Fatal(err)
 	}
 	return &door{s, srv, path, l.Addr().String(), pki}
+}
+
+// ready returns when the door serves all it has.
+func ready(t testing.TB, srv *kube.Server) {
+	t.Helper()
+	c, err := kubernetes.NewForConfig(srv.Loopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := c.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err == nil, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // kubectl runs the installed kubectl and returns what it printed.

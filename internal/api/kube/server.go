@@ -30,6 +30,7 @@ import (
 	"trireme/internal/admit"
 	"trireme/internal/api/kube/admission"
 	"trireme/internal/api/kube/auth"
+	"trireme/internal/api/kube/extend"
 	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/openapi"
 	"trireme/internal/api/kube/usage"
@@ -37,7 +38,8 @@ import (
 	"trireme/internal/store"
 )
 
-// Config configures the door. Everything but Accounts and Log is required.
+// Config configures the door. Everything but Accounts, ProxyCert, ProxyKey and Log
+// is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -51,7 +53,10 @@ type Config struct {
 	// Allocate gives a service its addresses inside the transaction that writes
 	// it, so that the answer shows them. old is nil at creation.
 	Allocate func(tx *store.Tx, o, old store.Object) error
-	Log      *slog.Logger
+	// ProxyCert and ProxyKey are the files of what the door shows to aggregated
+	// API servers; empty: nothing.
+	ProxyCert, ProxyKey string
+	Log                 *slog.Logger
 }
 
 // Server is the Kubernetes door over one store.
@@ -68,6 +73,7 @@ type Server struct {
 	loop   loopback
 	who    *auth.Authenticator
 	admit  *admission.Chain
+	ext    *extend.Servers
 }
 
 // New builds the door. It serves nothing until Run.
@@ -89,20 +95,32 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	c := srv.config(plain)
-	srv.api, err = c.Complete(nil).New("trireme", genericapiserver.NewEmptyDelegate())
+	if srv.ext, err = extend.New(extend.Config{
+		Store: s, Generic: c, BeforePut: srv.beforePut, ProxyCert: cfg.ProxyCert, ProxyKey: cfg.ProxyKey, Log: cfg.Log,
+	}); err != nil {
+		return nil, err
+	}
+	srv.api, err = c.Complete(nil).New("trireme", srv.ext.Delegate())
 	if err != nil {
 		return nil, fmt.Errorf("building the API server: %w", err)
 	}
-	if err := srv.api.AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
-		return nil, fmt.Errorf("adding the store's check: %w", err)
-	}
-	srv.loop.serve(srv.api.Handler)
 	if a := cfg.Accounts; a != nil {
 		if err := auth.Discovery(srv.api.Handler.NonGoRestfulMux, a, a.Audiences()[0]); err != nil {
 			return nil, err
 		}
 	}
-	return srv, srv.install()
+	groups, err := srv.install()
+	if err != nil {
+		return nil, err
+	}
+	if err := srv.ext.Aggregate(srv.api, groups); err != nil {
+		return nil, err
+	}
+	if err := srv.ext.Front().AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
+		return nil, fmt.Errorf("adding the store's check: %w", err)
+	}
+	srv.loop.serve(srv.ext.Front().Handler)
+	return srv, nil
 }
 
 // alive says whether the store still takes writes: one that lost its lease or
@@ -137,8 +155,9 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	return c
 }
 
-// install serves every resource, group by group.
-func (s *Server) install() error {
+// install serves every resource, group by group, and returns the versions of the
+// groups in the order in which clients shall prefer them.
+func (s *Server) install() (versions []schema.GroupVersion, err error) {
 	groups := map[string]*genericapiserver.APIGroupInfo{}
 	var order []string
 	add := func(gv schema.GroupVersion, storages map[string]rest.Storage) {
@@ -157,7 +176,7 @@ func (s *Server) install() error {
 	for _, r := range resources() {
 		storages, err := s.storages(r)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		add(r.gv, storages)
 		s.reads.Add(r.gv.WithResource(r.plural), r.table)
@@ -166,17 +185,17 @@ func (s *Server) install() error {
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())
 	add(authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": auth.SelfReview(), "tokenreviews": s.who.TokenReview()})
 	for _, g := range order {
-		var err error
 		if g == "" {
 			err = s.api.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, groups[g])
 		} else {
 			err = s.api.InstallAPIGroup(groups[g])
 		}
 		if err != nil {
-			return fmt.Errorf("serving group %q: %w", g, err)
+			return nil, fmt.Errorf("serving group %q: %w", g, err)
 		}
+		versions = append(versions, groups[g].PrioritizedVersions...)
 	}
-	return nil
+	return versions, nil
 }
 
 // group returns an API group with one version and nothing in it yet.
@@ -201,17 +220,17 @@ func (s *Server) beforePut(tx *store.Tx, gr schema.GroupResource, o, old store.O
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	// The library's own Run would listen itself; its hooks are all that is needed.
-	s.api.PrepareRun()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.api.RunPostStartHooks(ctx)
-	defer s.api.Destroy()
+	return s.ext.Run(ctx, s.serve)
+}
+
+func (s *Server) serve(ctx context.Context) error {
 	web := &http.Server{
-		Handler: s.api.Handler, TLSConfig: s.cfg.TLS, MaxHeaderBytes: 1 << 20,
+		Handler: s.ext.Front().Handler, TLSConfig: s.cfg.TLS, MaxHeaderBytes: 1 << 20,
 		IdleTimeout: 90 * time.Second, ReadHeaderTimeout: 32 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	served, admitted := make(chan error, 1), make(chan error, 1)
 	go func() { served <- web.ServeTLS(s.cfg.Listener, "", "") }()
 	go func() { admitted <- s.admit.Run(ctx) }()

@@ -41,6 +41,7 @@ type View struct {
 	table     Table
 	prefix    string // of the keys the registry makes: "/pods/"
 	beforePut BeforePut
+	form      Form
 	kept      kept
 	sharing   sharing
 	versioner storage.APIObjectVersioner
@@ -51,6 +52,12 @@ func New(s *store.Store, table Table, prefix string, beforePut BeforePut) *View 
 	return &View{kept: kept{now: time.Now}, store: s, table: table, prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut}
 }
 
+// In returns the view with its objects in another form.
+func (v *View) In(f Form) *View {
+	v.form = f
+	return v
+}
+
 // errChanged says that the row changed between the read and the write.
 var errChanged = errors.New("the row changed meanwhile")
 
@@ -58,7 +65,7 @@ var errChanged = errors.New("the row changed meanwhile")
 func (v *View) Versioner() storage.Versioner { return v.versioner }
 
 func (v *View) key(key string) object.Key {
-	return object.ParseKey(strings.TrimPrefix(key, v.prefix))
+	return object.ParseKey(v.form.Scope + strings.TrimPrefix(key, v.prefix))
 }
 
 // under returns what the table's keys start with below key: nothing for the
@@ -66,20 +73,23 @@ func (v *View) key(key string) object.Key {
 // in "ab".
 func (v *View) under(key string) string {
 	rest := trimSlash(key, v.prefix)
-	if rest == "" || strings.HasSuffix(rest, "/") {
-		return rest
+	if rest != "" && !strings.HasSuffix(rest, "/") {
+		rest += "/"
 	}
-	return rest + "/"
+	return v.form.Scope + rest
 }
 
 // Create implements storage.Interface.
 func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, _ uint64) error {
-	o := obj.(store.Object)
-	if o.GetResourceVersion() != "" {
+	if obj.(store.Object).GetResourceVersion() != "" {
 		return storage.ErrResourceVersionSetOnCreate
 	}
-	o = o.DeepCopyObject().(store.Object)
-	_, err := v.store.Update(ctx, func(tx *store.Tx) error {
+	o, err := v.in(obj.(store.Object))
+	if err != nil {
+		return err
+	}
+	var row Row
+	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
 		if _, exists := v.table.Row(tx, v.key(key)); exists {
 			return storage.NewKeyExistsError(key, 0)
 		}
@@ -88,13 +98,20 @@ func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, 
 				return err
 			}
 		}
-		v.table.Put(tx, o)
+		row = v.put(tx, v.key(key), o)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return set(out, o)
+	return v.set(out, row)
+}
+
+// put writes o and returns its row, which has its revision after the commit.
+func (v *View) put(tx *store.Tx, key object.Key, o store.Object) Row {
+	v.table.PutAt(tx, key, o)
+	row, _ := v.table.Row(tx, key)
+	return row
 }
 
 // Get implements storage.Interface.
@@ -103,10 +120,10 @@ func (v *View) Get(ctx context.Context, key string, opts storage.GetOptions, out
 	if err != nil {
 		return err
 	}
-	o, ok := v.table.Get(snap, v.key(key))
+	row, ok := v.table.Row(snap, v.key(key))
 	switch {
 	case ok:
-		return set(out, o)
+		return v.set(out, row)
 	case opts.IgnoreNotFound:
 		return runtime.SetZeroValue(out)
 	}
@@ -158,15 +175,16 @@ type update struct {
 // try reads, calls the function and writes, once; errChanged: try again.
 func (v *View) try(ctx context.Context, u *update) error {
 	k := v.key(u.key)
-	var cur store.Object
 	row, ok := v.table.Row(v.store.Head(), k)
-	rev := store.Rev(0)
+	cur, rev := v.empty(), store.Rev(0)
 	switch {
 	case ok:
-		cur = row.Object()
+		var err error
+		if cur, err = v.out(row); err != nil {
+			return err
+		}
 		rev = row.Rev()
 	case u.ignoreNotFound:
-		cur = v.table.New()
 	default:
 		return storage.NewKeyNotFoundError(u.key, 0)
 	}
@@ -178,14 +196,17 @@ func (v *View) try(ctx context.Context, u *update) error {
 	if err != nil {
 		return err
 	}
-	next := ret.(store.Object)
-	if ok && same(cur, next) {
+	next, err := v.in(ret.(store.Object))
+	if err != nil {
+		return err
+	}
+	if ok && same(row.Object(), next) {
 		if err := v.committed(ctx, rev); err != nil {
 			return err
 		}
-		return set(u.out, cur)
+		return v.set(u.out, row)
 	}
-	next = next.DeepCopyObject().(store.Object)
+	var put Row
 	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
 		now, exists := v.table.Row(tx, k)
 		if exists != ok || (exists && now.Rev() != rev) {
@@ -194,19 +215,19 @@ func (v *View) try(ctx context.Context, u *update) error {
 		if v.beforePut != nil {
 			var old store.Object
 			if ok {
-				old = cur
+				old = row.Object()
 			}
 			if err := v.beforePut(tx, next, old); err != nil {
 				return err
 			}
 		}
-		v.table.Put(tx, next)
+		put = v.put(tx, k, next)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return set(u.out, next)
+	return v.set(u.out, put)
 }
 
 // committed returns when the row of that revision may leave the manager: the
@@ -250,7 +271,11 @@ func (v *View) Delete(ctx context.Context, key string, out runtime.Object, pre *
 		if !ok {
 			return storage.NewKeyNotFoundError(key, 0)
 		}
-		o := row.Object().DeepCopyObject().(store.Object)
+		o, err := v.out(row)
+		if err != nil {
+			return err
+		}
+		o = o.DeepCopyObject().(store.Object)
 		if err := pre.Check(key, o); err != nil {
 			return err
 		}
@@ -277,7 +302,14 @@ func (v *View) Delete(ctx context.Context, key string, out runtime.Object, pre *
 
 // Stats implements storage.Interface.
 func (v *View) Stats(context.Context) (storage.Stats, error) {
-	return storage.Stats{ObjectCount: int64(v.table.Len(v.store.Snapshot()))}, nil
+	if v.form.Scope == "" {
+		return storage.Stats{ObjectCount: int64(v.table.Len(v.store.Snapshot()))}, nil
+	}
+	n := int64(0)
+	for range v.table.RowsFrom(v.store.Snapshot(), v.form.Scope, "") {
+		n++
+	}
+	return storage.Stats{ObjectCount: n}, nil
 }
 
 // ReadinessCheck implements storage.Interface.
@@ -304,6 +336,15 @@ func (v *View) EnableResourceSizeEstimation(storage.KeysFunc) error { return nil
 
 // CompactRevision implements storage.Interface: 0 is "not known".
 func (v *View) CompactRevision() int64 { return 0 }
+
+// set makes *out what the registry shall see of the row.
+func (v *View) set(out runtime.Object, row Row) error {
+	o, err := v.out(row)
+	if err != nil {
+		return err
+	}
+	return set(out, o)
+}
 
 // set makes *out a shallow copy of o.
 func set(out runtime.Object, o runtime.Object) error {
@@ -343,8 +384,8 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, 0))
 	pred := opts.Predicate
 	if !opts.Recursive {
-		if o, ok := v.table.Get(p.snap, v.key(key)); ok {
-			if err := appendMatch(dst, o, pred); err != nil {
+		if row, ok := v.table.Row(p.snap, v.key(key)); ok {
+			if err := v.appendMatch(dst, row, pred); err != nil {
 				return err
 			}
 		}
@@ -353,7 +394,7 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	var last string
 	more := false
 	var remaining *int64
-	for row := range v.table.RowsFrom(p.snap, v.under(key), p.from) {
+	for row := range v.table.RowsFrom(p.snap, v.under(key), v.from(p)) {
 		if pred.Limit > 0 && int64(dst.Len()) >= pred.Limit {
 			more = true
 			if pred.Empty() { // what a selector would leave of the rest is not known without looking
@@ -362,8 +403,8 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 			}
 			break
 		}
-		last = row.Key().String()
-		if err := appendMatch(dst, row.Object(), pred); err != nil {
+		last = strings.TrimPrefix(row.Key().String(), v.form.Scope)
+		if err := v.appendMatch(dst, row, pred); err != nil {
 			return err
 		}
 	}
@@ -378,7 +419,11 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	return v.versioner.UpdateList(listObj, uint64(p.rev), next, remaining)
 }
 
-func appendMatch(dst reflect.Value, o store.Object, pred storage.SelectionPredicate) error {
+func (v *View) appendMatch(dst reflect.Value, row Row, pred storage.SelectionPredicate) error {
+	o, err := v.out(row)
+	if err != nil {
+		return err
+	}
 	ok, err := pred.Matches(o)
 	if err != nil || !ok {
 		return err
@@ -393,6 +438,9 @@ type page struct {
 	rev  store.Rev // what the list answers
 	from string    // the first key
 }
+
+// from is the first key of the table that the page reads.
+func (v *View) from(p page) string { return v.form.Scope + p.from }
 
 // page finds where a list, or its next page, reads. A moment that is not kept
 // any more is 410, with a token to go on inconsistently where the list was in

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
@@ -43,7 +44,7 @@ func (v *View) Watch(ctx context.Context, key string, opts storage.ListOptions) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{
-		view: v, pred: opts.Predicate, prefix: trimSlash(key, v.prefix), single: !opts.Recursive,
+		view: v, pred: opts.Predicate, prefix: v.key(key).String(), single: !opts.Recursive,
 		result: make(chan watch.Event, 100), cancel: cancel,
 	}
 	if opts.Recursive {
@@ -118,11 +119,11 @@ func (w *watcher) sendAll(ctx context.Context, snap *store.Snapshot) bool {
 		if !w.matchesKey(row.Key().String()) {
 			continue
 		}
-		o := row.Object()
-		if ok, err := w.pred.Matches(o); err != nil || !ok {
-			continue
+		o, ok, err := w.match(ctx, row)
+		if err != nil {
+			return false
 		}
-		if !w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(o)}) {
+		if ok && !w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(o)}) {
 			return false
 		}
 	}
@@ -137,6 +138,9 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	w.last = e.Rev
 	if !w.matchesKey(e.Key().String()) {
 		return true
+	}
+	if w.view.form.Out != nil {
+		return w.sendFormed(ctx, e)
 	}
 	was, is := e.Type() != store.Created, e.Type() != store.Deleted
 	if !w.pred.Empty() {
@@ -170,6 +174,61 @@ func (w *watcher) matches(e *store.Event) (was, is bool) {
 	return was, is
 }
 
+// sendFormed is sendEvent for rows that do not stand in the table as the registry
+// sees them.
+func (w *watcher) sendFormed(ctx context.Context, e *store.Event) bool {
+	var now, old store.Object
+	is, was := false, false
+	var err error
+	if row, ok := e.Row(); ok {
+		if now, is, err = w.match(ctx, row); err != nil {
+			return false
+		}
+	}
+	if row, ok := e.OldRow(); ok {
+		if is && w.pred.Empty() {
+			was = true // what it was does not matter
+		} else if old, was, err = w.match(ctx, row); err != nil {
+			return false
+		}
+	}
+	switch {
+	case is && was:
+		return w.send(ctx, watch.Event{Type: watch.Modified, Object: shallow(now)})
+	case is:
+		return w.send(ctx, watch.Event{Type: watch.Added, Object: shallow(now)})
+	case was:
+		// The last state that matched, at the revision that ended it.
+		return w.send(ctx, watch.Event{Type: watch.Deleted, Object: at(old, e.Rev)})
+	}
+	return true
+}
+
+// at returns a copy of o with another revision.
+func at(o store.Object, rev store.Rev) store.Object {
+	c := shallow(o).(store.Object)
+	if u, ok := c.(*unstructured.Unstructured); ok { // its metadata is within what is shared
+		c = u.DeepCopy()
+	}
+	c.SetResourceVersion(rev.String())
+	return c
+}
+
+// match returns the row as the registry's object, and whether it matches. An
+// error is told to the watcher, and ends it.
+func (w *watcher) match(ctx context.Context, row Row) (store.Object, bool, error) {
+	o, err := w.view.out(row)
+	if err != nil {
+		w.sendError(ctx, err)
+		return nil, false, err
+	}
+	if w.pred.Empty() {
+		return o, true, nil
+	}
+	ok, err := w.pred.Matches(o)
+	return o, ok && err == nil, nil
+}
+
 func (w *watcher) send(ctx context.Context, e watch.Event) bool {
 	select {
 	case w.result <- e:
@@ -198,7 +257,7 @@ func (w *watcher) bookmarks(ctx context.Context) {
 }
 
 func (w *watcher) bookmark(ctx context.Context, rev store.Rev, end bool) bool {
-	o := w.view.table.New()
+	o := w.view.empty()
 	o.SetResourceVersion(rev.String())
 	if end {
 		if err := storage.AnnotateInitialEventsEndBookmark(o); err != nil {
