@@ -124,16 +124,8 @@ func deploy(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.P
 		return 0, 0, err
 	}
 	defer w.Stop()
-	n := int32(pods)
-	labels := map[string]string{"app": "fleet"}
 	started := time.Now()
-	if _, err := cs.AppsV1().Deployments("default").Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: "fleet"},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
-		},
-	}, metav1.CreateOptions{}); err != nil {
+	if err := post(ctx, cs, pods, pod); err != nil {
 		return 0, 0, err
 	}
 	isBound, isRunning := map[string]bool{}, map[string]bool{}
@@ -158,4 +150,39 @@ func deploy(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.P
 		}
 	}
 	return bound, time.Since(started), nil
+}
+
+// post makes the Deployment.
+func post(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.PodSpec) error {
+	n := int32(pods)
+	labels := map[string]string{"app": "fleet"}
+	_, err := cs.AppsV1().Deployments("default").Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "fleet"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
+		},
+	}, metav1.CreateOptions{})
+	return err
+}
+
+// allRun counts on the server's side: a watch of 100,000 pods that start at once
+// would be measured with it, and falls behind on a busy machine.
+func allRun(ctx context.Context, cs kubernetes.Interface, want int) error {
+	waiting, err := cs.CoreV1().Pods("default").List(ctx, metav1.ListOptions{FieldSelector: "status.phase!=Running", Limit: 1})
+	if err != nil {
+		return err
+	}
+	all, err := cs.CoreV1().Pods("default").List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return err
+	}
+	n := len(all.Items)
+	if all.RemainingItemCount != nil {
+		n += int(*all.RemainingItemCount)
+	}
+	if n < want || len(waiting.Items) > 0 {
+		return fmt.Errorf("%d pods are there, some wait: %t", n, len(waiting.Items) > 0)
+	}
+	return nil
 }

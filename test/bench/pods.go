@@ -43,10 +43,11 @@ func manyPodsOn(ctx context.Context, c *config, h *cluster.Host, n int) ([]line,
 	if err := h.Await(ctx, fmt.Sprintf("%d hollow nodes are ready", nodes), func() error { return allReady(ctx, cs, nodes) }); err != nil {
 		return nil, err
 	}
-	if _, running, err := deploy(ctx, cs, n, usualPod()); err != nil {
+	if err := post(ctx, cs, n, usualPod()); err != nil {
 		return nil, err
-	} else if running == 0 {
-		return nil, fmt.Errorf("no pod ran")
+	}
+	if err := h.Await(ctx, fmt.Sprintf("%d pods run", n), func() error { return allRun(ctx, cs, n) }); err != nil {
+		return nil, err
 	}
 	var lines []line
 	if n <= 10_000 {
