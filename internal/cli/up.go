@@ -61,6 +61,12 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.APIListen, "api-listen", c.APIListen, "address of the Kubernetes API")
 	f.StringVar(&c.AgentListen, "agent-listen", c.AgentListen, "address for the sessions of agents")
 	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
+	f.StringVar(&c.Audit.PolicyFile, "audit-policy-file", c.Audit.PolicyFile, "what the audit log holds: a file of kind audit.k8s.io/v1 Policy")
+	f.StringVar(&c.Audit.LogPath, "audit-log-path", c.Audit.LogPath, "where requests are written down as JSON lines; - is standard output")
+	f.IntVar(&c.Audit.LogMaxMiB, "audit-log-maxsize", c.Audit.LogMaxMiB, "size in MiB at which the audit log is put aside")
+	f.IntVar(&c.Audit.LogBackups, "audit-log-maxbackup", c.Audit.LogBackups, "how many audit logs that were put aside are kept")
+	f.IntVar(&c.Audit.LogMaxDays, "audit-log-maxage", c.Audit.LogMaxDays, "how many days they are kept; 0: for ever")
+	f.StringVar(&c.Audit.WebhookFile, "audit-webhook-config-file", c.Audit.WebhookFile, "kubeconfig of a server that requests are reported to")
 	f.BoolVar(&c.UnsafeNoSync, "unsafe-no-sync", false, "do not wait for the disk: a crash loses writes")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers on this machine")
 }

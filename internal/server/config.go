@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/kind"
 )
 
@@ -46,6 +47,8 @@ type ManagerConfig struct {
 	UnsafeNoSync bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
 	// Grace is how long a silent node counts as alive [15s].
 	Grace Duration `json:"grace"`
+	// Audit is what is written down of requests to the API [nothing].
+	Audit auditlog.Config `json:"audit"`
 }
 
 // AgentConfig is what a node is told.
@@ -82,6 +85,7 @@ func Default() Config {
 		Manager: ManagerConfig{
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
+			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10},
 		},
 		Agent: AgentConfig{Enabled: true, Listen: ":10250", PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
 	}

@@ -18,6 +18,7 @@ import (
 	"trireme/internal/account"
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
+	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/certify"
 	"trireme/internal/dispatch"
 	measuring "trireme/internal/dispatch/measure"
@@ -40,6 +41,7 @@ type manager struct {
 	tokens *account.Issuer
 	api    net.Listener
 	agents net.Listener
+	audit  *auditlog.Log
 }
 
 // newManager takes the ports and opens the authority: what can be refused at
@@ -58,6 +60,9 @@ func newManager(cfg Config) (*manager, error) {
 		return nil, err
 	}
 	if m.tokens, err = account.NewIssuer(account.Config{Key: key, URL: "https://kubernetes.default.svc." + cfg.Domain}); err != nil {
+		return nil, err
+	}
+	if m.audit, err = auditlog.Open(cfg.Manager.Audit); err != nil {
 		return nil, err
 	}
 	if m.api, err = listen("Kubernetes API", "--api-listen", cfg.Manager.APIListen); err != nil {
@@ -143,6 +148,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 		return err
 	}
 	g.Go(func() error { return signer.Run(ctx) })
+	g.Go(func() error { return m.audit.Run(ctx) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
 	return g.Wait()
@@ -189,6 +195,6 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 	}
 	return kube.New(s, kube.Config{
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
-		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Log: m.cfg.Log,
+		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Log: m.cfg.Log,
 	})
 }

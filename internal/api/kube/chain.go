@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/util/sets"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	"k8s.io/apiserver/pkg/audit"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -11,13 +13,15 @@ import (
 )
 
 // chain is what every request passes before its handler: the library's filters
-// less those that cost a goroutine or do nothing here (the timeout filter, audit
-// without a policy, CORS, tracing).
+// less those that cost a goroutine or do nothing here (the timeout filter, CORS,
+// tracing). Without a policy, audit costs nothing.
 func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handler {
-	h := genericapifilters.WithAuthorization(s.reads.Handler(api), c.Authorization.Authorizer, c.Serializer)
+	h := genericapifilters.WithAuthorization(s.short(api), c.Authorization.Authorizer, c.Serializer)
 	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
-	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, genericapifilters.Unauthorized(c.Serializer), c.Authentication.APIAudiences, nil)
+	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
+	unknown := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)
+	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, unknown, c.Authentication.APIAudiences, nil)
 	h = genericapifilters.WithWarningRecorder(h)
 	h = genericapifilters.WithRequestDeadline(h, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
@@ -26,6 +30,22 @@ func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handle
 	h = genericapifilters.WithRequestReceivedTimestamp(h)
 	h = genericfilters.WithPanicRecovery(h, c.RequestInfoResolver)
 	return genericapifilters.WithAuditInit(h)
+}
+
+// short answers plain reads the short way, but for those whose answers the audit
+// policy wants written down.
+func (s *Server) short(api http.Handler) http.Handler {
+	reads := s.reads.Handler(api)
+	if s.cfg.Audit == nil {
+		return reads
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if a := audit.AuditContextFrom(req.Context()); a.Enabled() && !a.GetEventLevel().Less(auditinternal.LevelRequestResponse) {
+			api.ServeHTTP(w, req)
+			return
+		}
+		reads.ServeHTTP(w, req)
+	})
 }
 
 // longRunning reports whether a request may last: watches and streams.

@@ -35,7 +35,8 @@ type door struct {
 	pki        *wire.PKI
 }
 
-func serve(t *testing.T) *door {
+// serve runs a door; more may change its configuration.
+func serve(t *testing.T, more ...func(*kube.Config)) *door {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) }}, tables.Defs()...)
 	if err != nil {
@@ -67,11 +68,15 @@ func serve(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := kube.New(s, kube.Config{
+	cfg := kube.Config{
 		Listener: l, TLS: wire.ServerTLS(cert, pki.Pool(), false), ClientCA: pki.Pool(),
 		NodeTLS: wire.ClientTLS(cert, pki.Pool()), Accounts: tokens, Log: slog.New(slog.DiscardHandler),
 		Allocate: func(*store.Tx, store.Object, store.Object) error { return nil },
-	})
+	}
+	for _, f := range more {
+		f(&cfg)
+	}
+	srv, err := kube.New(s, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 	"trireme/internal/account"
 	"trireme/internal/admit"
 	"trireme/internal/api/kube/admission"
+	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/extend"
 	"trireme/internal/api/kube/fast"
@@ -38,8 +39,8 @@ import (
 	"trireme/internal/store"
 )
 
-// Config configures the door. Everything but Accounts, ProxyCert, ProxyKey and Log
-// is required.
+// Config configures the door. Everything but Accounts, Audit, ProxyCert, ProxyKey
+// and Log is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -56,7 +57,9 @@ type Config struct {
 	// ProxyCert and ProxyKey are the files of what the door shows to aggregated
 	// API servers; empty: nothing.
 	ProxyCert, ProxyKey string
-	Log                 *slog.Logger
+	// Audit writes requests down; nil: nobody does. Who opened it runs it.
+	Audit *auditlog.Log
+	Log   *slog.Logger
 }
 
 // Server is the Kubernetes door over one store.
@@ -152,6 +155,9 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.OpenAPIV3Config.Info.Title = "Trireme"
 	c.LongRunningFunc = longRunning
 	c.AdmissionControl = s.admit
+	if s.cfg.Audit != nil {
+		c.AuditBackend, c.AuditPolicyRuleEvaluator = s.cfg.Audit.Sink, s.cfg.Audit.Rules
+	}
 	return c
 }
 
