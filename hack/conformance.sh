@@ -98,7 +98,7 @@ images() {
   html=$(cd "$out/suite" && go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images
   for v in 2.66.1 2.55; do
     image $e2e/agnhost:$v -busybox -entrypoint /agnhost -cmd pause "${tools[@]}" "$b/passwd=/etc/passwd" "$b/group=/etc/group" "$b/nsswitch.conf=/etc/nsswitch.conf" \
-      /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" \
+      /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" "$b/index.html=/var/tmp/index.html" \
       "$html/agnhost/porter/localhost.crt=/localhost.crt" "$html/agnhost/porter/localhost.key=/localhost.key"
   done
   image $e2e/busybox:1.37.0-2 -busybox
