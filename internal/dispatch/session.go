@@ -24,8 +24,10 @@ type item struct {
 	key   string
 }
 
-// messageBytes is where a set is cut into several messages.
-const messageBytes = 512 << 10
+// messageBytes is where a set is cut into several messages: gRPC encodes what is
+// over 32 KiB into a buffer of 1 MiB, and a thousand sessions begin at once when a
+// manager does.
+const messageBytes = 24 << 10
 
 // session is one agent's session. Its run goroutine sends; a second receives.
 type session struct {

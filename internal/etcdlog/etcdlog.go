@@ -2,7 +2,6 @@ package etcdlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +58,9 @@ type Log struct {
 type Leader struct {
 	*Log
 	fenceRev int64 // modification revision of the fence we left
+	fenceVer int64 // and its version: how often it was written
+
+	txn func(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) // nil: the server's; set by tests
 }
 
 // Leader returns a writer that has not taken the log over yet: Load does that.
@@ -172,30 +174,6 @@ func requestOp(e store.Entry) *pb.RequestOp {
 	}
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
 		RequestPut: &pb.PutRequest{Key: []byte(e.Key), Value: e.Value}}}
-}
-
-func (l *Leader) commit(ctx context.Context, f fence, ops []*pb.RequestOp) error {
-	value, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	ops = append(ops, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
-		RequestPut: &pb.PutRequest{Key: []byte(fenceKey), Value: value}}})
-	resp, err := l.server.Txn(ctx, &pb.TxnRequest{
-		Compare: []*pb.Compare{{
-			Key: []byte(fenceKey), Target: pb.Compare_MOD, Result: pb.Compare_EQUAL,
-			TargetUnion: &pb.Compare_ModRevision{ModRevision: l.fenceRev},
-		}},
-		Success: ops,
-	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("writing to etcd: %w", err)
-	case !resp.Succeeded:
-		return ErrFenced
-	}
-	l.fenceRev = resp.Header.Revision
-	return nil
 }
 
 // compact drops etcd's history but for the last commits.

@@ -38,13 +38,13 @@ func (l *Leader) takeOver(ctx context.Context) (store.Rev, error) {
 		return 0, fmt.Errorf("reading the fence: %w", err)
 	}
 	last := store.Rev(resp.Header.Revision)
-	l.fenceRev = 0
+	l.fenceRev, l.fenceVer = 0, 0
 	if len(resp.Kvs) > 0 {
 		var f fence
 		if err := json.Unmarshal(resp.Kvs[0].Value, &f); err != nil {
 			return 0, fmt.Errorf("reading the fence: %w", err)
 		}
-		last, l.fenceRev = f.Last, resp.Kvs[0].ModRevision
+		last, l.fenceRev, l.fenceVer = f.Last, resp.Kvs[0].ModRevision, resp.Kvs[0].Version
 	}
 	if err := l.commit(ctx, fence{First: last + 1, Last: last}, nil); err != nil {
 		return 0, fmt.Errorf("taking over the log: %w", err)

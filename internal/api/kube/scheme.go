@@ -63,7 +63,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 	if err := addIdentity(served); err != nil {
 		return nil, nil, err
 	}
-	if err := errors.Join(addEvents(served), addAutoscalers(served), addProxyOptions(served)); err != nil {
+	if err := errors.Join(addEvents(served), addAutoscalers(served), addProxyOptions(served), addStreamOptions(served)); err != nil {
 		return nil, nil, err
 	}
 	for _, o := range defaults.Kinds() {

@@ -28,14 +28,30 @@ type podStream struct {
 	methods []string
 }
 
-// New implements rest.Storage.
-func (p *podStream) New() runtime.Object { return &corev1.Pod{} }
+// New implements rest.Storage: what a request says.
+func (p *podStream) New() runtime.Object {
+	switch p.path {
+	case "exec":
+		return &corev1.PodExecOptions{}
+	case "attach":
+		return &corev1.PodAttachOptions{}
+	case "portForward":
+		return &corev1.PodPortForwardOptions{}
+	}
+	return &corev1.Pod{}
+}
 
 // Destroy implements rest.Storage.
 func (p *podStream) Destroy() {}
 
-// NewConnectOptions implements rest.Connecter: the agent reads the query itself.
-func (p *podStream) NewConnectOptions() (runtime.Object, bool, string) { return nil, false, "" }
+// NewConnectOptions implements rest.Connecter. The options are what admission
+// looks at; the agent reads the query itself.
+func (p *podStream) NewConnectOptions() (runtime.Object, bool, string) {
+	if p.path == "containerLogs" {
+		return nil, false, ""
+	}
+	return p.New(), false, ""
+}
 
 // ConnectMethods implements rest.Connecter.
 func (p *podStream) ConnectMethods() []string { return p.methods }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,19 @@ func (h *hooks) last() *admissionv1.AdmissionRequest {
 	return h.seen[len(h.seen)-1]
 }
 
+// connected returns the options of the last connection to a subresource that a
+// path saw.
+func (h *hooks) connected(subresource string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range slices.Backward(h.seen) {
+		if r.Operation == admissionv1.Connect && r.SubResource == subresource {
+			return string(r.Object.Raw)
+		}
+	}
+	return ""
+}
+
 // yaml is a registration of one webhook. what is mutating or validating; more is
 // further fields of the webhook.
 func (h *hooks) yaml(what, name, path, rules, more string) string {
@@ -189,12 +203,18 @@ func TestWebhooksChangeAndRefuse(t *testing.T) {
 		{name: "warned", args: "label secret s guard=yes", fails: true, want: "Warning: careful"},
 		{name: "attach", args: "run p --image=i", want: "created"},
 		{name: "attach", args: "attach p", fails: true, want: `admission webhook "w.example.com" denied the request`},
-		{name: "exec", args: "exec p -- ls", fails: true, want: `admission webhook "w.example.com" denied the request`},
+		{name: "exec", args: "exec p -i -- ls -l", fails: true, want: `admission webhook "w.example.com" denied the request`},
 		{name: "dry run", args: "create cm three --dry-run=server -o jsonpath={.metadata.labels.hook}", want: "was-here"},
 		{name: "server-side", stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"two"},"data":{"mine":"1"}}`, args: "apply --server-side -f -", want: "serverside-applied"},
 		{name: "deployment", stdin: deployment, args: "create -f -", want: "created"},
 		{name: "scale", args: "scale deploy web --replicas 4", fails: true, want: `admission webhook "x.example.com" denied the request`},
 	})
+	if got, want := h.connected("exec"), `{"kind":"PodExecOptions","apiVersion":"v1","stdin":true,"stdout":true,"stderr":true,"container":"p","command":["ls","-l"]}`; got != want {
+		t.Errorf("the webhook was asked about %s, want %s", got, want)
+	}
+	if got, want := h.connected("attach"), `{"kind":"PodAttachOptions","apiVersion":"v1","stdout":true,"stderr":true,"container":"p"}`; got != want {
+		t.Errorf("the webhook was asked about %s, want %s", got, want)
+	}
 	err = c.CoreV1().Pods("default").Bind(t.Context(), &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}, metav1.CreateOptions{})
 	if err == nil || !strings.Contains(err.Error(), "not on my watch") {
 		t.Errorf("binding: %v, want a refusal", err)
