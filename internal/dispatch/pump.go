@@ -37,6 +37,9 @@ func (d *Dispatcher) pump(ctx context.Context, t *store.Table[store.Object, any]
 		from, last := snap.TableRev(t), t.Rev(snap)
 		d.markAll()
 		for e, err := range d.store.Events(ctx, from, t) {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if kind.Is(err, kind.Gone) {
 				break // too slow: start over with full sets
 			}

@@ -47,7 +47,7 @@ func (s *Store) load(ctx context.Context, st *state) error {
 		if live, ok := st.table(def).get(key); ok && live.rev == ch.Rev {
 			e.row = live
 		}
-		s.rings[def].append(e)
+		s.rings[def].append(e, e.Rev)
 		st.table(def).rev = max(st.table(def).rev, ch.Rev)
 	}
 	return nil

@@ -123,7 +123,10 @@ const (
 	historyEventsMin = 1024 // however large they are
 )
 
-func (r *ring) append(e *Event) {
+// append adds an event and drops old ones, but none younger than committed: who
+// reads from the committed snapshot, as every reader that was cut does, must find
+// what comes next, however much one tick writes.
+func (r *ring) append(e *Event, committed Rev) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
@@ -137,12 +140,13 @@ func (r *ring) append(e *Event) {
 	if n <= r.limit+r.limit/4 && (r.bytes <= historyBytesMax || n <= historyEventsMin) {
 		return
 	}
-	cut := max(0, n-r.limit)
+	known := sort.Search(n, func(i int) bool { return r.events[i].Rev > committed })
+	cut := min(max(0, n-r.limit), known)
 	for _, gone := range r.events[:cut] {
 		r.bytes -= gone.heldBytes
 	}
 	// A quarter more than must go, so that the next events do not copy the slice again.
-	for ; r.bytes > historyBytesMax-historyBytesMax/4 && n-cut > historyEventsMin; cut++ {
+	for ; r.bytes > historyBytesMax-historyBytesMax/4 && n-cut > historyEventsMin && cut < known; cut++ {
 		r.bytes -= r.events[cut].heldBytes
 	}
 	if cut == 0 {

@@ -209,8 +209,9 @@ func (s *Store) push(tx *Tx) *pending {
 		return nil
 	}
 	p := &pending{state: st, events: events, done: make(chan struct{})}
+	committed := s.committed.Load()
 	for _, e := range events {
-		s.rings[e.def].append(e)
+		s.rings[e.def].append(e, committed.revOf(e.def))
 	}
 	prev := s.head.Swap(st)
 	close(prev.sealed)

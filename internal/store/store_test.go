@@ -198,6 +198,41 @@ func TestSlowWatcherIsTold(t *testing.T) {
 	}
 }
 
+// TestHistoryReachesTheCommitted checks that a reader of the committed snapshot finds
+// what comes after it, when one transaction writes more than the history keeps.
+func TestHistoryReachesTheCommitted(t *testing.T) {
+	s := open(t, store.Config{HistoryEvents: 4, Log: &keepingLog{}})
+	snap := s.Snapshot()
+	if _, err := s.Tick(t.Context(), func(tick *store.Tick) error {
+		_, err := tick.Step(store.StepSpec{Name: "many", Writes: []store.TableID{tables.ConfigMaps.ID()}}, func(tx *store.Tx) error {
+			for i := range 100 {
+				tables.ConfigMaps.Put(tx, configMap(fmt.Sprint(i), "1"))
+			}
+			return nil
+		})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	seen := 0
+	for _, err := range s.Events(ctx, snap.TableRev(tables.ConfigMaps), tables.ConfigMaps) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen++; seen == 100 {
+			break
+		}
+	}
+	cancel()
+	<-done
+	if seen != 100 {
+		t.Errorf("%d events came, want 100", seen)
+	}
+}
+
 // TestRemoved tells a name that has just become free from one that always was.
 func TestRemoved(t *testing.T) {
 	s := open(t, store.Config{})
