@@ -126,7 +126,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.memoryBytes = memoryBytes()
 	a.tokens = newTokens(a)
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, a.tokens)
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, a.tokens, a.objects)
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if cfg.session != nil {
 		a.session = cfg.session(a.assign)

@@ -20,6 +20,7 @@ func (a *Agent) assign(ctx context.Context, full bool, items []wire.Item) error 
 	changes := a.objects.apply(full, items)
 	a.network(ctx, full, changes)
 	a.assignPods(ctx, changes)
+	a.removeVolumes(ctx, full, changes)
 	if full {
 		a.mu.Lock()
 		a.fullSeen = true

@@ -135,6 +135,7 @@ func (a *Agent) observeNode(ctx context.Context) corev1.NodeStatus {
 		},
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: a.httpsPort()}},
 		Images:          a.imageList(ctx),
+		VolumesInUse:    a.volumesInUse(),
 	}
 	check, cancel := context.WithTimeout(ctx, runtimeCheckTime)
 	defer cancel()

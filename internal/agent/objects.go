@@ -125,6 +125,16 @@ func (o *objects) ConfigMap(key object.Key) (*corev1.ConfigMap, bool) {
 	return get[*corev1.ConfigMap](o, "configmaps", key)
 }
 
+// Claim returns the volume claim, if this node was told of it.
+func (o *objects) Claim(key object.Key) (*corev1.PersistentVolumeClaim, bool) {
+	return get[*corev1.PersistentVolumeClaim](o, "persistentvolumeclaims", key)
+}
+
+// Volume returns the persistent volume, if this node was told of it.
+func (o *objects) Volume(name string) (*corev1.PersistentVolume, bool) {
+	return get[*corev1.PersistentVolume](o, "persistentvolumes", object.Key{Name: name})
+}
+
 // TrustBundles returns the cluster's trust bundles, sorted by name.
 func (o *objects) TrustBundles() []*certificatesv1.ClusterTrustBundle {
 	o.mu.RLock()

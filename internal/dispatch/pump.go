@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/kind"
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -14,6 +15,7 @@ import (
 var carried = []*store.Table[store.Object, any]{
 	tables.Pods.Any(), tables.Secrets.Any(), tables.ConfigMaps.Any(), tables.ServiceAccounts.Any(),
 	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(), tables.ClusterTrustBundles.Any(),
+	tables.PersistentVolumeClaims.Any(), tables.PersistentVolumes.Any(),
 }
 
 var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
@@ -92,6 +94,13 @@ func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 		}
 		return
 	}
+	if i.table == tables.PersistentVolumes.ID() {
+		for _, o := range []store.Object{e.Object(), e.Old()} {
+			if v, ok := o.(*corev1.PersistentVolume); ok && d.sessions[claim.LocalNode(v)] != nil {
+				mark(d.sessions[claim.LocalNode(v)])
+			}
+		}
+	}
 	for s := range d.refs[i] {
 		mark(s)
 	}
@@ -144,6 +153,7 @@ func references(p *corev1.Pod) []item {
 		environment(&p.Spec.Containers[i], secret, configMap)
 	}
 	for i := range p.Spec.Volumes {
+		add(tables.PersistentVolumeClaims.ID(), claim.NameFor(p, &p.Spec.Volumes[i]))
 		volume(&p.Spec.Volumes[i], secret, configMap)
 	}
 	return refs

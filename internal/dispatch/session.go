@@ -13,6 +13,7 @@ import (
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/wire"
@@ -48,6 +49,8 @@ type session struct {
 	// The sender's own.
 	pods map[string]held // pods the agent holds
 	refs map[item]int    // objects the agent holds for its pods, and for how many
+	lead map[item]item   // of the claims among them, to the volumes that they lead to
+	own  map[string]bool // volumes that lie on the node and that the agent holds
 }
 
 // held is what the sender remembers of a pod it sent.
@@ -59,7 +62,7 @@ type held struct {
 func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wire.Assignments], node string, wants []string) (*session, error) {
 	s := &session{
 		d: d, node: node, stream: stream, wake: make(chan struct{}, 1),
-		dirty: map[item]struct{}{}, pods: map[string]held{}, refs: map[item]int{},
+		dirty: map[item]struct{}{}, pods: map[string]held{}, refs: map[item]int{}, lead: map[item]item{}, own: map[string]bool{},
 	}
 	for _, w := range wants {
 		if !slices.Contains(wholeTables, store.TableID(w)) {
@@ -122,7 +125,7 @@ func (s *session) signal() {
 // sendFull sends everything that concerns the node.
 func (s *session) sendFull() error {
 	s.d.dropRefs(s)
-	s.pods, s.refs = map[string]held{}, map[item]int{}
+	s.pods, s.refs, s.lead, s.own = map[string]held{}, map[item]int{}, map[item]item{}, map[string]bool{}
 	out := &outbox{s: s, next: &wire.Assignments{Full: true, HeartbeatMs: uint32(s.d.cfg.Heartbeat.Milliseconds())}}
 	snap := s.d.store.Snapshot()
 	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
@@ -132,6 +135,11 @@ func (s *session) sendFull() error {
 	}
 	if err := s.sendRefs(out); err != nil {
 		return err
+	}
+	for row := range tables.PersistentVolumes.By(snap, tables.VolumesByNode, s.node) {
+		if err := s.sendOwn(out, snap, item{tables.PersistentVolumes.ID(), row.Key().Name}); err != nil {
+			return err
+		}
 	}
 	for _, t := range s.wants {
 		for row := range carriedByID[t].Rows(snap, "") {
@@ -161,6 +169,8 @@ func (s *session) sendDirty() error {
 			err = s.sendPod(out, i.key, row, ok && row.Head().Node == s.node)
 		} else if s.refs[i] > 0 || slices.Contains(s.wants, i.table) {
 			err = s.sendRow(out, snap, i)
+		} else if i.table == tables.PersistentVolumes.ID() {
+			err = s.sendOwn(out, snap, i)
 		}
 		if err != nil {
 			return err
@@ -189,11 +199,7 @@ func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error 
 	if uid := row.Head().UID; !had || old.uid != uid { // what a pod refers to is fixed
 		refs := references(row.Object())
 		for _, r := range refs {
-			s.refs[r]++
-			if s.refs[r] == 1 {
-				s.d.needRef(s, r)
-				out.need = append(out.need, r)
-			}
+			s.need(out, r)
 		}
 		s.pods[key] = held{uid, refs}
 		out.release = append(out.release, old.refs...)
@@ -201,31 +207,47 @@ func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error 
 	return out.put(wire.NewAssignment(string(tables.Pods.ID()), row.Key(), row.Raw()))
 }
 
+// need counts one more use of what a pod or a claim refers to.
+func (s *session) need(out *outbox, r item) {
+	s.refs[r]++
+	if s.refs[r] == 1 {
+		s.d.needRef(s, r)
+		out.need = append(out.need, r)
+	}
+}
+
 // sendRefs sends the objects that are needed now and were not before, and takes
-// away those that no pod needs any more. The snapshot is younger than the
-// registration in needRef, so no change falls between the two.
+// away those that no pod needs any more. Each snapshot is younger than the
+// registrations in needRef, so no change falls between the two. A claim that is
+// sent may need its volume.
 func (s *session) sendRefs(out *outbox) error {
-	snap := s.d.store.Snapshot()
-	need := out.need
-	out.need = nil
-	for _, r := range need {
-		if _, ok := carriedByID[r.table].Row(snap, object.ParseKey(r.key)); !ok {
-			continue // not there yet: its creation marks it
-		}
-		if err := s.sendRow(out, snap, r); err != nil {
-			return err
+	for len(out.need) > 0 {
+		snap := s.d.store.Snapshot()
+		need := out.need
+		out.need = nil
+		for _, r := range need {
+			if _, ok := carriedByID[r.table].Row(snap, object.ParseKey(r.key)); !ok {
+				continue // not there yet: its creation marks it
+			}
+			if err := s.sendRow(out, snap, r); err != nil {
+				return err
+			}
 		}
 	}
-	release := out.release
-	out.release = nil
-	for _, r := range release {
+	for len(out.release) > 0 {
+		r := out.release[0]
+		out.release = out.release[1:]
 		s.refs[r]--
 		if s.refs[r] > 0 {
 			continue
 		}
 		delete(s.refs, r)
 		s.d.dropRef(s, r)
-		if slices.Contains(s.wants, r.table) {
+		if v, ok := s.lead[r]; ok {
+			delete(s.lead, r)
+			out.release = append(out.release, v)
+		}
+		if slices.Contains(s.wants, r.table) || r.table == tables.PersistentVolumes.ID() && s.own[r.key] {
 			continue
 		}
 		if err := out.put(wire.NewAssignment(string(r.table), object.ParseKey(r.key), nil)); err != nil {
@@ -235,7 +257,44 @@ func (s *session) sendRefs(out *outbox) error {
 	return nil
 }
 
+// follow needs the volume of a claim that is sent, and releases the one it led to
+// before.
+func (s *session) follow(out *outbox, snap *store.Snapshot, i item) {
+	var to item
+	if c, ok := tables.PersistentVolumeClaims.Get(snap, object.ParseKey(i.key)); ok && c.Spec.VolumeName != "" {
+		to = item{tables.PersistentVolumes.ID(), c.Spec.VolumeName}
+	}
+	was, had := s.lead[i]
+	if to == was {
+		return
+	}
+	if had {
+		out.release = append(out.release, was)
+	}
+	if delete(s.lead, i); to.key != "" {
+		s.lead[i] = to
+		s.need(out, to)
+	}
+}
+
+// sendOwn sends a volume that lies on the node, whether or not a pod uses it:
+// the agent is to remove what it is told to.
+func (s *session) sendOwn(out *outbox, snap *store.Snapshot, i item) error {
+	v, ok := tables.PersistentVolumes.Get(snap, object.ParseKey(i.key))
+	here := ok && claim.LocalNode(v) == s.node
+	if !here && !s.own[i.key] {
+		return nil
+	}
+	if s.own[i.key] = true; !here {
+		delete(s.own, i.key)
+	}
+	return s.sendRow(out, snap, i)
+}
+
 func (s *session) sendRow(out *outbox, snap *store.Snapshot, i item) error {
+	if i.table == tables.PersistentVolumeClaims.ID() {
+		s.follow(out, snap, i)
+	}
 	key := object.ParseKey(i.key)
 	var raw []byte
 	if row, ok := carriedByID[i.table].Row(snap, key); ok {

@@ -40,6 +40,6 @@ func Loops(cfg Config) []loop.Reconciler {
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(),
 		clusterrole.New(), certificate.New(),
-		volume.NewEphemeral(), volume.NewBinder(), volume.NewProtector(),
+		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(),
 	}
 }

@@ -3,6 +3,7 @@ package schedule
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -228,6 +229,9 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 
 // tell says in an event where the pod goes, or why nowhere.
 func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
+	if strings.HasPrefix(c.Message, waitingFor) {
+		return // the claims' events tell
+	}
 	e := tell.Event{From: s.cfg.Name, Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: c.Message}
 	if p.Spec.NodeName != "" {
 		e.Type, e.Reason = corev1.EventTypeNormal, "Scheduled"

@@ -34,6 +34,7 @@ type wish struct {
 
 // The words of Kubernetes' plug-ins VolumeBinding and VolumeRestrictions.
 const (
+	waitingFor = "waiting for volumes of claims "
 	notBound   = "pod has unbound immediate PersistentVolumeClaims"
 	notHere    = "node(s) didn't match PersistentVolume's node affinity"
 	noneToBind = "node(s) didn't find available persistent volumes to bind"
@@ -211,7 +212,7 @@ func (c *class) settleVolumes(tx *store.Tx, n *node) (wait string, fresh bool) {
 	if len(made) == 0 {
 		return "", true
 	}
-	return "waiting for volumes of claims " + strings.Join(made, ", ") + " to be made for node " + n.name, true
+	return waitingFor + strings.Join(made, ", ") + " to be made for node " + n.name, true
 }
 
 func selectNode(tx *store.Tx, c *corev1.PersistentVolumeClaim, node string) {

@@ -9,12 +9,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/access"
 	"trireme/internal/admit"
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -42,6 +44,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 				tables.PriorityClasses.Put(tx, c)
 			}
 		}
+		ensureLocalClass(tx)
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
 		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
 		return nil
@@ -71,6 +74,24 @@ func ensureNamespace(tx *store.Tx, name string) {
 	admit.Default(ns)
 	admit.PrepareCreate(ns)
 	tables.Namespaces.Put(tx, ns)
+}
+
+// localClass is the name of the class whose volumes are directories on nodes.
+const localClass = "local"
+
+// ensureLocalClass makes the default storage class, so that claims are served
+// from the first start on. One that is there is left as its owner made it.
+func ensureLocalClass(tx *store.Tx) {
+	if _, ok := tables.StorageClasses.Row(tx, object.Key{Name: localClass}); ok {
+		return
+	}
+	yes, waits := true, storagev1.VolumeBindingWaitForFirstConsumer
+	class := &storagev1.StorageClass{
+		ObjectMeta:  metav1.ObjectMeta{Name: localClass, Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
+		Provisioner: claim.LocalProvisioner, VolumeBindingMode: &waits, AllowVolumeExpansion: &yes,
+	}
+	admit.Default(class)
+	tables.StorageClasses.Put(tx, class)
 }
 
 // apiName is the service, in namespace default, under which pods find the API.

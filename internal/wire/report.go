@@ -150,6 +150,10 @@ func NewMessage(table string) Message {
 		return &discoveryv1.EndpointSlice{}
 	case "nodes":
 		return &corev1.Node{}
+	case "persistentvolumeclaims":
+		return &corev1.PersistentVolumeClaim{}
+	case "persistentvolumes":
+		return &corev1.PersistentVolume{}
 	case "clustertrustbundles":
 		return &certificatesv1.ClusterTrustBundle{}
 	}

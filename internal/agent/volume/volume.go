@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trireme/internal/agent/config"
+	"trireme/internal/object/claim"
 )
 
 // Volume is a volume that is ready.
@@ -30,6 +31,7 @@ type Manager struct {
 	objects config.Objects
 	node    func() *config.Node
 	tokens  Tokens
+	claims  Claims
 }
 
 // Tokens gives the tokens of service accounts that projected volumes ask for. It
@@ -40,8 +42,8 @@ type Tokens interface {
 
 // New returns a manager whose volumes lie below root. node is asked for each
 // downward API value.
-func New(root string, objects config.Objects, node func() *config.Node, tokens Tokens) *Manager {
-	return &Manager{root: root, objects: objects, node: node, tokens: tokens}
+func New(root string, objects config.Objects, node func() *config.Node, tokens Tokens, claims Claims) *Manager {
+	return &Manager{root: root, objects: objects, node: node, tokens: tokens, claims: claims}
 }
 
 // PodDir returns the directory that holds everything of the pod.
@@ -72,12 +74,15 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	case v.HostPath != nil:
 		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
 	}
+	if name := claim.NameFor(pod, v); name != "" {
+		return m.claimed(pod, v, name)
+	}
 	kind, files, err := m.content(pod, v)
 	if err != nil {
 		return Volume{}, err
 	}
 	if kind == "" {
-		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir and hostPath")
+		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir, hostPath and claims of these")
 	}
 	dir := m.dir(pod.UID, kind, v.Name)
 	return Volume{Path: dir, ReadOnly: true}, write(dir, files, group(pod))

@@ -18,6 +18,8 @@ import (
 type fakeObjects struct {
 	secrets map[string]*corev1.Secret
 	configs map[string]*corev1.ConfigMap
+	claims  map[string]*corev1.PersistentVolumeClaim
+	volumes map[string]*corev1.PersistentVolume
 }
 
 func (f fakeObjects) Secret(k object.Key) (*corev1.Secret, bool) {
@@ -28,6 +30,14 @@ func (f fakeObjects) ConfigMap(k object.Key) (*corev1.ConfigMap, bool) {
 	c, ok := f.configs[k.Name]
 	return c, ok
 }
+func (f fakeObjects) Claim(k object.Key) (*corev1.PersistentVolumeClaim, bool) {
+	c, ok := f.claims[k.Name]
+	return c, ok
+}
+func (f fakeObjects) Volume(name string) (*corev1.PersistentVolume, bool) {
+	v, ok := f.volumes[name]
+	return v, ok
+}
 func (fakeObjects) TrustBundles() []*certificatesv1.ClusterTrustBundle { return nil }
 func (fakeObjects) Services(string) []*corev1.Service                  { return nil }
 
@@ -37,8 +47,10 @@ func manager(t *testing.T) (*Manager, fakeObjects, string) {
 		t.Skip("volumes are made by root")
 	}
 	root := t.TempDir()
-	objs := fakeObjects{map[string]*corev1.Secret{}, map[string]*corev1.ConfigMap{}}
-	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, nil)
+	objs := fakeObjects{
+		map[string]*corev1.Secret{}, map[string]*corev1.ConfigMap{}, map[string]*corev1.PersistentVolumeClaim{}, map[string]*corev1.PersistentVolume{},
+	}
+	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, nil, objs)
 	t.Cleanup(func() {
 		if err := Teardown(root); err != nil {
 			t.Error(err)

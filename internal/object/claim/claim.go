@@ -42,6 +42,8 @@ const (
 const (
 	VolumeProtection = "kubernetes.io/pv-protection"
 	ClaimProtection  = "kubernetes.io/pvc-protection"
+	// LocalData keeps a volume of LocalProvisioner until its node has removed it.
+	LocalData = "trireme.dev/local-data"
 )
 
 // Class returns the name of the class that the claim asks for; empty: of none.
@@ -203,4 +205,10 @@ func LocalNode(v *corev1.PersistentVolume) string {
 		return ""
 	}
 	return v.Annotations[SelectedNode]
+}
+
+// LocalName is how a node's status names a volume of LocalProvisioner that has
+// data there.
+func LocalName(volume string) corev1.UniqueVolumeName {
+	return corev1.UniqueVolumeName(LocalProvisioner + "/" + volume)
 }

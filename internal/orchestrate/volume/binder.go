@@ -202,6 +202,7 @@ func order(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.Stora
 		tables.PersistentVolumeClaims.Put(tx, c)
 	}
 	if p == claim.LocalProvisioner {
+		pend(tx, c, tell.Event{})
 		return
 	}
 	pend(tx, c, tell.Event{Type: corev1.EventTypeNormal, Reason: "ExternalProvisioning", Message: "Waiting for a volume to be created either by the external provisioner '" + p +

@@ -12,10 +12,12 @@
 // scheduler writes: a volume's claimRef, or the claim's selected node.
 //
 // Protector keeps what is in use: a claim that a pod on a node names, a volume
-// that is bound. Ephemeral makes the claims of pods' ephemeral volumes.
+// that is bound. Ephemeral makes the claims of pods' ephemeral volumes. Local is the
+// built-in provisioner: directories on nodes.
 //
 // The loops keep no state: the tables' indexes find what belongs together. They
-// are not for mounting (agent), for placing (schedule), or for making volumes.
+// are not for mounting (agent), for placing (schedule), or for making volumes
+// elsewhere.
 //
 // How to debug: kubectl describe pvc shows the events; testdata/*.txtar.
 package volume

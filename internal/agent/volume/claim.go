@@ -1,0 +1,121 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/object"
+	"trireme/internal/object/claim"
+)
+
+// Claims finds what pods' claims lead to. A node is told of its own pods' only.
+type Claims interface {
+	Claim(object.Key) (*corev1.PersistentVolumeClaim, bool)
+	Volume(name string) (*corev1.PersistentVolume, bool)
+}
+
+// claimed makes the volume ready that the claim leads to.
+func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (Volume, error) {
+	c, ok := m.claims.Claim(object.Key{Namespace: pod.Namespace, Name: name})
+	switch {
+	case !ok:
+		return Volume{}, fmt.Errorf("persistentvolumeclaim %q not found", name)
+	case v.Ephemeral != nil && !claim.Owns(pod, c):
+		return Volume{}, fmt.Errorf("persistentvolumeclaim %q was not created for this pod", name)
+	case c.Spec.VolumeName == "":
+		return Volume{}, fmt.Errorf("persistentvolumeclaim %q is not bound", name)
+	}
+	pv, ok := m.claims.Volume(c.Spec.VolumeName)
+	switch {
+	case !ok:
+		return Volume{}, fmt.Errorf("persistentvolume %q not found", c.Spec.VolumeName)
+	case !claim.BoundTo(c, pv):
+		return Volume{}, fmt.Errorf("persistentvolume %q is not bound to persistentvolumeclaim %q", pv.Name, name)
+	case pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock:
+		return Volume{}, fmt.Errorf("persistentvolume %q is a block device: this node serves file systems only", pv.Name)
+	}
+	out := Volume{ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
+	switch {
+	case pv.Spec.HostPath != nil:
+		out.Path = pv.Spec.HostPath.Path
+		return out, hostPath(pv.Spec.HostPath)
+	case claim.LocalNode(pv) != "":
+		if node := m.node().Name; claim.LocalNode(pv) != node {
+			return Volume{}, fmt.Errorf("persistentvolume %q lies on node %q, not on %q", pv.Name, claim.LocalNode(pv), node)
+		}
+		out.Path = m.localDir(pv.Name)
+		return out, shared(pod, out.Path, true)
+	case pv.Spec.Local != nil:
+		out.Path = pv.Spec.Local.Path
+		return out, shared(pod, out.Path, false)
+	}
+	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of hostPath and local, and %q is neither", pv.Name)
+}
+
+// shared makes sure that the directory is there, and gives a new one to everyone
+// and any to the pod's group.
+func shared(pod *corev1.Pod, dir string, create bool) error {
+	st, err := os.Stat(dir)
+	fresh := create && errors.Is(err, fs.ErrNotExist)
+	switch {
+	case fresh:
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o777); err != nil { // past the umask
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("the local volume's path is not there: %w", err)
+	case !st.IsDir():
+		return fmt.Errorf("the local volume's path %s is not a directory", dir)
+	}
+	g := group(pod)
+	if g == nil {
+		return nil
+	}
+	if err := os.Chown(dir, -1, int(*g)); err != nil {
+		return err
+	}
+	st, err = os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, st.Mode()|fs.ModeSetgid|0o070)
+}
+
+// localDir is where the volume of the name lies, if LocalProvisioner made it.
+func (m *Manager) localDir(name string) string { return filepath.Join(m.root, "volumes", name) }
+
+// Local returns the names of the volumes that lie on this node, sorted.
+func (m *Manager) Local() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(m.root, "volumes"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+// RemoveLocal removes a volume that lies on this node, with its data, if there is
+// one of the name.
+func (m *Manager) RemoveLocal(name string) error {
+	if name == "" || filepath.Base(name) != name || name == ".." || name == "." {
+		return fmt.Errorf("%q is no name of a volume", name)
+	}
+	if err := unmountBelow(m.localDir(name)); err != nil {
+		return err
+	}
+	return os.RemoveAll(m.localDir(name))
+}

@@ -1,0 +1,98 @@
+package volume
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/object/claim"
+)
+
+// bound returns a claim and a volume that name each other.
+func bound(objs fakeObjects, source corev1.PersistentVolumeSource) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {
+	c, v := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
+	c.Name, c.Namespace, c.UID, c.Spec.VolumeName = "c", "ns", "uc", "v"
+	v.Name, v.Spec.PersistentVolumeSource = "v", source
+	v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "ns", Name: "c", UID: "uc"}
+	objs.claims["c"], objs.volumes["v"] = c, v
+	return c, v
+}
+
+func claiming() *corev1.Pod {
+	return podWith(corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}})
+}
+
+func TestClaimsLeadToVolumes(t *testing.T) {
+	m, objs, root := manager(t)
+	dir := t.TempDir()
+	bound(objs, corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}})
+	if vs, err := m.Setup(claiming()); err != nil || vs["data"].Path != dir {
+		t.Errorf("hostPath: %v, %v", vs, err)
+	}
+	bound(objs, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: dir}})
+	if vs, err := m.Setup(claiming()); err != nil || vs["data"].Path != dir {
+		t.Errorf("local: %v, %v", vs, err)
+	}
+	_, v := bound(objs, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "volumes/v"}})
+	v.Annotations = map[string]string{claim.ProvisionedBy: claim.LocalProvisioner, claim.SelectedNode: "n1"}
+	vs, err := m.Setup(claiming())
+	if err != nil || vs["data"].Path != filepath.Join(root, "volumes", "v") {
+		t.Fatalf("made here: %v, %v", vs, err)
+	}
+	if err := os.WriteFile(vs["data"].Path+"/kept", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Teardown("u1"); err != nil {
+		t.Fatal(err)
+	}
+	if vs, err = m.Setup(claiming()); err != nil || read(t, vs["data"].Path+"/kept") != "x" {
+		t.Errorf("the next pod does not find the data: %v", err)
+	}
+	if names, err := m.Local(); err != nil || len(names) != 1 || names[0] != "v" {
+		t.Errorf("here are %v, %v", names, err)
+	}
+	if err := m.RemoveLocal("v"); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := m.Local(); len(names) != 0 {
+		t.Errorf("after removal %v", names)
+	}
+	for _, bad := range []string{"", ".", "..", "../pods", "a/b"} {
+		if m.RemoveLocal(bad) == nil {
+			t.Errorf("%q was taken for the name of a volume", bad)
+		}
+	}
+}
+
+func TestClaimsThatLeadNowhere(t *testing.T) {
+	m, objs, _ := manager(t)
+	for _, c := range []struct {
+		want   string
+		change func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume)
+	}{
+		{`persistentvolumeclaim "c" not found`, func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) { delete(objs.claims, "c") }},
+		{`persistentvolumeclaim "c" is not bound`, func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) { c.Spec.VolumeName = "" }},
+		{`persistentvolume "v" not found`, func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) { delete(objs.volumes, "v") }},
+		{`is not bound to persistentvolumeclaim "c"`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = "other" }},
+		{`block device`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
+			block := corev1.PersistentVolumeBlock
+			v.Spec.VolumeMode = &block
+		}},
+		{`no volume plugin matched`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
+			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}
+		}},
+		{`lies on node "n2"`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
+			v.Annotations = map[string]string{claim.ProvisionedBy: claim.LocalProvisioner, claim.SelectedNode: "n2"}
+		}},
+		{`the local volume's path is not there`, func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {}},
+	} {
+		pvc, v := bound(objs, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/nowhere"}})
+		c.change(pvc, v)
+		if _, err := m.Setup(claiming()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
