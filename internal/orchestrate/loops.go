@@ -2,8 +2,8 @@ package orchestrate
 
 import (
 	"trireme/internal/loop"
-	"trireme/internal/orchestrate/certificate"
 	"trireme/internal/orchestrate/autoscale"
+	"trireme/internal/orchestrate/certificate"
 	"trireme/internal/orchestrate/clusterrole"
 	"trireme/internal/orchestrate/cronjob"
 	"trireme/internal/orchestrate/daemonset"
