@@ -34,6 +34,9 @@ func TestMigration(t *testing.T) {
 		"get hpa web -o jsonpath={.spec.metrics[0].resource.target.averageUtilization}":             "80",
 		"get ingress web -o jsonpath={.spec.rules[0].host}":                                         "shop.example.com",
 		"get role reader -o jsonpath={.rules[0].verbs}":                                             `["get","list","watch"]`,
+		"get crd sites.example.com -o jsonpath={.spec.names.kind}":                                  "Site",
+		"get sites -o jsonpath={.items[*].metadata.name}":                                           "one two",
+		"get st two -o jsonpath={.spec.replicas}":                                                   "5",
 	} {
 		if got := k.must(strings.Fields(args)...); got != want {
 			t.Errorf("kubectl %s: %q, want %q", args, got, want)
@@ -41,6 +44,8 @@ func TestMigration(t *testing.T) {
 	}
 	k.must("delete", "node", "old-1")
 	k.must("rollout", "status", "deployment/web", "--timeout=60s")
+	k.must("rollout", "status", "statefulset/db", "--timeout=60s")
+	k.must("rollout", "status", "daemonset/log", "--timeout=60s")
 }
 
 // TestRestoreRefuses: what is no snapshot is refused, and nothing is kept of it.
