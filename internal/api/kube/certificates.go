@@ -90,12 +90,24 @@ func (s issuedStrategy) ValidateUpdate(ctx context.Context, o, old runtime.Objec
 // with times where they are missing.
 func merged(next, old []certificatesv1.CertificateSigningRequestCondition, keep ...certificatesv1.RequestConditionType) []certificatesv1.CertificateSigningRequestCondition {
 	kept := func(c certificatesv1.CertificateSigningRequestCondition) bool { return slices.Contains(keep, c.Type) }
-	out := slices.DeleteFunc(slices.Clone(next), kept)
+	var out, left []certificatesv1.CertificateSigningRequestCondition
 	for _, c := range old {
 		if kept(c) {
-			out = append(out, c)
+			left = append(left, c)
 		}
 	}
+	for _, c := range next { // in the writer's order
+		if kept(c) {
+			i := slices.IndexFunc(left, func(o certificatesv1.CertificateSigningRequestCondition) bool { return o.Type == c.Type })
+			if i < 0 {
+				continue
+			}
+			c = left[i]
+			left = slices.Delete(left, i, i+1)
+		}
+		out = append(out, c)
+	}
+	out = append(out, left...)
 	now := metav1.Now()
 	for i := range out {
 		c := &out[i]
