@@ -39,6 +39,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			ensureNamespace(tx, name)
 		}
 		access.Bootstrap(tx)
+		ensureExtensionAuth(tx, m.pki.CAPEM(), m.proxyCA)
 		for _, c := range policy.SystemClasses() {
 			if _, ok := tables.PriorityClasses.Row(tx, object.Key{Name: c.Name}); !ok {
 				tables.PriorityClasses.Put(tx, c)

@@ -40,8 +40,10 @@ type manager struct {
 	token  wire.Token
 	tokens *account.Issuer
 	api    net.Listener
-	agents net.Listener
-	audit  *auditlog.Log
+	// proxyCA verifies the aggregator.
+	proxyCA []byte
+	agents  net.Listener
+	audit   *auditlog.Log
 }
 
 // newManager takes the ports and opens the authority: what can be refused at
@@ -193,7 +195,13 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 	if err != nil {
 		return nil, err
 	}
+	proxyCA, proxyCert, proxyKey, err := m.frontProxy()
+	if err != nil {
+		return nil, err
+	}
+	m.proxyCA = proxyCA.CAPEM()
 	return kube.New(s, kube.Config{
+		ProxyCert: proxyCert, ProxyKey: proxyKey,
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
 		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Log: m.cfg.Log,
 	})
