@@ -48,6 +48,12 @@ func serve(t *testing.T, more ...func(*kube.Config)) *door {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return serveStore(t, s, more...)
+}
+
+// serveStore runs a door over the store, another one if it has one already.
+func serveStore(t *testing.T, s *store.Store, more ...func(*kube.Config)) *door {
+	t.Helper()
 	pki, err := wire.OpenPKI(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
