@@ -9,6 +9,7 @@ package admit
 import (
 	"fmt"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,8 @@ func PrepareCreate(o store.Object) {
 	case *batchv1.Job:
 		defaults.CreatedJob(o)
 		return
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		defaults.HorizontalPodAutoscaler(o) // one that came as v1 has not been
 	}
 	if status := part(o, "Status"); status.IsValid() {
 		status.SetZero()
@@ -87,6 +90,8 @@ func PrepareUpdate(next, old store.Object) {
 		defaults.Namespace(next)
 	case *corev1.Secret:
 		foldStringData(next)
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		defaults.HorizontalPodAutoscaler(next)
 	case *corev1.Service:
 		updateService(next, old.(*corev1.Service))
 	}

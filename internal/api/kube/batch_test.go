@@ -41,3 +41,20 @@ func TestJobThroughKubectl(t *testing.T) {
 		t.Errorf("get hpa:\n%s", out)
 	}
 }
+
+// TestAutoscalerV1Defaults: an autoscaler that comes as v1 is filled in and checked too.
+func TestAutoscalerV1Defaults(t *testing.T) {
+	needKubectl(t)
+	d := serve(t)
+	v1 := func(spec string) string {
+		return `{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"web","apiVersion":"apps/v1"},` + spec + `}}`
+	}
+	d.must(t, v1(`"maxReplicas":3`), "apply", "-f", "-")
+	got := d.must(t, "", "get", "horizontalpodautoscalers.v2.autoscaling", "h", "-o", "jsonpath={.spec.minReplicas} {.spec.metrics[0].resource.target.averageUtilization}")
+	if got != "1 80" {
+		t.Errorf("filled in: %q, want 1 80", got)
+	}
+	if out, err := d.kubectl(t, v1(`"maxReplicas":0`), "apply", "-f", "-"); err == nil || !strings.Contains(out, "spec.maxReplicas") {
+		t.Errorf("no replicas at most: %v\n%s", err, out)
+	}
+}

@@ -29,7 +29,12 @@ func parseIndexes(text string) indexes {
 				return out
 			}
 		}
-		out = out.add(span{int32(first), int32(last)})
+		r := span{int32(first), int32(last)}
+		if n := len(out); n == 0 || out[n-1].last+1 < r.first { // as it is written
+			out = append(out, r)
+		} else {
+			out = out.add(r)
+		}
 	}
 	return out
 }

@@ -76,7 +76,7 @@ func (s *sync) wanted() int32 {
 // remove chooses the active pods that are too many: those of no use first, then those
 // whose loss costs least.
 func (s *sync) remove(want int32) {
-	if s.j.count.active <= want && !s.j.indexed {
+	if s.j.count.active <= want && !s.wasteful() {
 		return
 	}
 	var useful []object.Key
@@ -99,6 +99,20 @@ func (s *sync) remove(want int32) {
 		s.drop = append(s.drop, useful[:n]...)
 	}
 	s.drop = s.drop[:min(len(s.drop), max(s.budget, 0))]
+}
+
+// wasteful reports whether an indexed Job has active pods of no use.
+func (s *sync) wasteful() bool {
+	if !s.j.indexed {
+		return false
+	}
+	n := int32(0)
+	for i, pods := range s.j.at {
+		if n += pods; pods > 1 || i >= s.completions() || s.completed.has(i) || s.lost.has(i) {
+			return true
+		}
+	}
+	return n < s.j.count.active // some have no index
 }
 
 // retryAt returns when the next pod may be made after failures in a row.
