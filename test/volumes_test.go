@@ -15,6 +15,9 @@ import (
 func TestClaims(t *testing.T) {
 	h := machine(t)
 	k := newClient(t, h)
+	if out := k.must("get", "storageclass,servicecidr", "--no-headers"); !strings.Contains(out, "local (default)") || !strings.Contains(out, "servicecidr.networking.k8s.io/kubernetes") {
+		t.Errorf("a new cluster has %s", out)
+	}
 	hand := filepath.Join(h.Root, "hand")
 	if err := os.MkdirAll(hand, 0o777); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -46,6 +47,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			}
 		}
 		ensureLocalClass(tx)
+		ensureServiceCIDR(tx, m.cfg.ServiceCIDR)
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
 		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
 		return nil
@@ -93,6 +95,21 @@ func ensureLocalClass(tx *store.Tx) {
 	}
 	admit.Default(class)
 	tables.StorageClasses.Put(tx, class)
+}
+
+// ensureServiceCIDR tells in which network services have their addresses
+// (Kubernetes, "Virtual IPs and Service Proxies", ServiceCIDR).
+func ensureServiceCIDR(tx *store.Tx, network string) {
+	if _, ok := tables.ServiceCIDRs.Row(tx, object.Key{Name: apiName}); ok {
+		return
+	}
+	c := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: apiName}}
+	c.Spec.CIDRs = []string{network}
+	c.Status.Conditions = []metav1.Condition{{
+		Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready",
+		LastTransitionTime: metav1.NewTime(tx.Now()),
+	}}
+	tables.ServiceCIDRs.Put(tx, c)
 }
 
 // apiName is the service, in namespace default, under which pods find the API.
