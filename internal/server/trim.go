@@ -21,6 +21,9 @@ import (
 const (
 	trimEvery = 8 * time.Second
 	tuneEvery = time.Second
+	// startTrims are made whatever the process does: controllers of the API that
+	// start late, one after the other, allocate less than counts as busy.
+	startTrims = 3
 	// quietBytes is the most that a quiet process allocates in trimEvery, or a
 	// thirty-second of its heap where that is more: a thousand sessions are never silent.
 	quietBytes = 8 << 20
@@ -44,7 +47,7 @@ func trim(ctx context.Context, root string) error {
 	percent := gcPercent()
 	defer debug.SetGCPercent(debug.SetGCPercent(percent))
 	var last, trimmed uint64 // allocated so far: at the last tick, at the last trim
-	for first := true; ; {
+	for starting := startTrims; ; {
 		select {
 		case <-tick.C:
 		case <-tune.C:
@@ -61,10 +64,10 @@ func trim(ctx context.Context, root string) error {
 		live := measure("/gc/heap/live:bytes")
 		quiet := now-last < max(quietBytes, live/32)
 		last = now
-		if !first && (!quiet || now-trimmed < max(busyBytes, live/4)) {
+		if starting == 0 && (!quiet || now-trimmed < max(busyBytes, live/4)) {
 			continue
 		}
-		first = false
+		starting = max(starting-1, 0)
 		debug.FreeOSMemory()
 		if err := dropPages(root); err != nil {
 			return err
