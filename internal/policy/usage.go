@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -218,7 +219,19 @@ func Used(r store.Reader, namespace string, q *corev1.ResourceQuotaSpec) corev1.
 			Add(sum, Measure(q, gr, o), 1)
 		}
 	}
+	for row := range tables.CustomObjects.By(r, tables.CustomByNamespace, namespace) {
+		if gr := CustomResource(row.Key()); Concerns(q, gr) {
+			Add(sum, Measure(q, gr, row.Object()), 1)
+		}
+	}
 	return sum
+}
+
+// CustomResource returns the name that quotas count a custom object by, of its
+// row's key.
+func CustomResource(key object.Key) schema.GroupResource {
+	p := tables.ParseCustomKey(key)
+	return schema.GroupResource{Group: p.Group, Resource: p.Plural}
 }
 
 // Zero returns a list of nothing used of all that the quota limits.

@@ -62,7 +62,7 @@ func (l *Loop) Reads() (ids []store.TableID) {
 	for _, c := range l.inside {
 		ids = append(ids, c.table.ID())
 	}
-	return ids
+	return append(ids, tables.CustomObjects.ID())
 }
 
 func (l *Loop) Writes() []store.TableID { return []store.TableID{tables.ResourceQuotas.ID()} }
@@ -85,11 +85,24 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 			}
 		}
 	}
+	if len(l.sheets) > 0 {
+		for key := range tables.CustomObjects.Changed(tx) {
+			for q, s := range l.spaces[tables.ParseCustomKey(key).Namespace] {
+				s.count(tx, custom(key), key)
+				l.dirty[q] = true
+			}
+		}
+	}
 	for _, key := range slices.SortedFunc(maps.Keys(l.dirty), object.Key.Compare) {
 		l.write(tx, key)
 	}
 	clear(l.dirty)
 	return next, nil
+}
+
+// custom returns the table of custom objects as the kind that the key names.
+func custom(key object.Key) counted {
+	return counted{tables.CustomObjects.Any(), policy.CustomResource(key)}
 }
 
 // concerned reports whether any quota limits rows of gr.
@@ -133,6 +146,9 @@ func (l *Loop) observe(tx *store.Tx, key object.Key) {
 			s.count(tx, c, row.Key())
 		}
 	}
+	for row := range tables.CustomObjects.By(tx, tables.CustomByNamespace, key.Namespace) {
+		s.count(tx, custom(row.Key()), row.Key())
+	}
 }
 
 // count takes in a row as it is now, or that it is gone.
@@ -140,7 +156,7 @@ func (s *sheet) count(tx *store.Tx, c counted, key object.Key) {
 	if !policy.Concerns(&s.spec, c.gr) {
 		return
 	}
-	k := rowKey{c.table.ID(), key.Name}
+	k := rowKey{c.table.ID(), key.String()}
 	policy.Add(s.sum, s.rows[k], -1)
 	delete(s.rows, k)
 	o, ok := c.table.Get(tx, key)
