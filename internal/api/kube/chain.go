@@ -10,6 +10,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+
+	"trireme/internal/api/kube/fairness"
 )
 
 // chain is what every request passes before its handler: the library's filters
@@ -17,7 +19,7 @@ import (
 // tracing). Without a policy, audit costs nothing.
 func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	h := genericapifilters.WithAuthorization(s.short(api), c.Authorization.Authorizer, c.Serializer)
-	h = genericfilters.WithMaxInFlightLimit(h, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
+	h = fairness.New(fairness.Seats(), c.RequestTimeout/4).Handler(h, c.LongRunningFunc)
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
 	unknown := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)
