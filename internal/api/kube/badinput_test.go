@@ -155,7 +155,9 @@ func TestBadInput(t *testing.T) {
 	snap := d.store.Snapshot()
 	n := 0
 	for _, table := range tables.All() {
-		n += table.Len(snap)
+		if table.ID() != tables.APIServices.ID() { // the door registers what it serves
+			n += table.Len(snap)
+		}
 	}
 	if n != 3 { // namespace default and the two kept ones
 		t.Errorf("%d rows are stored, want 3", n)
