@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,13 +26,13 @@ func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, runtime.FakeConfig{})
 		defer r.stop()
-		asked, down := 0, false
+		var asked atomic.Int64
+		var down atomic.Bool
 		r.token = func(_ context.Context, q *wire.TokenRequest) (*wire.TokenResponse, error) {
-			if down {
+			if down.Load() {
 				return nil, kind.New(kind.Unavailable, "no manager")
 			}
-			asked++
-			return &wire.TokenResponse{Token: fmt.Sprintf("%s-%s-%d", q.Pod, q.Audience, asked), EndsUnix: time.Now().Unix() + q.ExpirationSeconds}, nil
+			return &wire.TokenResponse{Token: fmt.Sprintf("%s-%s-%d", q.Pod, q.Audience, asked.Add(1)), EndsUnix: time.Now().Unix() + q.ExpirationSeconds}, nil
 		}
 		p := pod("a")
 		seconds := int64(3600)
@@ -52,15 +53,19 @@ func TestTokens(t *testing.T) {
 		check("before four fifths of its life", "a-vault-1")
 		time.Sleep(2 * time.Minute)
 		check("after", "a-vault-2")
-		down = true
+		down.Store(true)
 		time.Sleep(50 * time.Minute)
 		check("without a manager", "a-vault-2")
-		down = false
+		down.Store(false)
 		time.Sleep(time.Minute)
 		check("with a manager again", "a-vault-3")
 		r.full()
 		time.Sleep(2 * time.Minute)
-		if n := len(r.agent.tokens.have); n != 0 {
+		synctest.Wait()
+		r.agent.tokens.mu.Lock()
+		n := len(r.agent.tokens.have)
+		r.agent.tokens.mu.Unlock()
+		if n != 0 {
 			t.Errorf("%d tokens of pods that are gone are kept", n)
 		}
 	})
