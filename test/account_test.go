@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ func TestInCluster(t *testing.T) {
 	k := newClient(t, h)
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "incluster"), "./testdata/incluster")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs where there is no C library
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
