@@ -247,7 +247,7 @@ func (s *session) sendRefs(out *outbox) error {
 			delete(s.lead, r)
 			out.release = append(out.release, v)
 		}
-		if slices.Contains(s.wants, r.table) || r.table == tables.PersistentVolumes.ID() && s.own[r.key] {
+		if slices.Contains(s.wants, r.table) || s.owns(s.d.store.Snapshot(), r) {
 			continue
 		}
 		if err := out.put(wire.NewAssignment(string(r.table), object.ParseKey(r.key), nil)); err != nil {
@@ -289,6 +289,21 @@ func (s *session) sendOwn(out *outbox, snap *store.Snapshot, i item) error {
 		delete(s.own, i.key)
 	}
 	return s.sendRow(out, snap, i)
+}
+
+// owns reports whether the item is a volume that lies on the node. That no pod
+// needs it any more is no reason to tell the agent that it has gone: the agent would
+// remove its data.
+func (s *session) owns(snap *store.Snapshot, i item) bool {
+	if i.table != tables.PersistentVolumes.ID() {
+		return false
+	}
+	v, ok := tables.PersistentVolumes.Get(snap, object.ParseKey(i.key))
+	if !ok || claim.LocalNode(v) != s.node {
+		return s.own[i.key]
+	}
+	s.own[i.key] = true
+	return true
 }
 
 func (s *session) sendRow(out *outbox, snap *store.Snapshot, i item) error {

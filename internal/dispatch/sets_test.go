@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/object/claim"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -77,6 +78,43 @@ func TestSharedReference(t *testing.T) {
 	m.update(func(tx *store.Tx) { tables.Pods.Delete(tx, object.Key{Namespace: "default", Name: "b"}) })
 	if _, items = a.next(); len(items) != 2 || !items["secrets default/s"].Deleted {
 		t.Errorf("after the last pod with the secret came %v", items)
+	}
+}
+
+// TestVolumeWithoutPods checks that a volume which lies on the node is not said to
+// have gone when the last pod that used it goes: the agent would remove its data.
+func TestVolumeWithoutPods(t *testing.T) {
+	m := newManager(t, time.Minute)
+	v := &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "v", Annotations: map[string]string{claim.ProvisionedBy: claim.LocalProvisioner, claim.SelectedNode: "n1"}},
+		Spec:       corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/v"}}},
+	}
+	a := m.agent("n1")
+	m.awaitReady("n1", corev1.ConditionTrue)
+	m.update(func(tx *store.Tx) {
+		tables.PersistentVolumeClaims.Put(tx, &corev1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c"}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "v"},
+		})
+		p := pod("a", "n1")
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"},
+		}}}
+		tables.Pods.Put(tx, p)
+	})
+	a.drainUntil("persistentvolumeclaims default/c")
+	m.update(func(tx *store.Tx) { tables.PersistentVolumes.Put(tx, v) }) // a pod waits for it
+	a.drainUntil("persistentvolumes v")
+	m.update(func(tx *store.Tx) { tables.Pods.Delete(tx, podKey) })
+	for gone := false; !gone; {
+		_, items := a.next()
+		gone = items["persistentvolumeclaims default/c"].Deleted
+		if i, ok := items["persistentvolumes v"]; ok && i.Deleted {
+			t.Error("the volume was said to have gone")
+		}
+	}
+	m.update(func(tx *store.Tx) { tables.PersistentVolumes.Delete(tx, object.Key{Name: "v"}) })
+	if i := a.drainUntil("persistentvolumes v"); !i.Deleted {
+		t.Errorf("the volume that is gone came as %v", i)
 	}
 }
 
