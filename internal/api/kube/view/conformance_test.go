@@ -16,14 +16,18 @@ import (
 	"trireme/internal/store"
 )
 
+func examples() *store.Table[*example.Pod, struct{}] {
+	return store.NewTable(store.Spec[*example.Pod, struct{}]{
+		ID: "pods", GVK: example.SchemeGroupVersion.WithKind("Pod"), Prefix: "/registry/pods/",
+		New: func() *example.Pod { return &example.Pod{} }, Namespaced: true,
+	})
+}
+
 // open returns a view of an empty table of the kind that Kubernetes' own
 // storage tests use.
 func open(t *testing.T) storage.Interface {
 	t.Helper()
-	table := store.NewTable(store.Spec[*example.Pod, struct{}]{
-		ID: "pods", GVK: example.SchemeGroupVersion.WithKind("Pod"), Prefix: "/registry/pods/",
-		New: func() *example.Pod { return &example.Pod{} }, Namespaced: true,
-	})
+	table := examples()
 	s, err := store.Open(t.Context(), store.Config{Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) }}, table)
 	if err != nil {
 		t.Fatal(err)

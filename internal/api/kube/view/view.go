@@ -102,7 +102,7 @@ func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, 
 		return nil
 	})
 	if err != nil {
-		return err
+		return v.told(ctx, err)
 	}
 	return v.set(out, row)
 }
@@ -155,7 +155,7 @@ func (v *View) GuaranteedUpdate(ctx context.Context, key string, out runtime.Obj
 	for {
 		err := v.try(ctx, &u)
 		if !errors.Is(err, errChanged) {
-			return err
+			return v.told(ctx, err)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -248,6 +248,19 @@ func (v *View) committed(ctx context.Context, rev store.Rev) error {
 	}
 }
 
+// told returns err when what it says is committed: that a row is there, has gone or
+// is another was found on the head state. Who is told that a pod has gone must not
+// find it with the next request.
+func (v *View) told(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if late := v.committed(ctx, v.table.Rev(v.store.Head())); late != nil {
+		return late
+	}
+	return err
+}
+
 func statusUnavailable() error { return apierrors.NewServiceUnavailable("the store is closed") }
 
 // same reports whether writing next over cur would change nothing.
@@ -265,6 +278,10 @@ func same(cur, next store.Object) bool {
 // Delete implements storage.Interface.
 func (v *View) Delete(ctx context.Context, key string, out runtime.Object, pre *storage.Preconditions,
 	validate storage.ValidateObjectFunc, _ runtime.Object, _ storage.DeleteOptions) error {
+	return v.told(ctx, v.remove(ctx, key, out, pre, validate))
+}
+
+func (v *View) remove(ctx context.Context, key string, out runtime.Object, pre *storage.Preconditions, validate storage.ValidateObjectFunc) error {
 	k := v.key(key)
 	for {
 		row, ok := v.table.Row(v.store.Head(), k)
