@@ -14,14 +14,14 @@ func (a *Agent) refusalLocked(pod *corev1.Pod) *failure {
 	if pod.Status.StartTime != nil || len(a.found[pod.UID]) > 0 || pod.DeletionTimestamp != nil {
 		return nil // it was let in before
 	}
-	wanted := hostPorts(pod)
+	wanted := object.HostPorts(pod)
 	if len(wanted) == 0 {
 		return nil
 	}
 	for _, w := range a.workers {
 		for _, taken := range w.hostPorts() {
 			for _, p := range wanted {
-				if p.clashes(taken) {
+				if p.Clashes(taken) {
 					return &failure{"NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
 				}
 			}
@@ -32,40 +32,11 @@ func (a *Agent) refusalLocked(pod *corev1.Pod) *failure {
 
 // hostPorts returns what the worker's pod binds on the node, nothing once it has
 // ended.
-func (w *worker) hostPorts() []hostPort {
+func (w *worker) hostPorts() []object.HostPort {
 	w.shown.mu.Lock()
 	defer w.shown.mu.Unlock()
 	if object.PodEnded(&corev1.Pod{Status: *w.shown.status}) {
 		return nil
 	}
-	return hostPorts(w.shown.pod)
-}
-
-// hostPort is a port of the node; an empty address is all of them.
-type hostPort struct {
-	protocol corev1.Protocol
-	address  string
-	port     int32
-}
-
-func (p hostPort) clashes(q hostPort) bool {
-	return p.port == q.port && p.protocol == q.protocol && (p.address == q.address || p.address == "" || q.address == "")
-}
-
-func hostPorts(p *corev1.Pod) (out []hostPort) {
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			for _, cp := range list[i].Ports {
-				if cp.HostPort == 0 {
-					continue
-				}
-				address := cp.HostIP
-				if address == "0.0.0.0" || address == "::" {
-					address = ""
-				}
-				out = append(out, hostPort{cp.Protocol, address, cp.HostPort})
-			}
-		}
-	}
-	return out
+	return object.HostPorts(w.shown.pod)
 }

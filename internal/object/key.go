@@ -2,6 +2,8 @@ package object
 
 import (
 	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +31,14 @@ func (k Key) String() string {
 // Compare orders keys by namespace, then by name.
 func (k Key) Compare(o Key) int {
 	return cmp.Or(strings.Compare(k.Namespace, o.Namespace), strings.Compare(k.Name, o.Name))
+}
+
+// SortedKeys returns the keys of m in order; nil where it is empty.
+func SortedKeys[V any](m map[Key]V) []Key {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(m), Key.Compare)
 }
 
 // ParseKey is the inverse of Key.String.

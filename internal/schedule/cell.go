@@ -35,7 +35,7 @@ type node struct {
 	used    object.Demand
 	pods    int64
 	owners  map[types.UID]int64 // pods by controller
-	ports   map[hostPort]int
+	ports   map[object.HostPort]int
 	version uint64 // moves with every change
 }
 
@@ -45,15 +45,8 @@ type use struct {
 	node   *node
 	demand object.Demand
 	owner  types.UID
-	ports  []hostPort
+	ports  []object.HostPort
 	claims []string // keys
-}
-
-// hostPort is a port that a container binds on its node.
-type hostPort struct {
-	protocol corev1.Protocol
-	address  string // empty: every one
-	port     int32
 }
 
 func newCell() *cell {
@@ -63,7 +56,7 @@ func newCell() *cell {
 func (c *cell) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[hostPort]int{}}
+		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[object.HostPort]int{}}
 		c.nodes[name] = n
 	}
 	return n
@@ -135,31 +128,12 @@ func claimKeys(p *corev1.Pod) (keys []string) {
 	return keys
 }
 
-func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []hostPort {
+func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []object.HostPort {
 	if !h.HostPorts {
 		return nil
 	}
 	p, _ := tables.Pods.Get(r, key)
-	return hostPorts(p)
-}
-
-func hostPorts(p *corev1.Pod) []hostPort {
-	var ports []hostPort
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			for _, cp := range list[i].Ports {
-				if cp.HostPort == 0 {
-					continue
-				}
-				addr := cp.HostIP
-				if addr == "0.0.0.0" || addr == "::" {
-					addr = ""
-				}
-				ports = append(ports, hostPort{cp.Protocol, addr, cp.HostPort})
-			}
-		}
-	}
-	return ports
+	return object.HostPorts(p)
 }
 
 func (c *cell) take(key object.Key, n *node, u *use) {
@@ -220,9 +194,9 @@ func (n *node) add(u *use, sign int64) {
 }
 
 // bound reports whether the port is taken: any address clashes with every one.
-func (n *node) bound(p hostPort) bool {
+func (n *node) bound(p object.HostPort) bool {
 	for have := range n.ports {
-		if have.protocol == p.protocol && have.port == p.port && (have.address == p.address || have.address == "" || p.address == "") {
+		if have.Clashes(p) {
 			return true
 		}
 	}

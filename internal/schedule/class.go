@@ -23,7 +23,7 @@ type class struct {
 	pod       *corev1.Pod // one of them
 	owner     types.UID
 	demand    object.Demand
-	ports     []hostPort
+	ports     []object.HostPort
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	weight    int64 // sum of preferred's weights
@@ -83,7 +83,7 @@ func (p *places) Pop() any {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, demand: object.DemandOf(p), ports: hostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{pod: p, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}

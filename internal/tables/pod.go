@@ -104,7 +104,7 @@ func podHead(p *corev1.Pod) *PodHead {
 	h := &PodHead{
 		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
 		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
-		Demand: object.DemandOf(p), HostPorts: hostPorts(p),
+		Demand: object.DemandOf(p), HostPorts: len(object.HostPorts(p)) > 0,
 	}
 	h.Waits = h.Node == "" && !h.Deleting && !h.Ended()
 	h.JobTracked = slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer)
@@ -186,17 +186,4 @@ func within(b []byte, from, to int, want protowire.Number) (start, end int) {
 		from += size
 	}
 	return 0, 0
-}
-
-func hostPorts(p *corev1.Pod) bool {
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			for j := range list[i].Ports {
-				if list[i].Ports[j].HostPort != 0 {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }

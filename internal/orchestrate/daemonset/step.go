@@ -15,6 +15,7 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/history"
+	"trireme/internal/orchestrate/own"
 	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -94,30 +95,25 @@ func (s *step) wake(at time.Time) {
 // adopt takes the pods that the set selects and that are nobody's, and reports
 // whether there were any.
 func (s *step) adopt() (any bool) {
-	for _, key := range slices.SortedFunc(maps.Keys(s.crew.adopts), object.Key.Compare) {
+	for _, key := range object.SortedKeys(s.crew.adopts) {
 		delete(s.crew.adopts, key)
-		row, ok := tables.Pods.Row(s.tx, key)
-		if !ok || row.Head().Deleting || row.Head().Owner != "" || !s.crew.selector.Matches(labels.Set(row.Head().Labels)) {
-			continue
-		}
-		next := row.Object().DeepCopy()
-		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(s.set, tables.DaemonSets.GVK()))
-		tables.Pods.Put(s.tx, next)
-		any = true
+		any = s.claim().Adopt(s.tx, key) || any
 	}
 	return any
 }
 
 // release lets a pod go that the set does not select any more.
 func (s *step) release(p pod) {
-	row, ok := tables.Pods.Get(s.tx, p.key)
-	if !ok {
-		return
+	if s.claim().Release(s.tx, p.key) {
+		s.wrote++
 	}
-	next := row.DeepCopy()
-	next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == s.set.UID })
-	tables.Pods.Put(s.tx, next)
-	s.wrote++
+}
+
+func (s *step) claim() own.Claim {
+	return own.Claim{
+		Owner:   object.ControllerRef(s.set, tables.DaemonSets.GVK()),
+		Selects: func(h *tables.PodHead) bool { return s.crew.selector.Matches(labels.Set(h.Labels)) },
+	}
 }
 
 // look cleans and fills the spots; those that it does not come to stay touched.

@@ -62,7 +62,7 @@ func (s *service) syncLegacy(tx *store.Tx) {
 func (s *service) subsets() []corev1.EndpointSubset {
 	groups := map[string]*corev1.EndpointSubset{}
 	n := 0
-	for _, pod := range sorted(s.members) {
+	for _, pod := range object.SortedKeys(s.members) {
 		f := s.members[pod]
 		if f.terminating && !f.ready || n == legacyMax {
 			continue

@@ -102,7 +102,7 @@ func (s *service) disturbed(key object.Key, o *discoveryv1.EndpointSlice, ok boo
 // sync moves touched pods to where they belong and writes the slices that
 // changed. It returns how many it wrote.
 func (s *service) sync(tx *store.Tx, all map[object.Key]*service) (wrote int) {
-	for _, pod := range sorted(s.touched) {
+	for _, pod := range object.SortedKeys(s.touched) {
 		s.place(pod)
 	}
 	clear(s.touched)
@@ -185,7 +185,7 @@ func (s *service) write(tx *store.Tx, sl *slice) {
 	next.Labels = s.labels()
 	next.OwnerReferences = []metav1.OwnerReference{object.ControllerRef(s.svc, tables.Services.GVK())}
 	next.AddressType, next.Ports, next.Endpoints = t, ports, []discoveryv1.Endpoint{}
-	for _, pod := range sorted(sl.pods) {
+	for _, pod := range object.SortedKeys(sl.pods) {
 		next.Endpoints = append(next.Endpoints, s.endpoint(pod))
 	}
 	if sl.written != nil && equality.Semantic.DeepEqual(next, sl.written) {
@@ -263,8 +263,4 @@ func (s *service) hints(f facts) *discoveryv1.EndpointHints {
 		return nil
 	}
 	return h
-}
-
-func sorted[V any](m map[object.Key]V) []object.Key {
-	return slices.SortedFunc(maps.Keys(m), object.Key.Compare)
 }

@@ -97,7 +97,7 @@ func (s *sync) tally() {
 		known[uid] = true
 	}
 	var won, lost []types.UID
-	for _, key := range sorted(s.j.due) {
+	for _, key := range object.SortedKeys(s.j.due) {
 		if len(known)+len(won)+len(lost) >= uncountedMax || len(s.strip) >= s.budget {
 			s.at, s.cut = s.tx.Now(), true
 			break

@@ -110,7 +110,7 @@ func (s *sync) meets(rule *batchv1.SuccessPolicyRule) bool {
 // wind ends the Job: its pods are told to, and once none is left the last condition
 // is set.
 func (s *sync) wind() {
-	for _, key := range sorted(s.j.pods) {
+	for _, key := range object.SortedKeys(s.j.pods) {
 		if len(s.kill) >= s.budget {
 			break
 		}

@@ -2,15 +2,15 @@ package job
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/loop"
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/own"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -100,7 +100,7 @@ func (l *Loop) work() []*job {
 
 // release takes the finalizer from pods whose Job is gone: nobody counts them.
 func (l *Loop) release(tx *store.Tx) (wrote int) {
-	for _, key := range sorted(l.loose) {
+	for _, key := range object.SortedKeys(l.loose) {
 		if wrote >= loop.StepWritesMax {
 			break
 		}
@@ -151,7 +151,7 @@ func managed(o *batchv1.Job) bool {
 
 // letGo takes the finalizer from the pods of a Job that has ended.
 func (j *job) letGo(tx *store.Tx, budget int) (wrote int) {
-	for _, key := range sorted(j.pods) {
+	for _, key := range object.SortedKeys(j.pods) {
 		if wrote >= budget {
 			break
 		}
@@ -161,13 +161,6 @@ func (j *job) letGo(tx *store.Tx, budget int) (wrote int) {
 		}
 	}
 	return wrote
-}
-
-func sorted[V any](m map[object.Key]V) []object.Key {
-	if len(m) == 0 {
-		return nil
-	}
-	return slices.SortedFunc(maps.Keys(m), object.Key.Compare)
 }
 
 // untrack takes the finalizer from a pod; its row goes with it where nothing else
@@ -189,33 +182,29 @@ func untrack(tx *store.Tx, key object.Key) {
 // claim adopts the orphans that the Job selects and releases the pods of its own that
 // it does not select any more. It returns how many pods it wrote.
 func (j *job) claim(tx *store.Tx, o *batchv1.Job, budget int) (wrote int) {
-	for _, key := range sorted(j.strays) {
-		pod, ok := tables.Pods.Get(tx, key)
-		if !ok || wrote >= budget {
-			continue
-		}
-		next := pod.DeepCopy()
-		next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == j.uid })
-		next.Finalizers = object.Without(next.Finalizers, batchv1.JobTrackingFinalizer)
-		tables.Pods.Put(tx, next)
-		wrote++
+	claim := own.Claim{
+		Owner:   object.ControllerRef(o, tables.Jobs.GVK()),
+		Selects: func(h *tables.PodHead) bool { return !h.Ended() && j.selects(h.Labels) },
+		Adopted: func(p *corev1.Pod) {
+			if !slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer) {
+				p.Finalizers = append(p.Finalizers, batchv1.JobTrackingFinalizer)
+			}
+		},
+		Released: func(p *corev1.Pod) { p.Finalizers = object.Without(p.Finalizers, batchv1.JobTrackingFinalizer) },
 	}
-	for _, key := range sorted(j.adopts) {
+	for _, key := range object.SortedKeys(j.strays) {
+		if wrote < budget && claim.Release(tx, key) {
+			wrote++
+		}
+	}
+	for _, key := range object.SortedKeys(j.adopts) {
 		if wrote >= budget {
 			return wrote
 		}
 		delete(j.adopts, key)
-		row, ok := tables.Pods.Row(tx, key)
-		if !ok || row.Head().Deleting || row.Head().Ended() || row.Head().Owner != "" || !j.selects(row.Head().Labels) {
-			continue
+		if claim.Adopt(tx, key) {
+			wrote++
 		}
-		next := row.Object().DeepCopy()
-		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(o, tables.Jobs.GVK()))
-		if !row.Head().JobTracked {
-			next.Finalizers = append(next.Finalizers, batchv1.JobTrackingFinalizer)
-		}
-		tables.Pods.Put(tx, next)
-		wrote++
 	}
 	return wrote
 }

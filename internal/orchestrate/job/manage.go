@@ -81,7 +81,7 @@ func (s *sync) remove(want int32) {
 	}
 	var useful []object.Key
 	taken := map[int32]bool{}
-	for _, key := range sorted(s.j.pods) {
+	for _, key := range object.SortedKeys(s.j.pods) {
 		e := s.j.pods[key]
 		if !e.active() {
 			continue

@@ -1,8 +1,6 @@
 package replicaset
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/own"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -251,38 +250,23 @@ func (l *Loop) next() (next time.Time) {
 // claim adopts the orphans that the set selects and releases the pods of its own
 // that it does not select any more. It returns how many pods it wrote.
 func (l *Loop) claim(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, budget int) (wrote int) {
-	for _, key := range sortedKeys(s.strays) {
-		pod, ok := tables.Pods.Get(tx, key)
-		if !ok || wrote >= budget {
-			continue
-		}
-		next := pod.DeepCopy()
-		next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == s.uid })
-		tables.Pods.Put(tx, next)
-		wrote++
+	claim := own.Claim{
+		Owner:   object.ControllerRef(rs, l.noun.gvk),
+		Selects: func(h *tables.PodHead) bool { return !h.Ended() && s.matches(h.Labels) },
 	}
-	for _, key := range sortedKeys(s.adopts) {
+	for _, key := range object.SortedKeys(s.strays) {
+		if wrote < budget && claim.Release(tx, key) {
+			wrote++
+		}
+	}
+	for _, key := range object.SortedKeys(s.adopts) {
 		if wrote >= budget {
 			return wrote
 		}
 		delete(s.adopts, key)
-		row, ok := tables.Pods.Row(tx, key)
-		if !ok || row.Head().Deleting || row.Head().Ended() || row.Head().Owner != "" || !s.matches(row.Head().Labels) {
-			continue
+		if claim.Adopt(tx, key) {
+			wrote++
 		}
-		next := row.Object().DeepCopy()
-		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(rs, l.noun.gvk))
-		tables.Pods.Put(tx, next)
-		wrote++
 	}
 	return wrote
-}
-
-func sortedKeys(m map[object.Key]bool) []object.Key {
-	if len(m) == 0 {
-		return nil
-	}
-	keys := slices.Collect(maps.Keys(m))
-	slices.SortFunc(keys, object.Key.Compare)
-	return keys
 }

@@ -13,6 +13,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/history"
+	"trireme/internal/orchestrate/own"
 	"trireme/internal/orchestrate/reap"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/rollout"
@@ -79,23 +80,19 @@ func (s *step) wake(at time.Time) {
 // claim adopts the pods that bear the name of an ordinal and are selected, and
 // releases those of the set that do not and are not.
 func (s *step) claim(sel labels.Selector) {
+	claim := own.Claim{
+		Owner:   object.ControllerRef(s.set, tables.StatefulSets.GVK()),
+		Selects: func(h *tables.PodHead) bool { return sel.Matches(labels.Set(h.Labels)) },
+	}
 	for row := range tables.Pods.By(s.tx, tables.OwnerIndex, string(s.set.UID)) {
 		parent, _, ok := split(row.Key())
-		if row.Head().Owner != s.set.UID || ok && parent == s.key && sel.Matches(labels.Set(row.Head().Labels)) {
+		if row.Head().Owner != s.set.UID || ok && parent == s.key && claim.Selects(row.Head()) {
 			continue
 		}
-		next := row.Object().DeepCopy()
-		next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == s.set.UID })
-		tables.Pods.Put(s.tx, next)
+		claim.Release(s.tx, row.Key())
 	}
-	for key := range s.loop.orphans[s.key] {
-		row, ok := tables.Pods.Row(s.tx, key)
-		if !ok || row.Head().Deleting || row.Head().Owner != "" || !sel.Matches(labels.Set(row.Head().Labels)) {
-			continue
-		}
-		next := row.Object().DeepCopy()
-		next.OwnerReferences = append(next.OwnerReferences, object.ControllerRef(s.set, tables.StatefulSets.GVK()))
-		tables.Pods.Put(s.tx, next)
+	for _, key := range object.SortedKeys(s.loop.orphans[s.key]) {
+		claim.Adopt(s.tx, key)
 	}
 }
 
