@@ -1,14 +1,11 @@
 package certificate
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"trireme/internal/loop"
-	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -21,7 +18,7 @@ const (
 
 // Loop is the control loop of old requests.
 type Loop struct {
-	due map[object.Key]time.Time // when each is to go
+	agenda loop.Agenda // when each is to go
 }
 
 // New returns the loop.
@@ -41,27 +38,19 @@ func (l *Loop) Writes() []store.TableID { return l.Reads() }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		l.due = map[object.Key]time.Time{}
+		l.agenda = loop.Agenda{}
 	}
 	for key := range tables.CertificateSigningRequests.Changed(tx) {
+		l.agenda.Take(key)
 		if r, ok := tables.CertificateSigningRequests.Get(tx, key); ok {
-			l.due[key] = ends(r)
-		} else {
-			delete(l.due, key)
+			l.agenda.At(key, ends(r))
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(l.due), object.Key.Compare) {
-		at := l.due[key]
-		if at.After(tx.Now()) {
-			if next.IsZero() || at.Before(next) {
-				next = at
-			}
-			continue
-		}
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
 		tables.CertificateSigningRequests.Delete(tx, key)
-		delete(l.due, key)
 	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 // ends returns when the request is to go: an hour after it was last decided about,

@@ -1,14 +1,13 @@
 package cronjob
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -16,11 +15,10 @@ import (
 
 // Loop is the control loop of CronJobs.
 type Loop struct {
-	crons map[types.UID]object.Key // what is there, by UID
-	uids  map[object.Key]types.UID
-	owner map[object.Key]types.UID // of each Job that a CronJob made
-	dirty map[object.Key]bool
-	wake  map[object.Key]time.Time
+	crons  map[types.UID]object.Key // what is there, by UID
+	uids   map[object.Key]types.UID
+	owner  map[object.Key]types.UID // of each Job that a CronJob made
+	agenda loop.Agenda
 }
 
 // New returns the loop.
@@ -41,7 +39,7 @@ func (l *Loop) Writes() []store.TableID {
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		l.crons, l.uids, l.owner = map[types.UID]object.Key{}, map[object.Key]types.UID{}, map[object.Key]types.UID{}
-		l.dirty, l.wake = map[object.Key]bool{}, map[object.Key]time.Time{}
+		l.agenda = loop.Agenda{}
 	}
 	for key := range tables.CronJobs.Changed(tx) {
 		l.observe(tx, key)
@@ -49,35 +47,22 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	for key := range tables.Jobs.Changed(tx) {
 		l.observeJob(tx, key)
 	}
-	for key, at := range l.wake {
-		if !tx.Now().Before(at) {
-			l.dirty[key] = true
-		}
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(l.dirty), object.Key.Compare) {
-		delete(l.wake, key)
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
 		if o, ok := tables.CronJobs.Get(tx, key); ok {
-			if at := newSync(tx, o).run(); !at.IsZero() {
-				l.wake[key] = at
-			}
+			l.agenda.At(key, newSync(tx, o).run())
 		}
 	}
-	clear(l.dirty)
-	for _, at := range l.wake {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 func (l *Loop) observe(tx *store.Tx, key object.Key) {
 	delete(l.crons, l.uids[key])
 	delete(l.uids, key)
-	delete(l.wake, key)
+	l.agenda.Take(key)
 	if o, ok := tables.CronJobs.Get(tx, key); ok {
 		l.crons[o.UID], l.uids[key] = key, o.UID
-		l.dirty[key] = true
+		l.agenda.Mark(key)
 	}
 }
 
@@ -94,7 +79,7 @@ func (l *Loop) observeJob(tx *store.Tx, key object.Key) {
 
 func (l *Loop) mark(uid types.UID) {
 	if key, ok := l.crons[uid]; ok {
-		l.dirty[key] = true
+		l.agenda.Mark(key)
 	}
 }
 

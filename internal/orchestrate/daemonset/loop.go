@@ -1,8 +1,6 @@
 package daemonset
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,14 +21,13 @@ import (
 type Loop struct {
 	rules sow.Rules
 
-	book      *history.Book
-	sets      map[types.UID]object.Key
-	crews     map[object.Key]*crew           // by set
-	places    map[object.Key]placed          // of pods
-	orphans   map[string]map[object.Key]bool // pods without a controller, by namespace
-	failures  map[object.Key]map[string]int  // pods that ended in a row, by set and node
-	deadlines map[object.Key]time.Time       // when a set must be looked at again
-	dirty     map[object.Key]bool
+	book     *history.Book
+	sets     map[types.UID]object.Key
+	crews    map[object.Key]*crew           // by set
+	places   map[object.Key]placed          // of pods
+	orphans  map[string]map[object.Key]bool // pods without a controller, by namespace
+	failures map[object.Key]map[string]int  // pods that ended in a row, by set and node
+	agenda   loop.Agenda
 }
 
 // placed is whose a pod is, and on which node or meant for which.
@@ -61,12 +58,11 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	}
 	l.observe(tx)
 	start := tx.Writes()
-	for _, key := range slices.SortedFunc(maps.Keys(l.dirty), object.Key.Compare) {
+	for _, key := range l.agenda.Due(tx.Now()) {
 		if tx.Writes()-start >= loop.StepWritesMax {
-			break // the rest stays dirty: this step has written pods
+			break // the rest stays due: this step has written pods
 		}
-		delete(l.dirty, key)
-		delete(l.deadlines, key)
+		l.agenda.Take(key)
 		d, ok := tables.DaemonSets.Get(tx, key)
 		if !ok {
 			continue
@@ -76,29 +72,21 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		for _, at := range s.crew.waiting {
 			s.wake(at)
 		}
-		if !s.next.IsZero() {
-			l.deadlines[key] = s.next
-		}
+		l.agenda.At(key, s.next)
 	}
-	for _, at := range l.deadlines {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 func (l *Loop) reset() {
 	*l = Loop{
 		rules: l.rules, book: history.New(tables.DaemonSets.GVK()), sets: map[types.UID]object.Key{}, crews: map[object.Key]*crew{},
 		places: map[object.Key]placed{}, orphans: map[string]map[object.Key]bool{}, failures: map[object.Key]map[string]int{},
-		deadlines: map[object.Key]time.Time{}, dirty: map[object.Key]bool{},
 	}
 }
 
 // observe takes in what changed and marks the sets that it concerns.
 func (l *Loop) observe(tx *store.Tx) {
-	mark := func(key object.Key) { l.dirty[key] = true }
+	mark := l.agenda.Mark
 	for key := range tables.DaemonSets.Changed(tx) {
 		l.observeSet(tx, key)
 		mark(key)
@@ -127,16 +115,11 @@ func (l *Loop) observe(tx *store.Tx) {
 	for key := range tables.ResourceQuotas.Changed(tx) {
 		l.markIn(tx, key.Namespace)
 	}
-	for key, at := range l.deadlines {
-		if !tx.Now().Before(at) {
-			mark(key)
-		}
-	}
 }
 
 func (l *Loop) markIn(tx *store.Tx, namespace string) {
 	for row := range tables.DaemonSets.Rows(tx, namespace) {
-		l.dirty[row.Key()] = true
+		l.agenda.Mark(row.Key())
 	}
 }
 
@@ -165,7 +148,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	if was, ok := l.places[key]; ok {
 		if c := l.crews[was.set]; c != nil {
 			c.at(tx, was.node).remove(key)
-			l.dirty[was.set] = true
+			l.agenda.Mark(was.set)
 		}
 		delete(l.places, key)
 	}
@@ -179,7 +162,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 		return
 	}
 	if set, ours := l.sets[row.Head().Owner]; ours {
-		l.dirty[set] = true
+		l.agenda.Mark(set)
 		l.place(tx, l.crews[set], row)
 	}
 }
@@ -192,7 +175,7 @@ func (l *Loop) orphan(key object.Key, h *tables.PodHead) {
 	for set, c := range l.crews {
 		if set.Namespace == key.Namespace && c.selector.Matches(labels.Set(h.Labels)) {
 			c.adopts[key] = true
-			l.dirty[set] = true
+			l.agenda.Mark(set)
 		}
 	}
 }

@@ -139,7 +139,7 @@ func (s *step) look(spots []*spot) {
 // full reports whether the step has written its share; the rest comes next.
 func (s *step) full() bool {
 	if s.wrote >= loop.StepWritesMax {
-		s.loop.dirty[s.key] = true
+		s.loop.agenda.Mark(s.key)
 		return true
 	}
 	return false

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
@@ -19,9 +19,9 @@ import (
 
 // Loop is the control loop of deployments.
 type Loop struct {
-	owners    map[object.Key]object.Key      // of replica sets, by the set's key
-	orphans   map[string]map[object.Key]bool // replica sets without a controller, by namespace
-	deadlines map[object.Key]time.Time       // when a deployment must be looked at again
+	owners  map[object.Key]object.Key      // of replica sets, by the set's key
+	orphans map[string]map[object.Key]bool // replica sets without a controller, by namespace
+	agenda  loop.Agenda
 }
 
 // New returns the loop.
@@ -41,51 +41,32 @@ func (l *Loop) Writes() []store.TableID {
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		*l = Loop{map[object.Key]object.Key{}, map[string]map[object.Key]bool{}, map[object.Key]time.Time{}}
+		*l = Loop{owners: map[object.Key]object.Key{}, orphans: map[string]map[object.Key]bool{}}
 	}
-	for _, key := range l.due(tx) {
-		delete(l.deadlines, key)
+	for key := range tables.Deployments.Changed(tx) {
+		l.agenda.Mark(key)
+	}
+	for key := range tables.ReplicaSets.Changed(tx) {
+		l.observeSet(tx, key)
+	}
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
 		d, ok := tables.Deployments.Get(tx, key)
 		if !ok {
 			continue
 		}
 		s := newStep(tx, d, l.orphans[d.Namespace])
 		s.run()
-		if !s.next.IsZero() {
-			l.deadlines[key] = s.next
-		}
+		l.agenda.At(key, s.next)
 	}
-	for _, at := range l.deadlines {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next, nil
-}
-
-// due returns the deployments to look at, in key order: those that changed, whose
-// sets changed, or whose time has come.
-func (l *Loop) due(tx *store.Tx) []object.Key {
-	dirty := map[object.Key]bool{}
-	for key := range tables.Deployments.Changed(tx) {
-		dirty[key] = true
-	}
-	for key := range tables.ReplicaSets.Changed(tx) {
-		l.observeSet(tx, key, dirty)
-	}
-	for key, at := range l.deadlines {
-		if !tx.Now().Before(at) {
-			dirty[key] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(dirty), object.Key.Compare)
+	return l.agenda.Next(), nil
 }
 
 // observeSet marks the deployments that a changed set concerns: the one that had
 // it, the one that has it, and if none has it those that may adopt it.
-func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]bool) {
+func (l *Loop) observeSet(tx *store.Tx, key object.Key) {
 	if was, ok := l.owners[key]; ok {
-		dirty[was] = true
+		l.agenda.Mark(was)
 		delete(l.owners, key)
 	}
 	delete(l.orphans[key.Namespace], key)
@@ -96,7 +77,8 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]boo
 	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
 		if ref.Kind == tables.Deployments.GVK().Kind {
 			owner := object.Key{Namespace: key.Namespace, Name: ref.Name}
-			l.owners[key], dirty[owner] = owner, true
+			l.owners[key] = owner
+			l.agenda.Mark(owner)
 		}
 		return
 	}
@@ -106,7 +88,7 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key, dirty map[object.Key]boo
 	l.orphans[key.Namespace][key] = true
 	for d := range tables.Deployments.In(tx, key.Namespace) {
 		if selector(d).Matches(labels.Set(rs.Labels)) {
-			dirty[object.KeyOf(d)] = true
+			l.agenda.Mark(object.KeyOf(d))
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -44,8 +45,7 @@ type owner struct {
 type Loop struct {
 	budgets map[object.Key]*budget
 	in      map[string]map[object.Key]*budget // by namespace
-	dirty   map[object.Key]bool
-	wake    map[object.Key]time.Time // when a pod that was to be evicted counts again
+	agenda  loop.Agenda                       // a budget has a time when a pod that was to be evicted counts again
 }
 
 // New returns the loop.
@@ -68,7 +68,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	full := tx.FullPass()
 	if full {
 		l.budgets, l.in = map[object.Key]*budget{}, map[string]map[object.Key]*budget{}
-		l.dirty, l.wake = map[object.Key]bool{}, map[object.Key]time.Time{}
+		l.agenda = loop.Agenda{}
 	}
 	for key := range tables.PodDisruptionBudgets.Changed(tx) {
 		l.observeBudget(tx, key, !full)
@@ -77,26 +77,13 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.observePod(tx, key)
 	}
 	l.observeOwners(tx)
-	for key, at := range l.wake {
-		if !tx.Now().Before(at) {
-			l.dirty[key] = true
-		}
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(l.dirty), object.Key.Compare) {
-		delete(l.wake, key)
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
 		if b := l.budgets[key]; b != nil {
-			if at := l.reconcile(tx, b); !at.IsZero() {
-				l.wake[key] = at
-			}
+			l.agenda.At(key, l.reconcile(tx, b))
 		}
 	}
-	clear(l.dirty)
-	for _, at := range l.wake {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 // observeBudget takes in a budget that changed; scan: its pods are to be looked for.
@@ -105,10 +92,10 @@ func (l *Loop) observeBudget(tx *store.Tx, key object.Key, scan bool) {
 	if !ok {
 		delete(l.budgets, key)
 		delete(l.in[key.Namespace], key)
-		delete(l.wake, key)
+		l.agenda.Take(key)
 		return
 	}
-	l.dirty[key] = true
+	l.agenda.Mark(key)
 	sel, text := selectorOf(o)
 	b := l.budgets[key]
 	if b != nil && b.uid == o.UID && b.text == text {
@@ -196,7 +183,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	for at, b := range l.in[key.Namespace] {
 		known := b.drop(key)
 		if ok && b.put(tx, row) || known {
-			l.dirty[at] = true
+			l.agenda.Mark(at)
 		}
 	}
 }
@@ -209,7 +196,7 @@ func (l *Loop) observeOwners(tx *store.Tx) {
 	}
 	mark := func(key object.Key) {
 		for at := range l.in[key.Namespace] {
-			l.dirty[at] = true
+			l.agenda.Mark(at)
 		}
 	}
 	for key := range tables.Deployments.Changed(tx) {

@@ -1,8 +1,6 @@
 package statefulset
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/orchestrate/history"
 	"trireme/internal/orchestrate/sow"
@@ -23,16 +22,15 @@ import (
 type Loop struct {
 	rules sow.Rules
 
-	book      *history.Book
-	uids      map[object.Key]types.UID // of sets
-	failures  map[object.Key]int       // pods that ended in a row, by the key of the one to be made
-	sets      map[types.UID]object.Key
-	owners    map[object.Key]types.UID           // of pods
-	orphans   map[object.Key]map[object.Key]bool // pods without a controller, by the set whose name they bear
-	claims    map[object.Key]map[object.Key]bool // sets, by their claims' names without the ordinal
-	prefixes  map[object.Key][]object.Key        // what claims holds of a set
-	deadlines map[object.Key]time.Time           // when a set must be looked at again
-	dirty     map[object.Key]bool
+	book     *history.Book
+	uids     map[object.Key]types.UID // of sets
+	failures map[object.Key]int       // pods that ended in a row, by the key of the one to be made
+	sets     map[types.UID]object.Key
+	owners   map[object.Key]types.UID           // of pods
+	orphans  map[object.Key]map[object.Key]bool // pods without a controller, by the set whose name they bear
+	claims   map[object.Key]map[object.Key]bool // sets, by their claims' names without the ordinal
+	prefixes map[object.Key][]object.Key        // what claims holds of a set
+	agenda   loop.Agenda
 }
 
 // New returns the loop.
@@ -56,25 +54,17 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.reset()
 	}
 	l.observe(tx)
-	for _, key := range slices.SortedFunc(maps.Keys(l.dirty), object.Key.Compare) {
-		delete(l.dirty, key)
-		delete(l.deadlines, key)
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
 		set, ok := tables.StatefulSets.Get(tx, key)
 		if !ok {
 			continue
 		}
 		s := &step{loop: l, tx: tx, set: set, key: key}
 		s.run()
-		if !s.next.IsZero() {
-			l.deadlines[key] = s.next
-		}
+		l.agenda.At(key, s.next)
 	}
-	for _, at := range l.deadlines {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 func (l *Loop) reset() {
@@ -82,13 +72,12 @@ func (l *Loop) reset() {
 		rules: l.rules, book: history.New(tables.StatefulSets.GVK()), uids: map[object.Key]types.UID{},
 		failures: map[object.Key]int{}, sets: map[types.UID]object.Key{}, owners: map[object.Key]types.UID{},
 		orphans: map[object.Key]map[object.Key]bool{}, claims: map[object.Key]map[object.Key]bool{}, prefixes: map[object.Key][]object.Key{},
-		deadlines: map[object.Key]time.Time{}, dirty: map[object.Key]bool{},
 	}
 }
 
 // observe marks the sets that what changed concerns.
 func (l *Loop) observe(tx *store.Tx) {
-	mark := func(key object.Key) { l.dirty[key] = true }
+	mark := l.agenda.Mark
 	for key := range tables.StatefulSets.Changed(tx) {
 		l.observeSet(tx, key)
 		mark(key)
@@ -119,16 +108,11 @@ func (l *Loop) observe(tx *store.Tx) {
 	for key := range tables.ResourceQuotas.Changed(tx) {
 		l.markIn(tx, key.Namespace)
 	}
-	for key, at := range l.deadlines {
-		if !tx.Now().Before(at) {
-			mark(key)
-		}
-	}
 }
 
 func (l *Loop) markIn(tx *store.Tx, namespace string) {
 	for row := range tables.StatefulSets.Rows(tx, namespace) {
-		l.dirty[row.Key()] = true
+		l.agenda.Mark(row.Key())
 	}
 }
 
@@ -166,7 +150,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	row, ok := tables.Pods.Row(tx, key)
 	switch {
 	case member: // it is theirs, or it is in the way, or it is gone and may be made
-		l.dirty[parent] = true
+		l.agenda.Mark(parent)
 	case !ok:
 		return
 	}
@@ -183,7 +167,7 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 
 func (l *Loop) markOwner(uid types.UID) {
 	if key, ok := l.sets[uid]; ok {
-		l.dirty[key] = true
+		l.agenda.Mark(key)
 	}
 }
 

@@ -1,22 +1,20 @@
 package ttl
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"trireme/internal/object"
+	"trireme/internal/loop"
 	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
 // Loop deletes Jobs whose time is up.
-type Loop struct{ due map[object.Key]time.Time }
+type Loop struct{ agenda loop.Agenda }
 
 // New returns the loop.
 func New() *Loop { return &Loop{} }
@@ -31,26 +29,19 @@ func (l *Loop) Writes() []store.TableID { return []store.TableID{tables.Jobs.ID(
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		l.due = map[object.Key]time.Time{}
+		l.agenda = loop.Agenda{}
 	}
 	for key := range tables.Jobs.Changed(tx) {
-		delete(l.due, key)
+		l.agenda.Take(key)
 		if o, ok := tables.Jobs.Get(tx, key); ok {
-			if at := expiry(o); !at.IsZero() {
-				l.due[key] = at
-			}
+			l.agenda.At(key, expiry(o))
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(l.due), object.Key.Compare) {
-		switch at := l.due[key]; {
-		case !tx.Now().Before(at):
-			reap.Delete(tx, tables.Jobs, key, metav1.DeletePropagationForeground)
-			delete(l.due, key)
-		case next.IsZero() || at.Before(next):
-			next = at
-		}
+	for _, key := range l.agenda.Due(tx.Now()) {
+		l.agenda.Take(key)
+		reap.Delete(tx, tables.Jobs, key, metav1.DeletePropagationForeground)
 	}
-	return next, nil
+	return l.agenda.Next(), nil
 }
 
 // expiry returns when the Job is to go; zero: not by this loop.
