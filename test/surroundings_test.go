@@ -41,6 +41,10 @@ func TestBadSurroundings(t *testing.T) {
 	t.Run("bad flag", func(t *testing.T) {
 		refuses(t, h, h.Command(t.Context(), binary(), "up", "--pod-cidr", "10.0.0.0/33"), "podCIDR", "10.0.0.0/33")
 	})
+	t.Run("half an issuer", func(t *testing.T) {
+		refuses(t, h, h.Command(t.Context(), binary(), "up", "--root", h.Root, "--node", h.Name, "--oidc-issuer-url", "https://i.example"),
+			"manager.authentication.oidc.clientID", "--oidc-client-id")
+	})
 	t.Run("unknown setting", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(file, []byte("rooot: /x\n"), 0o644); err != nil {

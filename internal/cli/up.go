@@ -67,6 +67,7 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.Audit.LogBackups, "audit-log-maxbackup", c.Audit.LogBackups, "how many audit logs that were put aside are kept")
 	f.IntVar(&c.Audit.LogMaxDays, "audit-log-maxage", c.Audit.LogMaxDays, "how many days they are kept; 0: for ever")
 	f.StringVar(&c.Audit.WebhookFile, "audit-webhook-config-file", c.Audit.WebhookFile, "kubeconfig of a server that requests are reported to")
+	identityFlags(f, &c.Authentication)
 	f.BoolVar(&c.UnsafeNoSync, "unsafe-no-sync", false, "do not wait for the disk: a crash loses writes")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers on this machine")
 }
@@ -74,8 +75,7 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 // load merges defaults, file and flags, in this order.
 func (o *upOptions) load(f *pflag.FlagSet) error {
 	if o.file != "" {
-		given := map[string]string{}
-		f.Visit(func(f *pflag.Flag) { given[f.Name] = strings.Trim(f.Value.String(), "[]") })
+		given := givenFlags(f)
 		b, err := os.ReadFile(o.file)
 		if err != nil {
 			return usagef("--config: %w", err)
@@ -83,8 +83,8 @@ func (o *upOptions) load(f *pflag.FlagSet) error {
 		if err := yaml.UnmarshalStrict(b, &o.cfg); err != nil {
 			return usagef("--config %s: %w", o.file, err)
 		}
-		for name, value := range given {
-			if err := f.Set(name, value); err != nil {
+		for name, set := range given {
+			if err := set(); err != nil {
 				return usagef("--%s: %w", name, err)
 			}
 		}
@@ -98,6 +98,22 @@ func (o *upOptions) load(f *pflag.FlagSet) error {
 	}
 	o.cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	return o.cfg.Complete()
+}
+
+// givenFlags returns, for each flag that was given, what sets it to its value of
+// now again.
+func givenFlags(f *pflag.FlagSet) map[string]func() error {
+	given := map[string]func() error{}
+	f.Visit(func(f *pflag.Flag) {
+		if list, ok := f.Value.(pflag.SliceValue); ok { // to set it would add to it
+			value := list.GetSlice()
+			given[f.Name] = func() error { return list.Replace(value) }
+			return
+		}
+		value := strings.Trim(f.Value.String(), "[]")
+		given[f.Name] = func() error { return f.Value.Set(value) }
+	})
+	return given
 }
 
 func (a *app) upCommand() *cobra.Command {

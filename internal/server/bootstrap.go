@@ -40,7 +40,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			ensureNamespace(tx, name)
 		}
 		access.Bootstrap(tx)
-		ensureExtensionAuth(tx, m.pki.CAPEM(), m.proxyCA)
+		ensureExtensionAuth(tx, m.pki.CAPEM(), m.identity.Front.Published())
 		for _, c := range policy.SystemClasses() {
 			if _, ok := tables.PriorityClasses.Row(tx, object.Key{Name: c.Name}); !ok {
 				tables.PriorityClasses.Put(tx, c)

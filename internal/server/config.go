@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"trireme/internal/api/kube/auditlog"
+	"trireme/internal/api/kube/identity"
 	"trireme/internal/kind"
 )
 
@@ -49,6 +50,8 @@ type ManagerConfig struct {
 	Grace Duration `json:"grace"`
 	// Audit is what is written down of requests to the API [nothing].
 	Audit auditlog.Config `json:"audit"`
+	// Authentication says whose word about callers is taken [nobody's].
+	Authentication identity.Config `json:"authentication"`
 }
 
 // AgentConfig is what a node is told.
@@ -85,7 +88,7 @@ func Default() Config {
 		Manager: ManagerConfig{
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
-			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10},
+			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(),
 		},
 		Agent: AgentConfig{Enabled: true, Listen: ":10250", PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
 	}

@@ -19,6 +19,7 @@ import (
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
 	"trireme/internal/api/kube/auditlog"
+	"trireme/internal/api/kube/identity"
 	"trireme/internal/certify"
 	"trireme/internal/dispatch"
 	measuring "trireme/internal/dispatch/measure"
@@ -40,10 +41,12 @@ type manager struct {
 	token  wire.Token
 	tokens *account.Issuer
 	api    net.Listener
-	// proxyCA verifies the aggregator.
-	proxyCA []byte
-	agents  net.Listener
-	audit   *auditlog.Log
+	agents net.Listener
+	audit  *auditlog.Log
+	// identity is whose word is taken; proxyCert and proxyKey are the files of what
+	// the aggregator shows to the servers behind it.
+	identity            *identity.Sources
+	proxyCert, proxyKey string
 }
 
 // newManager takes the ports and opens the authority: what can be refused at
@@ -65,6 +68,9 @@ func newManager(cfg Config) (*manager, error) {
 		return nil, err
 	}
 	if m.audit, err = auditlog.Open(cfg.Manager.Audit); err != nil {
+		return nil, err
+	}
+	if err := m.openIdentity(); err != nil {
 		return nil, err
 	}
 	if m.api, err = listen("Kubernetes API", "--api-listen", cfg.Manager.APIListen); err != nil {
@@ -151,6 +157,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	}
 	g.Go(func() error { return signer.Run(ctx) })
 	g.Go(func() error { return m.audit.Run(ctx) })
+	g.Go(func() error { return m.identity.Run(ctx) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
 	return g.Wait()
@@ -195,13 +202,8 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 	if err != nil {
 		return nil, err
 	}
-	proxyCA, proxyCert, proxyKey, err := m.frontProxy()
-	if err != nil {
-		return nil, err
-	}
-	m.proxyCA = proxyCA.CAPEM()
 	return kube.New(s, kube.Config{
-		ProxyCert: proxyCert, ProxyKey: proxyKey,
+		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity,
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
 		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Log: m.cfg.Log,
 	})

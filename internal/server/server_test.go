@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func TestConfigText(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back Config
-	if err := yaml.UnmarshalStrict(b, &back); err != nil || back.Manager != cfg.Manager || back.Agent.BackOffMin != cfg.Agent.BackOffMin {
+	if err := yaml.UnmarshalStrict(b, &back); err != nil || !reflect.DeepEqual(back.Manager, cfg.Manager) || back.Agent.BackOffMin != cfg.Agent.BackOffMin {
 		t.Errorf("%v: %+v", err, back)
 	}
 }

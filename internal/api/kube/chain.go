@@ -23,7 +23,7 @@ func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handle
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
 	unknown := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)
-	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, unknown, c.Authentication.APIAudiences, nil)
+	h = genericapifilters.WithAuthentication(h, c.Authentication.Authenticator, unknown, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
 	h = genericapifilters.WithWarningRecorder(h)
 	h = genericapifilters.WithRequestDeadline(h, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	h = genericfilters.WithWaitGroup(h, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)

@@ -33,14 +33,15 @@ import (
 	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/extend"
 	"trireme/internal/api/kube/fast"
+	"trireme/internal/api/kube/identity"
 	"trireme/internal/api/kube/openapi"
 	"trireme/internal/api/kube/usage"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
 
-// Config configures the door. Everything but Accounts, Audit, ProxyCert, ProxyKey
-// and Log is required.
+// Config configures the door. Everything but Accounts, Identity, Audit, ProxyCert,
+// ProxyKey and Log is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -51,6 +52,9 @@ type Config struct {
 	NodeTLS *tls.Config
 	// Accounts signs the tokens of service accounts; nil: none are given or taken.
 	Accounts *account.Issuer
+	// Identity takes the word of others about who asks; nil: nobody's is taken. Who
+	// opened it runs it.
+	Identity *identity.Sources
 	// Allocate gives a service its addresses inside the transaction that writes
 	// it, so that the answer shows them. old is nil at creation.
 	Allocate func(tx *store.Tx, o, old store.Object) error
@@ -90,9 +94,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s)), reads: fast.New(s)}
-	srv.who = auth.NewAuthenticator(auth.AuthenticatorConfig{
-		ClientCA: cfg.ClientCA, Store: s, Accounts: cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
-	})
+	srv.authenticate()
 	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
 	if srv.admit, err = admission.New(admission.Config{Store: s, Scheme: plain, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
 		return nil, err
@@ -126,6 +128,23 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	return srv, nil
 }
 
+// authenticate builds what finds out who asks.
+func (s *Server) authenticate() {
+	c := auth.AuthenticatorConfig{
+		ClientCA: s.cfg.ClientCA, Store: s.store, Accounts: s.cfg.Accounts, Requests: []authenticator.Request{authenticator.RequestFunc(byLoopback)},
+	}
+	if others := s.cfg.Identity; others != nil {
+		c.Requests = append(c.Requests, others.Front)
+		c.Tokens, c.Anonymous, c.ProxyCAs = others.Tokens, others.Anonymous(), others.ProxyCAs()
+		s.cfg.TLS = s.cfg.TLS.Clone()
+		s.cfg.TLS.ClientCAs = s.cfg.TLS.ClientCAs.Clone()
+		for _, ca := range c.ProxyCAs {
+			s.cfg.TLS.ClientCAs.AddCert(ca)
+		}
+	}
+	s.who = auth.NewAuthenticator(c)
+}
+
 // alive says whether the store still takes writes: one that lost its lease or
 // its log does not.
 func (s *Server) alive(*http.Request) error {
@@ -145,6 +164,9 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.EnableProfiling = true // /debug/pprof, for those whom RBAC lets in
 	c.Authentication.Authenticator = s.who
 	c.Authentication.APIAudiences = s.who.Audiences()
+	if s.cfg.Identity != nil {
+		c.Authentication.RequestHeaderConfig = s.cfg.Identity.Front.HeaderConfig()
+	}
 	c.Authorization.Authorizer = s.auth
 	c.RuleResolver = s.auth
 	c.BuildHandlerChainFunc = s.chain

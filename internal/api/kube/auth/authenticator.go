@@ -38,6 +38,11 @@ type AuthenticatorConfig struct {
 	Requests []authenticator.Request
 	// Tokens are further authenticators of tokens.
 	Tokens []authenticator.Token
+	// Anonymous authenticates who shows nothing; nil: as system:anonymous.
+	Anonymous authenticator.Request
+	// ProxyCAs are authorities that the handshake takes too, of certificates whose
+	// owners may say who others are and are nobody themselves.
+	ProxyCAs []*x509.Certificate
 }
 
 // NewAuthenticator takes client certificates of the authority and tokens, and lets
@@ -54,10 +59,13 @@ func NewAuthenticator(cfg AuthenticatorConfig) *Authenticator {
 	}
 	tokens = append(tokens, cfg.Tokens...)
 	a.tokens = group.NewTokenGroupAdder(tokenunion.New(tokens...), []string{user.AllAuthenticated})
+	if cfg.Anonymous == nil {
+		cfg.Anonymous = anonymous.NewAuthenticator(nil)
+	}
 	known := append(slices.Clone(cfg.Requests),
-		authenticator.RequestFunc(byHandshake), x509request.New(opts, x509request.CommonNameUserConversion),
+		byHandshake{cfg.ProxyCAs}, x509request.New(opts, x509request.CommonNameUserConversion),
 		bearertoken.New(a.tokens), websocket.NewProtocolAuthenticator(a.tokens))
-	a.Request = union.NewFailOnError(group.NewAuthenticatedGroupAdder(union.New(known...)), anonymous.NewAuthenticator(nil))
+	a.Request = union.NewFailOnError(group.NewAuthenticatedGroupAdder(union.New(known...)), cfg.Anonymous)
 	return a
 }
 
@@ -65,14 +73,20 @@ func NewAuthenticator(cfg AuthenticatorConfig) *Authenticator {
 // none.
 func (a *Authenticator) Audiences() authenticator.Audiences { return slices.Clone(a.audiences) }
 
-// byHandshake takes the certificate that the TLS handshake verified. To verify it
-// again, 70 µs, would cost more than most requests do; only its end may have
-// passed since.
-func byHandshake(req *http.Request) (*authenticator.Response, bool, error) {
+// byHandshake takes the certificate that the TLS handshake verified, unless an
+// authority of except did. To verify it again, 70 µs, would cost more than most
+// requests do; only its end may have passed since.
+type byHandshake struct{ except []*x509.Certificate }
+
+// AuthenticateRequest implements authenticator.Request.
+func (h byHandshake) AuthenticateRequest(req *http.Request) (*authenticator.Response, bool, error) {
 	if req.TLS == nil || len(req.TLS.VerifiedChains) == 0 {
 		return nil, false, nil
 	}
 	chain := req.TLS.VerifiedChains[0]
+	if slices.ContainsFunc(h.except, chain[len(chain)-1].Equal) {
+		return nil, false, nil
+	}
 	if end := chain[0].NotAfter; time.Now().After(end) {
 		return nil, false, fmt.Errorf("the client certificate of %s ended at %s", chain[0].Subject, end)
 	}
