@@ -34,10 +34,10 @@ func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handle
 	return genericapifilters.WithAuditInit(h)
 }
 
-// short answers plain reads the short way, but for those whose answers the audit
-// policy wants written down.
+// short answers plain reads and creates the short way, but for reads whose answers
+// the audit policy wants written down, and any create that it wants written down.
 func (s *Server) short(api http.Handler) http.Handler {
-	reads := s.reads.Handler(api)
+	reads := s.reads.Handler(s.writes.Handler(api))
 	if s.cfg.Audit == nil {
 		return reads
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -77,6 +78,8 @@ type Server struct {
 	pods   http.RoundTripper // to whatever runs in pods
 	auth   *auth.Authorizer
 	reads  *fast.Reader
+	writes *fast.Writer
+	docs   *openapi.Documents
 	loop   loopback
 	who    *auth.Authenticator
 	admit  *admission.Chain
@@ -100,6 +103,10 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	c := srv.config(plain)
+	srv.writes = fast.NewWriter(fast.WriterConfig{
+		Store: s, Scheme: served, Admit: srv.admit, BytesMax: c.MaxRequestBodyBytes,
+		Types: func(sample runtime.Object) (managedfields.TypeConverter, error) { return srv.docs.Types(sample) },
+	})
 	if srv.ext, err = extend.New(extend.Config{
 		Store: s, Generic: c, BeforePut: srv.beforePut, ProxyCert: cfg.ProxyCert, ProxyKey: cfg.ProxyKey, Log: cfg.Log,
 	}); err != nil {
@@ -118,6 +125,8 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	srv.docs = openapi.New(srv.api.Handler.GoRestfulContainer, c.OpenAPIConfig, c.OpenAPIV3Config)
+	srv.docs.Install(srv.api.Handler.NonGoRestfulMux)
 	if err := srv.ext.Aggregate(srv.api, groups); err != nil {
 		return nil, err
 	}
@@ -175,6 +184,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.OpenAPIConfig.Info.Title = "Trireme"
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
 	c.OpenAPIV3Config.Info.Title = "Trireme"
+	c.SkipOpenAPIInstallation = true // openapi.Documents does it
 	c.LongRunningFunc = longRunning
 	c.AdmissionControl = s.admit
 	if s.cfg.Audit != nil {
@@ -208,6 +218,7 @@ func (s *Server) install() (versions []schema.GroupVersion, err error) {
 		}
 		add(r.gv, storages)
 		s.reads.Add(r.gv.WithResource(r.plural), r.table)
+		s.writes.Add(r.gv.WithResource(r.plural), r.table, storages[r.plural])
 	}
 	add(usage.GroupVersion, usage.Storages(s.store))
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())

@@ -20,18 +20,17 @@ import (
 // Admission Policy", "Type checking"). It is a help to their author and changes
 // nothing of what they do.
 func (c *Chain) typeCheck(ctx context.Context, client kubernetes.Interface) error {
-	checker := &validating.TypeChecker{
-		SchemaResolver: resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, c.cfg.Scheme).
-			Combine(&resolver.ClientDiscoveryResolver{Discovery: client.Discovery()}),
-		RestMapper: c.mapper,
-	}
 	for after := store.Rev(-1); ; {
 		snap := c.cfg.Store.Snapshot()
 		if rev := tables.ValidatingAdmissionPolicies.Rev(snap); rev != after {
 			after = rev
+			var checker *validating.TypeChecker // made where it is needed: it holds every type's description
 			for p := range tables.ValidatingAdmissionPolicies.All(snap) {
 				if p.Status.ObservedGeneration == p.Generation && p.Status.TypeChecking != nil {
 					continue
+				}
+				if checker == nil {
+					checker = c.typeChecker(client)
 				}
 				if err := c.putTypes(ctx, p, check(checker, p)); err != nil {
 					return err
@@ -42,6 +41,14 @@ func (c *Chain) typeCheck(ctx context.Context, client kubernetes.Interface) erro
 		if err := c.changed(ctx, snap); err != nil {
 			return err
 		}
+	}
+}
+
+func (c *Chain) typeChecker(client kubernetes.Interface) *validating.TypeChecker {
+	return &validating.TypeChecker{
+		SchemaResolver: resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, c.cfg.Scheme).
+			Combine(&resolver.ClientDiscoveryResolver{Discovery: client.Discovery()}),
+		RestMapper: c.mapper,
 	}
 }
 

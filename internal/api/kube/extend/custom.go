@@ -24,6 +24,7 @@ import (
 func (s *Servers) newCustom() (*apiextensionsserver.CustomResourceDefinitions, error) {
 	c := s.copied()
 	openAPI(&c, definitions.GetOpenAPIDefinitions, apiextensionsserver.Scheme)
+	c.SkipOpenAPIInstallation = false // its controllers change what is described
 	c.MergedResourceConfig = apiextensionsserver.DefaultAPIResourceConfigSource()
 	c.RESTOptionsGetter = options{
 		servers: s, table: tables.CustomResourceDefinitions.Any(),

@@ -1,6 +1,6 @@
 // Package fast answers plain reads in protobuf from the bytes that the store
 // holds: what is stored is the answer, so that nothing is decoded, copied or
-// encoded.
+// encoded. Plain creates are decoded once and answered from what was stored.
 //
 // It is not a second API: a request passes the same authentication,
 // authorisation, fairness and audit before it comes here, and everything that is

@@ -87,7 +87,7 @@ func (r *Reader) read(w http.ResponseWriter, req *http.Request) bool {
 			return false
 		}
 		size = len(value)
-		head(w, size)
+		head(w, http.StatusOK, size)
 		_, _ = w.Write(value) // a client that left needs no answer
 	case info.Verb == "list" && plainList(req.URL.RawQuery):
 		if size, ok = r.list(w, k, info.Namespace); !ok {
@@ -111,11 +111,11 @@ func (r *Reader) read(w http.ResponseWriter, req *http.Request) bool {
 // plainList reports whether a list's query asks for everything as it is now.
 func plainList(query string) bool { return query == "" || query == "resourceVersion=0" }
 
-func head(w http.ResponseWriter, size int) {
+func head(w http.ResponseWriter, code, size int) {
 	h := w.Header()
 	h.Set("Content-Type", runtime.ContentTypeProtobuf)
 	h.Set("Content-Length", strconv.Itoa(size))
-	w.WriteHeader(http.StatusOK)
+	w.WriteHeader(code)
 }
 
 // magic begins a protobuf object on the wire and in etcd
@@ -160,7 +160,7 @@ func (r *Reader) list(w http.ResponseWriter, k kind, namespace string) (size int
 	front = appendBytes(front, listMetadata, meta)
 	back := appendBytes(appendBytes(nil, unknownEncoding, nil), unknownType, nil)
 	size = len(front) + inner - protowire.SizeTag(listMetadata) - protowire.SizeBytes(len(meta)) + len(back)
-	head(w, size)
+	head(w, http.StatusOK, size)
 	out := chunks{w: w, buf: make([]byte, 0, chunkBytes)}
 	out.add(front)
 	var tag [16]byte
