@@ -35,18 +35,24 @@ func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handle
 }
 
 // short answers plain reads and creates the short way, but for reads whose answers
-// the audit policy wants written down, and any create that it wants written down.
+// the audit policy wants written down, and creates of which it wants anything.
 func (s *Server) short(api http.Handler) http.Handler {
-	reads := s.reads.Handler(s.writes.Handler(api))
+	writes := s.writes.Handler(api)
+	reads := s.reads.Handler(writes)
 	if s.cfg.Audit == nil {
 		return reads
 	}
+	readsOnly := s.reads.Handler(api)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if a := audit.AuditContextFrom(req.Context()); a.Enabled() && !a.GetEventLevel().Less(auditinternal.LevelRequestResponse) {
+		a := audit.AuditContextFrom(req.Context())
+		switch {
+		case !a.Enabled():
+			reads.ServeHTTP(w, req)
+		case a.GetEventLevel().Less(auditinternal.LevelRequestResponse):
+			readsOnly.ServeHTTP(w, req)
+		default:
 			api.ServeHTTP(w, req)
-			return
 		}
-		reads.ServeHTTP(w, req)
 	})
 }
 

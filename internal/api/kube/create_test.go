@@ -174,7 +174,11 @@ func TestCreateShortWay(t *testing.T) {
 					m.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "m", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{}}`)}}})
 				}), 0},
 			} {
+				before := w.short.server.writes.Made()
 				short, long := w.post(path, c.body)
+				if c.name == "created" && !strings.HasSuffix(path, "/endpoints") && w.short.server.writes.Made() != before+1 {
+					t.Errorf("%s was created the long way", name)
+				}
 				if s, l := w.plain(t, short), w.plain(t, long); s != l || (c.code != 0 && short.Code != c.code) {
 					t.Errorf("%s, %s: want %d:\nshort %s\nlong  %s", name, c.name, c.code, s, l)
 				}

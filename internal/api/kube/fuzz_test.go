@@ -29,9 +29,10 @@ import (
 // handler is the door's whole handler over a store in memory, without a
 // network. Its caller is the administrator.
 type handler struct {
-	store *store.Store
-	http  http.Handler
-	tls   *tls.ConnectionState
+	store  *store.Store
+	server *Server
+	http   http.Handler
+	tls    *tls.ConnectionState
 }
 
 func newHandler(t testing.TB) *handler {
@@ -68,7 +69,7 @@ func newHandler(t testing.TB) *handler {
 	}
 	srv.api.PrepareRun()
 	leaf := []*x509.Certificate{cert.Leaf}
-	return &handler{s, srv.api.Handler, &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: leaf, VerifiedChains: [][]*x509.Certificate{leaf}}}
+	return &handler{s, srv, srv.api.Handler, &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: leaf, VerifiedChains: [][]*x509.Certificate{leaf}}}
 }
 
 func (h *handler) do(method, path, media, body string) *httptest.ResponseRecorder {

@@ -2,11 +2,11 @@ package fast
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/endpoints/metrics"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -55,6 +54,7 @@ type WriterConfig struct {
 type Writer struct {
 	cfg     WriterConfig
 	encoder runtime.Encoder
+	made    atomic.Int64
 	kinds   map[schema.GroupVersionResource]*created
 }
 
@@ -69,15 +69,18 @@ type created struct {
 
 // NewWriter returns a Writer that creates nothing yet.
 func NewWriter(cfg WriterConfig) *Writer {
-	return &Writer{cfg, protobuf.NewSerializer(cfg.Scheme, cfg.Scheme), map[schema.GroupVersionResource]*created{}}
+	return &Writer{cfg: cfg, encoder: protobuf.NewSerializer(cfg.Scheme, cfg.Scheme), kinds: map[schema.GroupVersionResource]*created{}}
 }
+
+// Made returns how many objects were created the short way.
+func (c *Writer) Made() int64 { return c.made.Load() }
 
 // Add makes the Writer create objects of a resource. One whose stored version is not
 // the served one is left to the library.
 func (c *Writer) Add(gvr schema.GroupVersionResource, t Table, storage any) {
 	creater, ok := storage.(rest.Creater)
 	gvk := t.GVK()
-	if !ok || gvk.GroupVersion() != gvr.GroupVersion() || gvr.Resource == "namespaces" { // a namespace is within itself
+	if !ok || gvk.GroupVersion() != gvr.GroupVersion() || deprecated(t) || gvr.Resource == "namespaces" { // a namespace is within itself
 		return
 	}
 	c.kinds[gvr] = &created{gvr, gvk, t, creater, sync.OnceValues(func() (*fields, error) {
@@ -113,6 +116,7 @@ func (c *Writer) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, req)
 			return
 		}
+		c.made.Add(1)
 		head(w, http.StatusCreated, len(value))
 		_, _ = w.Write(value) // a client that left needs no answer
 		metrics.MonitorRequest(req, http.MethodPost, info.APIGroup, info.APIVersion, info.Resource, "", "resource",
@@ -132,7 +136,7 @@ func (c *Writer) plain(req *http.Request) (*created, *request.RequestInfo) {
 		return nil, nil
 	}
 	k := c.kinds[schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}]
-	if k == nil || (info.Namespace != "") != k.table.Namespaced() || audit.AuditContextFrom(req.Context()).Enabled() ||
+	if k == nil || (info.Namespace != "") != k.table.Namespaced() ||
 		c.cfg.Admit.Concerned(k.gvr.GroupResource(), "", admission.Create) {
 		return nil, nil
 	}
@@ -169,12 +173,12 @@ func (c *Writer) create(req *http.Request, k *created, namespace string, body []
 	if err != nil {
 		return nil
 	}
-	return c.encoded(ctx, k, made.(store.Object))
+	return c.encoded(k, made.(store.Object))
 }
 
 // encoded returns the stored bytes of what was made, or encodes it where it has
 // changed since.
-func (c *Writer) encoded(_ context.Context, k *created, o store.Object) []byte {
+func (c *Writer) encoded(k *created, o store.Object) []byte {
 	row, ok := k.table.Row(c.cfg.Store.Snapshot(), object.Key{Namespace: o.GetNamespace(), Name: o.GetName()})
 	if ok && row.Rev().String() == o.GetResourceVersion() {
 		if value := row.Stored(); value != nil {

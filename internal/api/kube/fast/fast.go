@@ -39,9 +39,15 @@ func New(s *store.Store) *Reader {
 // Add makes the Reader answer for a resource. One whose stored version is not
 // the served one is left to the library, which converts it.
 func (r *Reader) Add(gvr schema.GroupVersionResource, t Table) {
-	if gvk := t.GVK(); gvk.GroupVersion() == gvr.GroupVersion() {
+	if gvk := t.GVK(); gvk.GroupVersion() == gvr.GroupVersion() && !deprecated(t) {
 		r.kinds[gvr] = kind{t, gvk.Kind + "List"}
 	}
+}
+
+// deprecated reports whether the library warns those who use the kind.
+func deprecated(t Table) bool {
+	_, ok := any(t.New()).(interface{ APILifecycleDeprecated() (major, minor int) })
+	return ok
 }
 
 // Handler answers what is plain and hands the rest to next.
