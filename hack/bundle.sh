@@ -12,9 +12,10 @@ exec 9>build/bundle.lock
 flock 9 # two builds in one tree take turns
 inputs() {
   go version
-  ls images/*/* cmd/trireme-cni internal/dataplane/plugin
+  ls images/*/* cmd/trireme-cni internal/dataplane/plugin cmd/trireme-shim internal/runtime/shim
   cat go.mod go.sum
-  cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go internal/dataplane/plugin/*.go
+  cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go internal/dataplane/plugin/*.go \
+    cmd/trireme-shim/*.go internal/runtime/shim/*.go
 }
 hash=$(inputs | sha256sum | cut -d' ' -f1)
 [ -f "$out" ] && [ -f "${out%.tar.zst}.sha256" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
@@ -40,6 +41,7 @@ flags=(-p 2 -trimpath -ldflags '-s -w' -buildvcs=false)
 )
 export CGO_ENABLED=0
 go build "${flags[@]}" -o "$dir.new/cni/trireme-cni" ./cmd/trireme-cni
+go build "${flags[@]}" -o "$dir.new/bin/trireme-shim" ./cmd/trireme-shim
 gcc -Os -static -s -o build/pause images/pause/pause.c
 go build "${flags[@]}" -o build/web ./images/web
 go build -o build/mkimage ./hack/mkimage

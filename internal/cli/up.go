@@ -44,6 +44,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Node, "node", "", "this machine's name in the cluster (default: its host name)")
 	f.StringVar(&c.Address, "address", "", "where other machines reach this one (default: the address of the default route)")
 	f.StringVar(&c.Agent.Listen, "listen", c.Agent.Listen, "the agent's address for logs, exec and images")
+	f.StringVar(&c.Agent.Runtime, "runtime", c.Agent.Runtime, "what runs containers: cri (containerd) or native (trireme itself, containerd for images only)")
 	f.StringVar(&c.Agent.CRIEndpoint, "cri-endpoint", "", "socket of an existing container runtime (default: our own containerd)")
 	f.StringVar(&c.Agent.Bridge, "bridge", c.Agent.Bridge, "name of the pod network's link")
 	f.StringToStringVar(&c.Agent.Labels, "label", nil, "labels of this node, key=value")

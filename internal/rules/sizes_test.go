@@ -22,6 +22,8 @@ var manyParameters = map[string]string{
 	"internal/api/kube/extend.decorate":       "generic.StorageDecorator of k8s.io/apiserver",
 	"internal/api/kube.Update":                "rest.Updater of k8s.io/apiserver",
 	"internal/api/kube/view.GuaranteedUpdate": "storage.Interface of k8s.io/apiserver",
+	"internal/runtime/native.Exec":            "streaming.Runtime of k8s.io/cri-streaming",
+	"internal/runtime/native.Attach":          "streaming.Runtime of k8s.io/cri-streaming",
 	"internal/api/kube/view.Delete":           "storage.Interface of k8s.io/apiserver",
 }
 

@@ -56,17 +56,26 @@ type ManagerConfig struct {
 
 // AgentConfig is what a node is told.
 type AgentConfig struct {
-	Enabled     bool              `json:"enabled"`
-	Listen      string            `json:"listen"`      // logs, exec, images [:10250]
-	Managers    []string          `json:"managers"`    // agent listeners of the managers; empty: the one in this process
-	Token       string            `json:"-"`           // join token; empty where a certificate is there
-	CRIEndpoint string            `json:"criEndpoint"` // an existing runtime's socket; empty: our own containerd
-	Labels      map[string]string `json:"labels"`
-	PodsMax     int               `json:"podsMax"` // [110]
-	Bridge      string            `json:"bridge"`  // the pod network's link [trireme0]
+	Enabled     bool     `json:"enabled"`
+	Listen      string   `json:"listen"`      // logs, exec, images [:10250]
+	Managers    []string `json:"managers"`    // agent listeners of the managers; empty: the one in this process
+	Token       string   `json:"-"`           // join token; empty where a certificate is there
+	CRIEndpoint string   `json:"criEndpoint"` // an existing runtime's socket; empty: our own containerd
+	// Runtime runs the containers: "cri" asks containerd for it, "native" does it
+	// here, with containerd for images only [cri].
+	Runtime string            `json:"runtime"`
+	Labels  map[string]string `json:"labels"`
+	PodsMax int               `json:"podsMax"` // [110]
+	Bridge  string            `json:"bridge"`  // the pod network's link [trireme0]
 	// BackOffMin is the first pause before a crashed container is started again [10s].
 	BackOffMin Duration `json:"backOffMin"`
 }
+
+// The values of AgentConfig.Runtime.
+const (
+	RuntimeCRI    = "cri"
+	RuntimeNative = "native"
+)
 
 // Duration is a time.Duration that reads and writes as "15s".
 type Duration time.Duration
@@ -90,7 +99,7 @@ func Default() Config {
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(),
 		},
-		Agent: AgentConfig{Enabled: true, Listen: ":10250", PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
+		Agent: AgentConfig{Enabled: true, Listen: ":10250", Runtime: RuntimeCRI, PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
 	}
 }
 
@@ -127,6 +136,12 @@ func (c *Config) validate() error {
 	}
 	if !filepath.IsAbs(c.Root) {
 		return invalid("root", "%q is not an absolute path", c.Root)
+	}
+	switch r := c.Agent.Runtime; {
+	case r != RuntimeCRI && r != RuntimeNative:
+		return invalid("agent.runtime", "%q is neither %s nor %s", r, RuntimeCRI, RuntimeNative)
+	case r == RuntimeNative && c.Agent.CRIEndpoint != "":
+		return invalid("agent.runtime", "%s needs Trireme's own containerd: leave --cri-endpoint out, or say --runtime %s", r, RuntimeCRI)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -20,7 +20,6 @@ import (
 	"trireme/internal/bundle"
 	"trireme/internal/dataplane"
 	"trireme/internal/runtime/containerd"
-	"trireme/internal/runtime/cri"
 	"trireme/internal/wire"
 )
 
@@ -63,7 +62,11 @@ func (n *node) Run(ctx context.Context) error {
 	}
 	n.cert, n.pool = cert, pool
 	g, ctx := errgroup.WithContext(ctx)
-	endpoint, pause, err := n.runtime(ctx, g)
+	files, err := bundle.Extract(ctx, n.cfg.path("bundle"))
+	if err != nil {
+		return err
+	}
+	endpoint, err := n.containerd(ctx, g, files)
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
@@ -75,14 +78,14 @@ func (n *node) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
-	rt, err := cri.New(cri.Config{Endpoint: endpoint, Log: n.cfg.Log})
+	rt, err := n.runtime(ctx, g, parts{endpoint, files, dp})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
 	a, err := agent.New(agent.Config{
 		Node: n.cfg.Node, Root: n.cfg.Root, NodeIP: netip.MustParseAddr(n.cfg.Address), Managers: n.managers,
 		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
-		PauseImage: pause, ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
+		PauseImage: bundle.PauseImage, ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin),
 		Log: n.cfg.Log,
 	})
@@ -95,25 +98,21 @@ func (n *node) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// runtime starts our own containerd, or names the one that was configured, and
-// returns its endpoint and the pause image.
-func (n *node) runtime(ctx context.Context, g *errgroup.Group) (endpoint, pause string, err error) {
-	files, err := bundle.Extract(ctx, n.cfg.path("bundle"))
-	if err != nil {
-		return "", "", err
-	}
+// containerd starts our own containerd, or names the runtime that was
+// configured, and returns its endpoint.
+func (n *node) containerd(ctx context.Context, g *errgroup.Group, files bundle.Paths) (endpoint string, err error) {
 	if n.cfg.Agent.CRIEndpoint != "" {
-		return n.cfg.Agent.CRIEndpoint, bundle.PauseImage, nil
+		return n.cfg.Agent.CRIEndpoint, nil
 	}
 	c, err := containerd.New(containerd.Config{
 		Root: n.cfg.Root, BinDir: files.Bin, CNIBinDir: files.CNI, CNIConfDir: n.cfg.path("cni", "net.d"),
 		PauseImage: bundle.PauseImage, Images: files.Images, Log: n.cfg.Log,
 	})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	g.Go(func() error { return c.Run(ctx) })
-	return c.Endpoint(), bundle.PauseImage, c.WaitReady(ctx)
+	return c.Endpoint(), c.WaitReady(ctx)
 }
 
 // The files of a node's identity, below Root/agent/pki.

@@ -49,6 +49,7 @@ func benchmarks() []benchmark {
 		{[]string{"ready_s", "idle_rss_mb"}, ready},
 		{[]string{"bound_pods_per_s", "running_pods_per_s"}, fleet},
 		{[]string{"pod_start_vs_cri"}, podStart},
+		{[]string{"containers_per_s_vs_cri"}, containers},
 		{[]string{"configmap_creates_per_s", "configmap_gets_per_s"}, api},
 		{[]string{"watch_fanout_p99_ms"}, fanout},
 		{[]string{"list_10k_pods_ms", "rss_10k_pods_mb"}, manyPods(10_000)},
@@ -59,6 +60,9 @@ func benchmarks() []benchmark {
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "cri-baseline" {
 		os.Exit(exit(criBaseline(os.Args[2])))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "containers" {
+		os.Exit(exit(startContainers(os.Args[2])))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "load" {
 		os.Exit(exit(loadClient(os.Args[2:])))

@@ -211,7 +211,7 @@ func criBaseline(arg string) error {
 
 // runtime starts containerd and a dataplane; both end with ctx.
 func (b *baseline) runtime(ctx context.Context) (*cri.Runtime, *dataplane.Dataplane, error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := quiet()
 	files, err := bundle.Extract(ctx, filepath.Join(b.Root, "bundle"))
 	if err != nil {
 		return nil, nil, err
@@ -242,6 +242,10 @@ func (b *baseline) runtime(ctx context.Context) (*cri.Runtime, *dataplane.Datapl
 	}
 	rt, err := cri.New(cri.Config{Endpoint: c.Endpoint(), Log: log})
 	return rt, dp, err
+}
+
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 func (b *baseline) pod(i int) *corev1.Pod {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"trireme/internal/kind"
+	"trireme/internal/runtime/shim"
 )
 
 // The kernel takes 107 bytes for a unix socket's path.
@@ -70,6 +71,7 @@ func (d dirs) ttrpc() string             { return d.socket() + ".ttrpc" }
 func (d dirs) boot() string              { return d.in("state", "boot_id") }
 func (d dirs) imports() string           { return d.in("imported.json") }
 func (d dirs) bundles() string           { return d.in("state", "io.containerd.runtime.v2.task") }
+func (d dirs) native() shim.Dir          { return shim.DirOf(string(d)) }
 func (c *Config) binary(n string) string { return filepath.Join(c.BinDir, n) }
 
 // sockets is where shims listen.

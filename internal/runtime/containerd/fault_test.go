@@ -128,8 +128,9 @@ func TestEventsTellThePod(t *testing.T) {
 	expect("sandbox removed")
 }
 
-func TestReopenLog(t *testing.T) {
-	n := newNode(t)
+func TestReopenLog(t *testing.T) { eachDriver(t, testReopenLog) }
+
+func testReopenLog(t *testing.T, n *node) {
 	defer n.run(t)()
 	r := n.dial(t)
 	p := n.pod(t, r, "rotated", nil, "serve")

@@ -24,7 +24,9 @@ import (
 	"trireme/internal/runtime"
 	"trireme/internal/runtime/containerd"
 	"trireme/internal/runtime/cri"
+	"trireme/internal/runtime/native"
 	"trireme/internal/runtime/runtimetest"
+	"trireme/internal/runtime/shim"
 )
 
 const (
@@ -35,9 +37,22 @@ const (
 
 // node is a containerd of our own with everything around it.
 type node struct {
-	cfg  containerd.Config
-	root string
-	prog string
+	cfg    containerd.Config
+	root   string
+	prog   string
+	driver string // "cri" or "native"
+	quit   func() // ends the driver that dial returned last
+}
+
+// eachDriver runs a test on a node of each of the two drivers.
+func eachDriver(t *testing.T, test func(t *testing.T, n *node)) {
+	for _, driver := range []string{"cri", "native"} {
+		t.Run(driver, func(t *testing.T) {
+			n := newNode(t)
+			n.driver = driver
+			test(t, n)
+		})
+	}
 }
 
 // newNode prepares a node's folders on a tmpfs; nothing runs yet.
@@ -131,19 +146,75 @@ func (n *node) run(t testing.TB) (stop func()) {
 	return stop
 }
 
-func (n *node) dial(t testing.TB) *cri.Runtime {
+// dial returns the node's driver, which runs until the test ends.
+func (n *node) dial(t testing.TB) runtime.Runtime {
 	t.Helper()
 	r, err := cri.New(cri.Config{Endpoint: n.root + "/containerd/containerd.sock", Log: n.cfg.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	return r
+	n.quit = func() {}
+	if n.driver != "native" {
+		return r
+	}
+	own, stop := n.native(t, r)
+	n.quit = sync.OnceFunc(stop)
+	t.Cleanup(n.quit)
+	return own
+}
+
+// native starts the driver of our own and returns what ends it.
+func (n *node) native(t testing.TB, images *cri.Runtime) (r *native.Runtime, stop func()) {
+	t.Helper()
+	r, err := native.New(native.Config{
+		Root: n.root, Images: images, Network: noNetwork{}, BinDir: bundle(), Runtime: os.Getenv("TRIREME_TEST_RUNTIME"),
+		PauseImage: pauseImage, Log: n.cfg.Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	if err := r.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+}
+
+// noNetwork wires nothing.
+type noNetwork struct{}
+
+func (noNetwork) AddPod(context.Context, string, string, types.NamespacedName, types.UID) error {
+	return nil
+}
+func (noNetwork) DelPod(context.Context, string) error { return nil }
+func (noNetwork) Ready() error                         { return nil }
+
+// waitAnswer waits until the driver answers after its containerd was replaced.
+func waitAnswer(ctx context.Context, r runtime.Runtime) error {
+	if r, ok := r.(*cri.Runtime); ok {
+		return r.WaitAnswer(ctx)
+	}
+	return r.Check(ctx)
 }
 
 // pid returns a container's first process.
 func (n *node) pid(t testing.TB, id string) int {
 	t.Helper()
+	if n.driver == "native" {
+		s, err := shim.Read[shim.State](shim.DirOf(n.root).Container(id, shim.StateFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Pid
+	}
 	b, err := os.ReadFile(filepath.Join(n.root, "containerd/state/runc/k8s.io", id, "state.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +234,7 @@ func (n *node) below(t testing.TB) (lines []string) {
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range paths {
 		b, err := os.ReadFile(p)
-		if err == nil && bytes.Contains(b, []byte(n.root+"/containerd")) {
+		if err == nil && (bytes.Contains(b, []byte(n.root+"/containerd")) || bytes.Contains(b, []byte(n.root+"/native"))) {
 			lines = append(lines, strings.ReplaceAll(string(b), "\x00", " "))
 		}
 	}
@@ -198,8 +269,9 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 func cgroup() string { return "/" + os.Getenv("TRIREME_TEST_CGROUP") + "/pods" }
 
-func TestConformance(t *testing.T) {
-	n := newNode(t)
+func TestConformance(t *testing.T) { eachDriver(t, testConformance) }
+
+func testConformance(t *testing.T, n *node) {
 	defer n.run(t)()
 	archive := runtimetest.Archive(t, importedTo, n.prog, "worker", "print", "other")
 	runtimetest.Run(t, runtimetest.Harness{
@@ -231,7 +303,7 @@ type pod struct {
 	cfg       *runtime.SandboxConfig
 }
 
-func (n *node) pod(t testing.TB, r *cri.Runtime, name string, tune func(*runtime.SandboxConfig, *runtime.ContainerConfig), words ...string) pod {
+func (n *node) pod(t testing.TB, r runtime.Runtime, name string, tune func(*runtime.SandboxConfig, *runtime.ContainerConfig), words ...string) pod {
 	t.Helper()
 	s := &runtime.SandboxConfig{
 		Name: name, Namespace: "default", UID: types.UID("uid-" + name), Hostname: name,
@@ -258,7 +330,7 @@ func (n *node) pod(t testing.TB, r *cri.Runtime, name string, tune func(*runtime
 	return pod{sandbox: sid, container: cid, cfg: s}
 }
 
-func awaitExit(t testing.TB, r *cri.Runtime, id string) *runtime.Container {
+func awaitExit(t testing.TB, r runtime.Runtime, id string) *runtime.Container {
 	t.Helper()
 	for _, err := range r.Events(t.Context()) {
 		if err != nil {
@@ -277,7 +349,7 @@ func awaitExit(t testing.TB, r *cri.Runtime, id string) *runtime.Container {
 }
 
 // facts runs the program and returns what it saw.
-func (n *node) facts(t *testing.T, r *cri.Runtime, name string, tune func(*runtime.SandboxConfig, *runtime.ContainerConfig)) string {
+func (n *node) facts(t *testing.T, r runtime.Runtime, name string, tune func(*runtime.SandboxConfig, *runtime.ContainerConfig)) string {
 	t.Helper()
 	p := n.pod(t, r, name, tune, "facts")
 	awaitExit(t, r, p.container)
@@ -289,7 +361,10 @@ func (n *node) facts(t *testing.T, r *cri.Runtime, name string, tune func(*runti
 }
 
 func TestContainersGetWhatTheirPodSays(t *testing.T) {
-	n := newNode(t)
+	eachDriver(t, testContainersGetWhatTheirPodSays)
+}
+
+func testContainersGetWhatTheirPodSays(t *testing.T, n *node) {
 	defer n.run(t)()
 	r := n.dial(t)
 	n.write(t, "volume/file", []byte("x"))
@@ -352,8 +427,9 @@ func bounding(t *testing.T) string {
 	return strings.Fields(rest)[0]
 }
 
-func TestMemoryLimit(t *testing.T) {
-	n := newNode(t)
+func TestMemoryLimit(t *testing.T) { eachDriver(t, testMemoryLimit) }
+
+func testMemoryLimit(t *testing.T, n *node) {
 	defer n.run(t)()
 	r := n.dial(t)
 	p := n.pod(t, r, "eater", func(_ *runtime.SandboxConfig, c *runtime.ContainerConfig) {
@@ -419,11 +495,11 @@ func TestContainerdIsReplacedAndContainersStay(t *testing.T) {
 }
 
 // still checks that the pod runs as before, waiting for containerd first.
-func (n *node) still(t *testing.T, r *cri.Runtime, p pod, pid int) {
+func (n *node) still(t *testing.T, r runtime.Runtime, p pod, pid int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := r.WaitAnswer(ctx); err != nil {
+	if err := waitAnswer(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 	all, err := r.List(ctx)
@@ -438,16 +514,18 @@ func (n *node) still(t *testing.T, r *cri.Runtime, p pod, pid int) {
 	}
 }
 
-func TestTeardownLeavesNothing(t *testing.T) {
-	n := newNode(t)
+func TestTeardownLeavesNothing(t *testing.T) { eachDriver(t, testTeardownLeavesNothing) }
+
+func testTeardownLeavesNothing(t *testing.T, n *node) {
 	stop := n.run(t)
 	r := n.dial(t)
 	n.pod(t, r, "polite", nil, "serve")
 	n.pod(t, r, "stubborn", func(s *runtime.SandboxConfig, _ *runtime.ContainerConfig) { s.ShareProcesses = true }, "stubborn")
 	n.pod(t, r, "host", func(s *runtime.SandboxConfig, _ *runtime.ContainerConfig) { s.HostNetwork, s.HostPID = true, true }, "serve")
-	stop() // containerd is gone, as after the end of the agent
-	if got := n.below(t); len(got) != 3 {
-		t.Fatalf("processes while pods run: %q, want three shims", got)
+	stop()                                                   // containerd is gone, as after the end of the agent
+	shims := map[string]int{"cri": 3, "native": 1}[n.driver] // one a pod, or one for all
+	if got := n.below(t); len(got) != shims {
+		t.Fatalf("processes while pods run: %q, want %d shims", got, shims)
 	}
 	for range 2 {
 		if err := containerd.Teardown(t.Context(), n.root); err != nil {
@@ -458,6 +536,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 
 	// The next start finds the pods' records, not their processes.
 	defer n.run(t)()
+	r = n.dial(t)
 	all, err := r.List(t.Context())
 	if err != nil || len(all) != 3 {
 		t.Fatalf("listed %+v, %v; want three sandboxes", all, err)

@@ -17,8 +17,9 @@ import (
 )
 
 // TestExecStreams drives the streaming address as kubectl's SPDY client does.
-func TestExecStreams(t *testing.T) {
-	n := newNode(t)
+func TestExecStreams(t *testing.T) { eachDriver(t, testExecStreams) }
+
+func testExecStreams(t *testing.T, n *node) {
 	defer n.run(t)()
 	r := n.dial(t)
 	p := n.pod(t, r, "streamed", nil, "serve")

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"trireme/internal/runtime/shim"
 )
 
 // containerGrace is how long containers may take to end by themselves.
@@ -43,7 +45,7 @@ func Teardown(ctx context.Context, root string) error {
 	for _, c := range append(containers, late...) {
 		errs = append(errs, removeCgroups(c.cgroups))
 	}
-	for _, dir := range []string{d.state(), d.sockets()} {
+	for _, dir := range []string{d.state(), d.sockets(), d.native().RuntimeRoot()} {
 		errs = append(errs, os.RemoveAll(dir))
 	}
 	errs = append(errs, removeSockets(d))
@@ -79,7 +81,24 @@ func readContainers(d dirs) ([]container, error) {
 	}) container {
 		return container{cgroups: safe(everyHierarchy(spec.Linux.CgroupsPath))}
 	})
-	return append(known, bundled...), err
+	own, ownErr := readNative(d.native())
+	return slices.Concat(known, bundled, own), errors.Join(err, ownErr)
+}
+
+// readNative returns the containers of the runtime native: those that run, and
+// those that were being started.
+func readNative(d shim.Dir) ([]container, error) {
+	boot := shim.BootID()
+	started, err := readAll(d.Container("*", shim.StateFile), func(s shim.State) container {
+		if s.Boot != boot {
+			return container{}
+		}
+		return container{pid: s.Pid, start: s.Start}
+	})
+	recorded, errRecords := readAll(d.Container("*", shim.RecordFile), func(r shim.Record) container {
+		return container{cgroups: safe(r.Cgroups)}
+	})
+	return append(started, recorded...), errors.Join(err, errRecords)
 }
 
 // readAll decodes every file that the pattern names. One that goes away
@@ -138,10 +157,12 @@ func endHelpers(ctx context.Context, d dirs) error {
 			return false
 		}
 		name := filepath.Base(argv[0])
-		if name != "runc" && !strings.HasPrefix(name, "containerd-shim") {
+		if !slices.Contains([]string{"runc", "crun", "trireme-shim"}, name) && !strings.HasPrefix(name, "containerd-shim") {
 			return false
 		}
-		return slices.ContainsFunc(argv, func(a string) bool { return strings.HasPrefix(a, d.base()+"/") })
+		return slices.ContainsFunc(argv, func(a string) bool {
+			return strings.HasPrefix(a, d.base()+"/") || a == string(d.native()) || strings.HasPrefix(a, string(d.native())+"/")
+		})
 	})
 	if err != nil {
 		return err
@@ -182,7 +203,7 @@ var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\13
 func removeSockets(d dirs) error {
 	_ = os.Remove(filepath.Dir(d.sockets())) // /run/trireme, if no other node uses it; never a folder that holds anything
 	var errs []error
-	for _, path := range []string{d.socket(), d.ttrpc()} {
+	for _, path := range []string{d.socket(), d.ttrpc(), d.native().Socket()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

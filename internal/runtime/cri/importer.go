@@ -14,7 +14,6 @@ import (
 	transfertypes "github.com/containerd/containerd/api/types/transfer"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -36,7 +35,7 @@ const (
 // unpacks it for this node's platform and returns the names it brought, which
 // Image finds at once.
 func (r *Runtime) Import(ctx context.Context, archive io.Reader) ([]string, error) {
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", criNamespace))
+	ctx, cancel := context.WithCancel(inNamespace(ctx))
 	defer cancel() // ends what is left of the streams
 	im := &importer{client: streaming.NewStreamingClient(r.conn), cancel: cancel}
 	dataCtx, dataDone := context.WithCancel(ctx)

@@ -2,24 +2,11 @@ package cri
 
 import (
 	"path/filepath"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	criv1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"trireme/internal/runtime"
-)
-
-// The paths under /proc and /sys that a container must not see or write unless
-// its procMount is Unmasked: those of the OCI runtimes and of Kubernetes'
-// (k8s.io/api/core/v1, ProcMountType).
-var (
-	maskedPaths = []string{
-		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-		"/sys/firmware", "/sys/devices/virtual/powercap",
-	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
 // sandboxSecurity is the context of the sandbox's own process, and of what the
@@ -45,7 +32,7 @@ func (r *Runtime) sandboxSecurity(cfg *runtime.SandboxConfig) *criv1.LinuxSandbo
 	if sc.RunAsUser != nil { // CRI refuses a group without a user
 		out.RunAsGroup = int64Value(sc.RunAsGroup)
 	}
-	out.SupplementalGroups = groups(cfg, nil)
+	out.SupplementalGroups = runtime.Groups(cfg, nil)
 	out.SupplementalGroupsPolicy = groupsPolicy(sc)
 	return out
 }
@@ -66,14 +53,14 @@ func (r *Runtime) containerSecurity(sandbox *runtime.SandboxConfig, cfg *runtime
 		Apparmor:                 apparmor(sc.AppArmorProfile),
 		RunAsUser:                int64Value(cfg.RunAsUser),
 		RunAsGroup:               int64Value(cfg.RunAsGroup),
-		SupplementalGroups:       groups(sandbox, cfg.SupplementalGroups),
+		SupplementalGroups:       runtime.Groups(sandbox, cfg.SupplementalGroups),
 		SupplementalGroupsPolicy: groupsPolicy(sandbox.Security),
 	}
 	if cfg.RunAsUser == nil {
 		out.RunAsUsername = cfg.RunAsUserName
 	}
 	if cfg.MaskedPaths && !out.Privileged {
-		out.MaskedPaths, out.ReadonlyPaths = maskedPaths, readonlyPaths
+		out.MaskedPaths, out.ReadonlyPaths = runtime.HiddenPaths()
 	}
 	if out.Privileged {
 		out.Seccomp = &criv1.SecurityProfile{ProfileType: criv1.SecurityProfile_Unconfined}
@@ -148,20 +135,6 @@ func capabilities(c *corev1.Capabilities) *criv1.Capability {
 		out.DropCapabilities = append(out.DropCapabilities, string(d))
 	}
 	return out
-}
-
-// groups are the container's own and the pod's, fsGroup included, without
-// repetition.
-func groups(sandbox *runtime.SandboxConfig, own []int64) []int64 {
-	all := slices.Clone(own)
-	if sc := sandbox.Security; sc != nil {
-		all = append(all, sc.SupplementalGroups...)
-		if sc.FSGroup != nil {
-			all = append(all, *sc.FSGroup)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 func groupsPolicy(sc *corev1.PodSecurityContext) criv1.SupplementalGroupsPolicy {

@@ -79,10 +79,10 @@ func TestNamespaces(t *testing.T) {
 
 func TestGroups(t *testing.T) {
 	pod := &runtime.SandboxConfig{Security: &corev1.PodSecurityContext{SupplementalGroups: []int64{7, 5}, FSGroup: new(int64(9))}}
-	if diff := cmp.Diff([]int64{5, 7, 8, 9}, groups(pod, []int64{8, 7})); diff != "" {
+	if diff := cmp.Diff([]int64{5, 7, 8, 9}, runtime.Groups(pod, []int64{8, 7})); diff != "" {
 		t.Error(diff)
 	}
-	if got := groups(&runtime.SandboxConfig{}, nil); len(got) != 0 {
+	if got := runtime.Groups(&runtime.SandboxConfig{}, nil); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
 }

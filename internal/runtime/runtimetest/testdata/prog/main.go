@@ -38,6 +38,12 @@ func main() {
 		fmt.Println("ignoring SIGTERM")
 		for range deaf {
 		}
+	case "flood": // lines, until it is killed
+		for {
+			if _, err := fmt.Println("more and more"); err != nil {
+				os.Exit(3)
+			}
+		}
 	case "exit":
 		code, err := strconv.Atoi(args[0])
 		if err != nil {

@@ -1,0 +1,44 @@
+package native
+
+import (
+	"context"
+	"io"
+
+	"trireme/internal/runtime"
+)
+
+// Pull brings an image through containerd.
+func (r *Runtime) Pull(ctx context.Context, ref string, creds []runtime.Credentials, _ *runtime.SandboxConfig) (string, error) {
+	return r.cfg.Images.Pull(ctx, ref, creds, nil)
+}
+
+// Image returns what a reference names.
+func (r *Runtime) Image(ctx context.Context, ref string) (*runtime.Image, error) {
+	return r.cfg.Images.Image(ctx, ref)
+}
+
+// ListImages returns containerd's images.
+func (r *Runtime) ListImages(ctx context.Context) ([]runtime.Image, error) {
+	return r.cfg.Images.ListImages(ctx)
+}
+
+// RemoveImage removes an image; its layers stay until the last container of it
+// is removed.
+func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
+	if err := r.cfg.Images.RemoveImage(ctx, id); err != nil {
+		return err
+	}
+	r.forgetImage(ctx, id)
+	return nil
+}
+
+// Import reads an archive into containerd.
+func (r *Runtime) Import(ctx context.Context, archive io.Reader) ([]string, error) {
+	return r.cfg.Images.Import(ctx, archive)
+}
+
+// ImageFS returns the size of the images' file system, which the containers'
+// writable layers share.
+func (r *Runtime) ImageFS(ctx context.Context) (capacity, used int64, err error) {
+	return r.cfg.Images.ImageFS(ctx)
+}
