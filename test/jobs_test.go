@@ -147,6 +147,58 @@ func TestDrain(t *testing.T) {
 	k.must(append(drain, "--timeout=60s")...)
 }
 
+// TestPreemption: a pod of a higher class takes the place of the least important one,
+// which hears why; the one that may not preempt waits.
+func TestPreemption(t *testing.T) {
+	h := machine(t)
+	k := newClient(t, h)
+	node := k.must("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+	patch := func(with string) {
+		k.must("patch", "node", node, "--subresource=status", "--type=merge", "-p", `{"status":{"capacity":{"example.com/seats":`+with+`}}}`)
+	}
+	patch(`"2"`)
+	defer patch("null")
+	for name, value := range map[string]string{"seat-low": "1", "seat-middle": "2", "seat-high": "3"} {
+		k.must("create", "priorityclass", name, "--value="+value)
+		defer k.must("delete", "priorityclass", name)
+	}
+	k.must("create", "priorityclass", "seat-polite", "--value=2", "--preemption-policy=Never")
+	defer k.must("delete", "priorityclass", "seat-polite")
+	sits := func(class string) {
+		k.apply(fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s}
+spec:
+  priorityClassName: seat-%[1]s
+  terminationGracePeriodSeconds: 3
+  containers:
+  - {name: c, image: %s, command: [sleep, "1000"], resources: {requests: {example.com/seats: 1}, limits: {example.com/seats: 1}}}
+`, class, busybox))
+	}
+	sits("middle")
+	k.ready("middle")
+	sits("low")
+	k.ready("low")
+	sits("polite")
+	k.must("wait", "--for=jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].reason}=Unschedulable", "pod/polite", "--timeout=20s")
+	sits("high")
+	k.must("wait", "--for=jsonpath={.status.nominatedNodeName}="+node, "pod/high", "--timeout=20s")
+	if got := k.get("pod/low", `.status.conditions[?(@.type=="DisruptionTarget")].reason`); got != "PreemptionByScheduler" {
+		t.Errorf("low is told %q", got)
+	}
+	k.ready("high")
+	if got := k.must("get", "pods", "--field-selector=status.phase=Running", "-o", "name"); strings.TrimSpace(got) != "pod/high\npod/middle" {
+		t.Errorf("running:\n%s", got)
+	}
+	if got := k.get("pod/high", ".status.nominatedNodeName"); got != "" {
+		t.Errorf("high has a node and is nominated for %q", got)
+	}
+	if got := k.must("events", "--for=pod/low"); !strings.Contains(got, "Preempted by pod "+k.get("pod/high", ".metadata.uid")+" on node "+node) {
+		t.Errorf("events of low:\n%s", got)
+	}
+}
+
 // TestAutoscaling: kubectl top shows what runs, and a series that pods show on their own
 // loopback sizes their Deployment, up and down, with nothing installed.
 func TestAutoscaling(t *testing.T) {

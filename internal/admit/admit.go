@@ -106,6 +106,9 @@ func PrepareStatus(next, old store.Object) {
 	if spec := part(next, "Spec"); spec.IsValid() {
 		spec.Set(part(old, "Spec"))
 	}
+	if n, ok := next.(*corev1.Node); ok {
+		object.AllotExtended(&n.Status, &old.(*corev1.Node).Status)
+	}
 	next.SetLabels(old.GetLabels())
 }
 

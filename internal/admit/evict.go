@@ -58,11 +58,8 @@ func Evict(tx *store.Tx, e Eviction) error {
 		}
 	}
 	next := pod.DeepCopy()
-	object.SetPodCondition(next, corev1.PodCondition{
-		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting",
-		LastTransitionTime: metav1.NewTime(tx.Now()), ObservedGeneration: pod.Generation,
-	})
-	remove, _ := object.Deletion{Now: tx.Now(), Policy: e.Policy, GraceSeconds: e.GraceSeconds}.Mark(next)
+	cause := object.Disruption{Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting"}
+	remove, _ := object.Deletion{Now: tx.Now(), Policy: e.Policy, GraceSeconds: e.GraceSeconds, Cause: cause}.Mark(next)
 	if remove {
 		tables.Pods.Delete(tx, e.Pod)
 	} else {

@@ -76,6 +76,7 @@ func (d *Dispatcher) nodeStatus(ctx context.Context, name string, said *corev1.N
 // true where it says nothing of that. Times move only when a condition does.
 func nodeStatus(old, said *corev1.NodeStatus, now time.Time) corev1.NodeStatus {
 	next := *said.DeepCopy()
+	object.KeepExtended(&next, old)
 	ready := false
 	for _, c := range next.Conditions {
 		ready = ready || c.Type == corev1.NodeReady

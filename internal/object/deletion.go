@@ -17,7 +17,13 @@ type Deletion struct {
 	// GraceSeconds a pod gets to end; nil: what its spec says. Ignored for other
 	// kinds.
 	GraceSeconds *int64
+	// Cause is told in a pod's condition DisruptionTarget; the zero value: nothing is.
+	Cause Disruption
 }
+
+// Disruption is why a pod goes that its owner would have kept (Kubernetes,
+// "Disruptions", pod disruption conditions).
+type Disruption struct{ Reason, Message string }
 
 // Mark does to o what the API does with a DELETE (Kubernetes, "Garbage
 // Collection" and "Termination of Pods"). remove: nothing holds the object back,
@@ -29,6 +35,12 @@ type Deletion struct {
 //	            └─ nothing holds it ───────────────────────────────────────────────┘
 func (d Deletion) Mark(o metav1.Object) (remove, changed bool) {
 	changed = d.finalizers(o)
+	if p, ok := o.(*corev1.Pod); ok && d.Cause != (Disruption{}) {
+		changed = SetPodCondition(p, corev1.PodCondition{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: d.Cause.Reason, Message: d.Cause.Message,
+			LastTransitionTime: metav1.NewTime(d.Now.Truncate(time.Second)), ObservedGeneration: p.Generation,
+		}) || changed
+	}
 	if ns, ok := o.(*corev1.Namespace); ok && len(ns.Spec.Finalizers) > 0 {
 		changed = ns.Status.Phase != corev1.NamespaceTerminating || changed
 		ns.Status.Phase = corev1.NamespaceTerminating

@@ -18,7 +18,11 @@ type cell struct {
 	uses  map[object.Key]*use // of pods that have a node
 	// claimed counts the pods with a node that name a claim, by its key.
 	claimed map[string]int
-	freed   []string // claims that pods let go since the last look
+	// nominated is the room kept for pods that wait, by their keys.
+	nominated map[object.Key]*use
+	// priorities counts the pods with a node by priority.
+	priorities map[int32]int
+	freed      []string // claims that pods let go since the last look
 	// improved lists the nodes that may take what they refused, in order; a class
 	// remembers how far it has read. base is how many were dropped from its front.
 	improved []*node
@@ -36,27 +40,38 @@ type node struct {
 	pods    int64
 	owners  map[types.UID]int64 // pods by controller
 	ports   map[object.HostPort]int
-	version uint64 // moves with every change
+	held    []*use // of the pods, in no order
+	// nominated is the room that is kept here for pods that wait.
+	nominated map[object.Key]*use
+	version   uint64 // moves with every change
 }
 
 // use is what one pod takes of its node.
 type use struct {
-	uid    types.UID
-	node   *node
-	demand object.Demand
-	owner  types.UID
-	ports  []object.HostPort
-	claims []string // keys
+	key      object.Key
+	uid      types.UID
+	node     *node
+	at       int // in the node's held
+	demand   object.Demand
+	owner    types.UID
+	ports    []object.HostPort
+	claims   []string // keys
+	created  int64    // when the pod was made, in seconds
+	priority int32
+	leaving  bool // the pod is deleted, and its node has yet to let go
 }
 
 func newCell() *cell {
-	return &cell{nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{}}
+	return &cell{
+		nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{},
+		nominated: map[object.Key]*use{}, priorities: map[int32]int{},
+	}
 }
 
 func (c *cell) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[object.HostPort]int{}}
+		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[object.HostPort]int{}, nominated: map[object.Key]*use{}}
 		c.nodes[name] = n
 	}
 	return n
@@ -93,7 +108,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.pods == 0 {
+	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 {
 		delete(c.nodes, n.name)
 	}
 }
@@ -103,10 +118,16 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 	old := c.uses[key]
 	if h != nil && h.Node != "" && !h.Ended() {
 		if old != nil && old.uid == h.UID {
+			if h.Deleting {
+				c.leave(old)
+			}
 			return // neither node nor demand change once a pod is bound
 		}
 		c.release(key)
-		c.take(key, c.node(h.Node), &use{uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claimsOf(r, key)})
+		c.take(c.node(h.Node), &use{
+			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claimsOf(r, key),
+			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting,
+		})
 		return
 	}
 	c.release(key)
@@ -136,14 +157,24 @@ func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []object.HostPor
 	return object.HostPorts(p)
 }
 
-func (c *cell) take(key object.Key, n *node, u *use) {
-	u.node = n
-	c.uses[key] = u
+func (c *cell) take(n *node, u *use) {
+	u.node, u.at = n, len(n.held)
+	n.held = append(n.held, u)
+	c.uses[u.key] = u
+	c.priorities[u.priority]++
 	for _, k := range u.claims {
 		c.claimed[k]++
 	}
 	n.add(u, 1)
 	n.version++
+}
+
+// leave notes that a pod is on its way from its node.
+func (c *cell) leave(u *use) {
+	if !u.leaving && len(u.node.nominated) > 0 {
+		c.improve(u.node) // what is kept for others will have its room
+	}
+	u.leaving = true
 }
 
 func (c *cell) release(key object.Key) {
@@ -158,6 +189,12 @@ func (c *cell) release(key object.Key) {
 			delete(c.claimed, k)
 		}
 	}
+	if c.priorities[u.priority]--; c.priorities[u.priority] == 0 {
+		delete(c.priorities, u.priority)
+	}
+	n, last := u.node, len(u.node.held)-1
+	n.held[u.at], n.held[last].at = n.held[last], u.at
+	n.held[last], n.held = nil, n.held[:last]
 	u.node.add(u, -1)
 	c.improve(u.node)
 	c.drop(u.node)
@@ -181,7 +218,7 @@ func (n *node) add(u *use, sign int64) {
 		n.used.Extended = used
 	}
 	n.pods += sign
-	if u.owner != "" {
+	if u.owner != "" && n.owners != nil {
 		if n.owners[u.owner] += sign; n.owners[u.owner] == 0 {
 			delete(n.owners, u.owner)
 		}

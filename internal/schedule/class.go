@@ -22,6 +22,7 @@ import (
 type class struct {
 	pod       *corev1.Pod // one of them
 	owner     types.UID
+	priority  int32
 	demand    object.Demand
 	ports     []object.HostPort
 	required  nodeaffinity.RequiredNodeAffinity
@@ -36,6 +37,8 @@ type class struct {
 	// full: no node took a pod of the class when the mark was read.
 	full bool
 	why  string
+	// tried is the mark up to which no eviction would have helped; -1: not tried yet.
+	tried int
 }
 
 // place is a node as the class sees it.
@@ -83,7 +86,7 @@ func (p *places) Pop() any {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{pod: p, priority: priorityOf(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
@@ -110,6 +113,13 @@ func onlyNode(p *corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+func priorityOf(p *corev1.Pod) int32 {
+	if p.Spec.Priority == nil {
+		return 0
+	}
+	return *p.Spec.Priority
 }
 
 // asks reports whether the class leaves it open that a pod runs on the node.
@@ -213,6 +223,7 @@ func keyOf(p *corev1.Pod) uint64 {
 		owner = string(ref.UID)
 	}
 	write([]byte(owner), nil)
+	write([]byte(strconv.Itoa(int(priorityOf(p)))), nil) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
 		write([]byte(p.UID), nil) // what its claims ask for is its own
 	}

@@ -1,8 +1,9 @@
 // Package schedule gives pods their nodes.
 //
-// It is one loop. It reads Pods, Nodes and what pods' claims lead to, and writes a
-// pod's spec.nodeName and its condition PodScheduled; nobody else does. It tells of
-// both in events. For claims that wait for their first pod it writes the claimRef
+// It is one loop. It reads Pods, Nodes, disruption budgets and what pods' claims lead
+// to, and writes a pod's spec.nodeName, its status.nominatedNodeName and its condition
+// PodScheduled; nobody else does. It deletes pods in favour of others. It tells of all
+// in events. For claims that wait for their first pod it writes the claimRef
 // of a free volume or the claim's selected node.
 //
 // # Cell state
@@ -25,6 +26,16 @@
 // Kubernetes' words, which is written again only when it would say something
 // else; the class is tried again when a node has improved. Explain answers for
 // one pod, node by node.
+//
+// # Preemption
+//
+// For a pod that no node takes, pods of lower priority are deleted where that is the
+// least loss, and end within their grace; the pod tries again when they have left.
+// Until then the cell keeps the room for it against pods of no higher priority: a pod
+// must fit beside those that are on the node now, and beside those for whom room is
+// kept once all have left that are leaving. A pod that fits where others are leaving
+// anyway waits for that. Where no eviction helps, its class looks only at nodes that
+// have got better since. A claim that one pod at a time may use is no reason to evict.
 //
 // # How to debug
 //

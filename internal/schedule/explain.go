@@ -3,6 +3,7 @@ package schedule
 import (
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -23,10 +24,13 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	for row := range tables.Pods.Rows(r, "") {
 		c.setPod(r, row.Key(), row.Head())
 	}
+	for row := range tables.Pods.By(r, tables.PodsByNode, "") {
+		c.nominate(row.Object())
+	}
 	cl := newClass(r, p, c)
 	var out []Reason
 	for n := range tables.Nodes.All(r) {
-		out = append(out, Reason{n.Name, cl.refusals(c.nodes[n.Name])})
+		out = append(out, Reason{n.Name, cl.refusalsOf(object.KeyOf(p), c.nodes[n.Name])})
 	}
 	return out
 }

@@ -9,15 +9,25 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"trireme/internal/object"
 )
 
 // filter says why a pod of the class may not run on the node; nil: it may. The
 // reasons are in the words of Kubernetes' scheduler plug-ins.
 type filter func(c *class, n *node) []string
 
-// filters in the order of their cost.
-func filters() []filter {
-	return []filter{filterExists, filterReady, filterSchedulable, filterTaints, filterAffinity, filterPods, filterPorts, filterResources, filterVolumes}
+// rules are the filters in the order of their cost.
+func rules() []rule {
+	return []rule{
+		{refuses: filterExists}, {refuses: filterReady}, {refuses: filterSchedulable}, {refuses: filterTaints}, {refuses: filterAffinity},
+		{refuses: filterPods}, {refuses: filterPorts, room: true}, {refuses: filterResources, room: true}, {refuses: filterVolumes},
+	}
+}
+
+type rule struct {
+	refuses filter
+	room    bool // it may let the pod in once others have left the node
 }
 
 func filterExists(_ *class, n *node) []string {
@@ -139,10 +149,20 @@ func filterResources(c *class, n *node) []string {
 	return lack
 }
 
-// refusals returns every filter's first word on the node, nil if it fits.
-func (c *class) refusals(n *node) []string {
-	for _, f := range filters() {
-		if why := f(c, n); len(why) > 0 {
+// refusals returns the first filter's words on the node, nil if a pod of the class
+// fits beside those for whom room is kept there.
+func (c *class) refusals(n *node) []string { return c.refusalsOf(object.Key{}, n) }
+
+// refusalsOf is refusals of the pod for which the room that is kept for it counts
+// as free.
+func (c *class) refusalsOf(pod object.Key, n *node) []string {
+	later := n.beside(c.priority, pod)
+	for _, f := range rules() {
+		why := f.refuses(c, n)
+		if len(why) == 0 && f.room && later != n {
+			why = f.refuses(c, later)
+		}
+		if len(why) > 0 {
 			return why
 		}
 	}

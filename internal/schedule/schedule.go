@@ -36,6 +36,7 @@ type Scheduler struct {
 	cell    *cell
 	classes map[uint64]*class
 	queue   map[object.Key]*waiting
+	budgets map[string][]*budget // that victims were asked about in this step, by namespace
 }
 
 // waiting is a pod without a node.
@@ -72,6 +73,7 @@ func (s *Scheduler) Name() string { return "schedule/pods" }
 func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
+		tables.PodDisruptionBudgets.ID(),
 	}
 }
 
@@ -86,19 +88,18 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 	if len(s.classes) > classesMax {
 		s.classes = map[uint64]*class{}
 	}
+	s.budgets = map[string][]*budget{}
 	left := placesMax
 	for _, w := range s.ready() {
-		if left == 0 {
+		if left <= 0 {
 			break
 		}
 		p, ok := tables.Pods.Get(tx, w.key)
 		if !ok {
-			delete(s.queue, w.key)
+			s.forget(w.key)
 			continue
 		}
-		if s.place(tx, p, w) {
-			left--
-		}
+		left -= s.place(tx, p, w)
 	}
 	return time.Time{}, nil
 }
@@ -116,13 +117,13 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		row, ok := tables.Pods.Row(tx, key)
 		if !ok {
 			s.cell.setPod(tx, key, nil)
-			delete(s.queue, key)
+			s.forget(key)
 			continue
 		}
 		h := row.Head()
 		s.cell.setPod(tx, key, h)
 		if !h.Waits {
-			delete(s.queue, key)
+			s.forget(key)
 			continue
 		}
 		s.enqueue(tx, row.Object(), key)
@@ -132,19 +133,28 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 
 func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 	if p.Spec.SchedulerName != s.cfg.Name {
-		delete(s.queue, key)
+		s.forget(key)
 		return
 	}
-	w := &waiting{key: key, uid: p.UID, class: keyOf(p), created: p.CreationTimestamp.Time, gated: len(p.Spec.SchedulingGates) > 0, since: -1}
-	if p.Spec.Priority != nil {
-		w.priority = *p.Spec.Priority
+	w := &waiting{
+		key: key, uid: p.UID, class: keyOf(p), priority: priorityOf(p), created: p.CreationTimestamp.Time,
+		gated: len(p.Spec.SchedulingGates) > 0, since: -1,
 	}
 	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {
 		w.since = old.since // our own write of its condition
 	}
 	s.queue[key] = w
+	s.cell.nominate(p)
 	if s.classes[w.class] == nil {
 		s.classes[w.class] = newClass(tx, p, s.cell)
+	}
+}
+
+// forget drops a pod that waits for no node, and what was kept for it.
+func (s *Scheduler) forget(key object.Key) {
+	delete(s.queue, key)
+	if n := s.cell.unnominate(key); n != nil {
+		s.cell.improve(n)
 	}
 }
 
@@ -168,39 +178,57 @@ func (s *Scheduler) ready() []*waiting {
 	return list
 }
 
-// place gives the pod a node, or says why it has none. It reports whether it
-// wrote anything.
-func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) bool {
+// place gives the pod a node, or says why it has none and makes room for it if it
+// may. It returns what that cost of the step, 0 if it wrote nothing.
+func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 	cond := corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: tx.Now().Truncate(time.Second)},
 	}
-	name := ""
+	name, nominated := "", p.Status.NominatedNodeName
 	if len(p.Spec.SchedulingGates) > 0 {
 		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates"
+		w.since = s.cell.mark()
 	} else if cl, n, why := s.choose(tx, p, w); n != nil {
-		name = n.name
-		s.cell.take(w.key, n, &use{uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports, claims: claimKeys(p)})
+		name, nominated = n.name, ""
+		s.cell.take(n, useOf(cl, p))
+		if kept := s.cell.unnominate(w.key); kept != nil && kept != n {
+			s.cell.improve(kept)
+		}
 	} else {
 		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, why
+		w.since = s.cell.mark() // before evictions, which may give it room at once
+		if cl != nil {
+			nominated, cost = s.preempt(tx, p, cl)
+		}
 	}
-	w.since = s.cell.mark()
 	// A shallow copy: rows are immutable, what is not changed is shared.
 	next := *p
 	next.Status.Conditions = slices.Clone(p.Status.Conditions)
-	if !object.SetPodCondition(&next, cond) && name == "" {
-		return false
+	said := !object.SetPodCondition(&next, cond)
+	if said && name == "" && nominated == p.Status.NominatedNodeName {
+		return cost
 	}
-	next.Spec.NodeName = name
+	next.Spec.NodeName, next.Status.NominatedNodeName = name, nominated
 	if name != "" {
 		delete(s.queue, w.key)
 	}
 	tables.Pods.Put(tx, &next)
-	s.tell(tx, &next, cond)
-	return true
+	if !said || name != "" {
+		s.tell(tx, &next, cond)
+	}
+	return cost + 1
+}
+
+func useOf(cl *class, p *corev1.Pod) *use {
+	return &use{
+		key: object.KeyOf(p), uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports, claims: claimKeys(p),
+		created: p.CreationTimestamp.Unix(), priority: cl.priority,
+	}
 }
 
 // choose finds the pod its node and binds the claims that waited for that; nil:
-// it says why there is none yet.
+// it says why there is none yet. The class is nil where to evict other pods would
+// not help.
 func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *node, string) {
 	for range 2 {
 		cl := s.classes[w.class]
@@ -210,6 +238,9 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 		}
 		n := cl.promisedNode()
 		if n == nil {
+			n = cl.nominatedNode(s.cell, w.key)
+		}
+		if n == nil {
 			n = cl.best(s.cell)
 		}
 		if n == nil {
@@ -218,7 +249,7 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 		wait, fresh := cl.settleVolumes(tx, n)
 		switch {
 		case wait != "":
-			return cl, nil, wait
+			return nil, nil, wait
 		case fresh:
 			return cl, n, ""
 		}

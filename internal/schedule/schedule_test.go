@@ -114,10 +114,17 @@ func disturb(tx *store.Tx, rng *rand.Rand) {
 			continue
 		}
 		p := testPod(key.Name, fmt.Sprintf("%dm", 100*(1+rng.IntN(20))), types.UID(fmt.Sprintf("rs%d", rng.IntN(3))))
+		priority := int32(rng.IntN(3))
+		p.Spec.Priority = &priority
 		if rng.IntN(4) == 0 {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80, Protocol: corev1.ProtocolTCP}}
 		}
 		tables.Pods.Put(tx, p)
+	}
+	for row := range tables.Pods.By(tx, tables.PodsDeleting, "true") {
+		if rng.IntN(2) == 0 {
+			tables.Pods.Delete(tx, row.Key()) // its node has let go
+		}
 	}
 }
 
@@ -130,6 +137,9 @@ func checkCell(t *testing.T, s *store.Store, sched *Scheduler) {
 	}
 	for row := range tables.Pods.Rows(snap, "") {
 		fresh.setPod(snap, row.Key(), row.Head())
+		if row.Head().Waits {
+			fresh.nominate(row.Object())
+		}
 	}
 	if d := cmp.Diff(state(fresh), state(sched.cell)); d != "" {
 		t.Fatalf("the cell is not what the tables say (-tables +cell):\n%s", d)
@@ -160,12 +170,21 @@ type nodeState struct {
 	Pods   int64
 	Ports  int
 	Owners map[types.UID]int64
+	Held   map[object.Key]bool // true: leaving
+	Kept   map[object.Key]bool
 }
 
 func state(c *cell) map[string]nodeState {
 	out := map[string]nodeState{}
 	for name, n := range c.nodes {
-		out[name] = nodeState{n.used, n.pods, len(n.ports), n.owners}
+		st := nodeState{n.used, n.pods, len(n.ports), n.owners, map[object.Key]bool{}, map[object.Key]bool{}}
+		for _, u := range n.held {
+			st.Held[u.key] = u.leaving
+		}
+		for key := range n.nominated {
+			st.Kept[key] = true
+		}
+		out[name] = st
 	}
 	return out
 }

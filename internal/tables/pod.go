@@ -49,6 +49,7 @@ type PodHead struct {
 	// DeletionCost is what the annotation of that name says: among equal pods the
 	// cheapest are deleted first.
 	DeletionCost int32
+	Priority     int32         // spec.priority; 0 where it is not set
 	Demand       object.Demand // of its node
 	HostPorts    bool          // it binds ports of its node
 	Waits        bool          // the scheduler should find it a node
@@ -105,6 +106,9 @@ func podHead(p *corev1.Pod) *PodHead {
 		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
 		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
 		Demand: object.DemandOf(p), HostPorts: len(object.HostPorts(p)) > 0,
+	}
+	if p.Spec.Priority != nil {
+		h.Priority = *p.Spec.Priority
 	}
 	h.Waits = h.Node == "" && !h.Deleting && !h.Ended()
 	h.JobTracked = slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer)

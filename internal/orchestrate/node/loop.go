@@ -282,7 +282,7 @@ func (l *Loop) disrupted() bool {
 
 func evict(tx *store.Tx, key object.Key) {
 	pod, ok := tables.Pods.Get(tx, key)
-	if !ok || !reap.Delete(tx, tables.Pods, key, metav1.DeletePropagationBackground) {
+	if !ok || !reap.Disrupt(tx, key, object.Disruption{Reason: "DeletionByTaintManager", Message: "Taint manager: deleting due to NoExecute taint"}) {
 		return
 	}
 	tell.About(tx, tables.Pods, pod, tell.Event{

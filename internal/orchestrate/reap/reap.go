@@ -13,12 +13,24 @@ import (
 // marked and waits for whoever holds it. It reports whether it wrote anything;
 // an object that is marked already, or is not there, is left alone.
 func Delete[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], key object.Key, policy metav1.DeletionPropagation) bool {
+	return with(tx, table, key, object.Deletion{Now: tx.Now(), Policy: policy})
+}
+
+// Disrupt deletes a pod that its owner would have kept, and tells it why.
+func Disrupt(tx *store.Tx, key object.Key, cause object.Disruption) bool {
+	if row, ok := tables.Pods.Row(tx, key); !ok || row.Head().Deleting {
+		return false
+	}
+	return with(tx, tables.Pods, key, object.Deletion{Now: tx.Now(), Policy: metav1.DeletePropagationBackground, Cause: cause})
+}
+
+func with[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], key object.Key, d object.Deletion) bool {
 	o, ok := table.Get(tx, key)
 	if !ok {
 		return false
 	}
 	next := o.DeepCopyObject().(T)
-	remove, changed := object.Deletion{Now: tx.Now(), Policy: policy}.Mark(next)
+	remove, changed := d.Mark(next)
 	switch {
 	case remove:
 		table.Delete(tx, key)

@@ -1,0 +1,256 @@
+package schedule
+
+import (
+	"cmp"
+	"hash/fnv"
+	"maps"
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/object"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/tell"
+)
+
+const (
+	// candidatesMax is how many nodes are found where evictions would make room
+	// before the best of them is taken.
+	candidatesMax = 100
+	// preemptCost is what making room costs of a step, in placements.
+	preemptCost = 50
+)
+
+// candidate is a node that has room for a pod once the victims have left.
+type candidate struct {
+	node       *node
+	victims    []*use // the most important first
+	violations int    // victims whose disruption budgets cannot bear it
+}
+
+// preempt makes room for a pod that no node takes, and keeps it: the pods of lower
+// priority whose loss is the least are deleted (Kubernetes, "Pod Priority and
+// Preemption"). It returns the node where room is kept for the pod, "" for none.
+func (s *Scheduler) preempt(tx *store.Tx, p *corev1.Pod, cl *class) (node string, cost int) {
+	key := object.KeyOf(p)
+	kept := s.cell.nominated[key]
+	may := p.Spec.PreemptionPolicy == nil || *p.Spec.PreemptionPolicy != corev1.PreemptNever
+	if may && kept != nil && kept.node.leaves() && !cl.never(kept.node) {
+		return kept.node.name, 0 // what is being made for it comes
+	}
+	var best *candidate
+	if may && s.cell.holdsBelow(cl.priority) {
+		best = s.cheapest(tx, cl, key)
+	}
+	if kept != nil {
+		s.cell.improve(s.cell.unnominate(key))
+	}
+	if best == nil {
+		return "", 0
+	}
+	for _, u := range best.victims {
+		s.evict(tx, u, p)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(best.node.nominated), object.Key.Compare) {
+		if best.node.nominated[k].priority < cl.priority {
+			s.unpromise(tx, k)
+		}
+	}
+	s.cell.keep(best.node, useOf(cl, p))
+	return best.node.name, preemptCost
+}
+
+// holdsBelow reports whether there is a pod with a node of lower priority.
+func (c *cell) holdsBelow(priority int32) bool {
+	for have := range c.priorities {
+		if have < priority {
+			return true
+		}
+	}
+	return false
+}
+
+// leaves reports whether a pod is on its way from the node.
+func (n *node) leaves() bool {
+	return slices.ContainsFunc(n.held, func(u *use) bool { return u.leaving })
+}
+
+// never reports whether the node would refuse the pod with nobody on it, too.
+func (cl *class) never(n *node) bool {
+	return !cl.asks(n) || slices.ContainsFunc(rules(), func(r rule) bool { return !r.room && len(r.refuses(cl, n)) > 0 })
+}
+
+// fits reports whether the node has room.
+func (cl *class) fits(n *node) bool {
+	return !slices.ContainsFunc(rules(), func(r rule) bool { return r.room && len(r.refuses(cl, n)) > 0 })
+}
+
+// cheapest returns where room is made at the least loss; nil: nowhere. Where it has
+// looked in vain, only nodes that have got better since are looked at again: what
+// took a node meanwhile did not give it more than its victims' room.
+func (s *Scheduler) cheapest(tx *store.Tx, cl *class, pod object.Key) (best *candidate) {
+	found := 0
+	for _, n := range s.untried(cl, pod) {
+		c := s.trial(tx, cl, n, pod)
+		if c == nil {
+			continue
+		}
+		if best == nil || c.compare(best) < 0 {
+			best = c
+		}
+		if found++; found == candidatesMax || len(c.victims) == 0 {
+			break
+		}
+	}
+	if best == nil {
+		cl.tried = s.cell.mark()
+	}
+	return best
+}
+
+// untried returns the nodes to look at, in an order that differs from pod to pod,
+// so that not all make room on the same ones.
+func (s *Scheduler) untried(cl *class, pod object.Key) []*node {
+	c, names := s.cell, map[string]bool{}
+	if cl.tried >= c.base {
+		for _, n := range c.improved[cl.tried-c.base:] {
+			names[n.name] = true
+		}
+	} else {
+		for name := range c.nodes {
+			names[name] = true
+		}
+	}
+	var list []*node
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if n := c.nodes[name]; n != nil {
+			list = append(list, n)
+		}
+	}
+	if len(list) <= candidatesMax {
+		return list
+	}
+	h := fnv.New32a()
+	h.Write([]byte(pod.String()))
+	at := int(h.Sum32() % uint32(len(list)))
+	return append(list[at:len(list):len(list)], list[:at]...)
+}
+
+// trial takes all pods of lower priority from a copy of the node, brings back as
+// many as fit, the most important first and those before the others whose budgets
+// cannot bear the loss, and returns who did not fit; nil: there is no room then
+// either. Pods that are going anyway are no loss.
+func (s *Scheduler) trial(tx *store.Tx, cl *class, n *node, pod object.Key) *candidate {
+	if cl.never(n) {
+		return nil
+	}
+	left := n.beside(cl.priority, pod)
+	if left == n {
+		left = n.settled()
+	}
+	var may []*use
+	for _, u := range n.held {
+		if !u.leaving && u.priority < cl.priority {
+			left.add(u, -1)
+			may = append(may, u)
+		}
+	}
+	if len(may) == 0 && !n.leaves() || !cl.fits(left) {
+		return nil
+	}
+	slices.SortFunc(may, moreImportant)
+	c := &candidate{node: n}
+	guarded, others := s.split(tx, may)
+	for i, list := range [][]*use{guarded, others} {
+		for _, u := range list {
+			if left.add(u, 1); cl.fits(left) {
+				continue
+			}
+			left.add(u, -1)
+			c.victims = append(c.victims, u)
+			if i == 0 {
+				c.violations++
+			}
+		}
+	}
+	slices.SortFunc(c.victims, moreImportant)
+	return c
+}
+
+// moreImportant orders pods by whom it is worse to lose: by priority, then those
+// that are older.
+func moreImportant(a, b *use) int {
+	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.created, b.created), a.key.Compare(b.key))
+}
+
+// compare orders candidates by loss: fewest budgets violated, then the lowest
+// highest priority of a victim, the lowest sum of priorities, the fewest victims,
+// and the youngest of the oldest among the most important (Kubernetes, default
+// preemption). Equal ones go by name.
+func (c *candidate) compare(o *candidate) int {
+	return cmp.Or(
+		cmp.Compare(c.violations, o.violations), cmp.Compare(c.highest(), o.highest()), cmp.Compare(c.sum(), o.sum()),
+		cmp.Compare(len(c.victims), len(o.victims)), cmp.Compare(o.created(), c.created()), cmp.Compare(c.node.name, o.node.name))
+}
+
+func (c *candidate) highest() int64 {
+	if len(c.victims) == 0 {
+		return math.MinInt64
+	}
+	return int64(c.victims[0].priority)
+}
+
+// sum adds up the victims' priorities, all of which count as more than none.
+func (c *candidate) sum() (sum int64) {
+	for _, u := range c.victims {
+		sum += int64(u.priority) - math.MinInt32
+	}
+	return sum
+}
+
+// created returns when the oldest of the most important victims was made.
+func (c *candidate) created() int64 {
+	if len(c.victims) == 0 {
+		return math.MaxInt64
+	}
+	return c.victims[0].created
+}
+
+// evict deletes the pod in favour of another, and tells it.
+func (s *Scheduler) evict(tx *store.Tx, u *use, by *corev1.Pod) {
+	victim, ok := tables.Pods.Get(tx, u.key)
+	if !ok {
+		return
+	}
+	s.spend(tx, u)
+	s.cell.leave(u)
+	next := victim.DeepCopy()
+	cause := object.Disruption{Reason: corev1.PodReasonPreemptionByScheduler, Message: s.cfg.Name + ": preempting to accommodate a higher priority pod"}
+	if remove, _ := (object.Deletion{Now: tx.Now(), Cause: cause}).Mark(next); remove {
+		tables.Pods.Delete(tx, u.key)
+	} else {
+		tables.Pods.Put(tx, next)
+	}
+	// The other's name is not for the victim's namespace to know.
+	tell.About(tx, tables.Pods, victim, tell.Event{
+		From: s.cfg.Name, Type: corev1.EventTypeNormal, Reason: "Preempted",
+		Message: "Preempted by pod " + string(by.UID) + " on node " + u.node.name,
+	})
+}
+
+// unpromise takes the room from a pod that one of higher priority takes.
+func (s *Scheduler) unpromise(tx *store.Tx, key object.Key) {
+	s.cell.improve(s.cell.unnominate(key))
+	p, ok := tables.Pods.Get(tx, key)
+	if !ok {
+		return
+	}
+	next := *p
+	next.Status.NominatedNodeName = ""
+	tables.Pods.Put(tx, &next)
+	if w := s.queue[key]; w != nil {
+		w.since = -1
+	}
+}
