@@ -62,6 +62,7 @@ type session interface {
 	ReportNode(*corev1.NodeStatus)
 	ReportEvent(*corev1.Event)
 	Token(context.Context, *wire.TokenRequest) (*wire.TokenResponse, error)
+	Certificate(context.Context, *wire.CertificateRequest) (*wire.CertificateResponse, error)
 	Run(context.Context) error
 }
 
@@ -82,6 +83,7 @@ type Agent struct {
 	objects     *objects
 	volumes     *volume.Manager
 	tokens      *tokens
+	certs       *certificates
 	images      *image.Manager
 	cgroups     cgroups
 	slots       chan struct{}
@@ -125,8 +127,8 @@ func New(cfg Config) (*Agent, error) {
 		a.cgroups = tree
 	}
 	a.memoryBytes = memoryBytes()
-	a.tokens = newTokens(a)
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, a.tokens, a.objects)
+	a.tokens, a.certs = newTokens(a), newCertificates(a)
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.tokens, Certificates: a.certs}, a.objects)
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if cfg.session != nil {
 		a.session = cfg.session(a.assign)

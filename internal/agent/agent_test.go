@@ -32,7 +32,9 @@ type rig struct {
 	agent  *Agent
 	assign func(context.Context, bool, []wire.Item) error
 	token  func(context.Context, *wire.TokenRequest) (*wire.TokenResponse, error)
-	stop   func()
+	// certificate answers as a manager; nil: there is none.
+	certificate func(context.Context, *wire.CertificateRequest) (*wire.CertificateResponse, error)
+	stop        func()
 
 	mu      sync.Mutex
 	reports map[types.UID]wire.PodReport
@@ -63,6 +65,12 @@ func (r *rig) Token(ctx context.Context, q *wire.TokenRequest) (*wire.TokenRespo
 		return nil, kind.New(kind.Unavailable, "no manager")
 	}
 	return r.token(ctx, q)
+}
+func (r *rig) Certificate(ctx context.Context, q *wire.CertificateRequest) (*wire.CertificateResponse, error) {
+	if r.certificate == nil {
+		return nil, kind.New(kind.Unavailable, "no manager")
+	}
+	return r.certificate(ctx, q)
 }
 func (r *rig) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (r *rig) Apply(context.Context, bool, []dataplane.Change) error {

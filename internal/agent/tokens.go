@@ -78,7 +78,8 @@ func renewAt(now, ends time.Time) time.Time {
 	return now.Add(min(ends.Sub(now)*4/5, 24*time.Hour))
 }
 
-// run renews tokens, and forgets those of pods that are gone, until ctx ends.
+// run renews tokens and certificates, and forgets those of pods that are gone, until
+// ctx ends.
 func (t *tokens) run(ctx context.Context) error {
 	tick := time.NewTicker(tokensEvery)
 	defer tick.Stop()
@@ -88,11 +89,14 @@ func (t *tokens) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for uid := range t.due(time.Now()) {
+		pods := t.due(time.Now())
+		t.a.certs.due(time.Now(), pods)
+		for uid := range pods {
 			if w := t.a.worker(uid); w != nil {
 				w.refresh(ctx)
 			} else {
 				t.forget(uid)
+				t.a.certs.forget(uid)
 			}
 		}
 	}

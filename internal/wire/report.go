@@ -182,6 +182,16 @@ func decodeItem(i *Assignment) (Item, error) {
 	return item, nil
 }
 
+// Certificate asks the manager of the open session for a certificate of a pod;
+// kind.Unavailable where no session is open.
+func (c *Client) Certificate(ctx context.Context, r *CertificateRequest) (*CertificateResponse, error) {
+	conn := c.manager.Load()
+	if conn == nil {
+		return nil, kind.New(kind.Unavailable, "no session with a manager is open")
+	}
+	return NewAgentsClient(conn).Certificate(ctx, r)
+}
+
 // Token asks the manager of the open session for a token of a pod's service
 // account; kind.Unavailable where no session is open.
 func (c *Client) Token(ctx context.Context, r *TokenRequest) (*TokenResponse, error) {

@@ -324,6 +324,168 @@ func (x *TokenResponse) GetEndsUnix() int64 {
 	return 0
 }
 
+// CertificateRequest names a pod, and the source of a projected volume that asks for
+// a certificate.
+type CertificateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Volume        string                 `protobuf:"bytes,4,opt,name=volume,proto3" json:"volume,omitempty"`
+	Source        int32                  `protobuf:"varint,5,opt,name=source,proto3" json:"source,omitempty"`                             // place in the volume's sources
+	StubRequest   []byte                 `protobuf:"bytes,6,opt,name=stub_request,json=stubRequest,proto3" json:"stub_request,omitempty"` // PKCS #10, DER: a public key and the proof that its private one is there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateRequest) Reset() {
+	*x = CertificateRequest{}
+	mi := &file_session_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateRequest) ProtoMessage() {}
+
+func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
+func (*CertificateRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CertificateRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetSource() int32 {
+	if x != nil {
+		return x.Source
+	}
+	return 0
+}
+
+func (x *CertificateRequest) GetStubRequest() []byte {
+	if x != nil {
+		return x.StubRequest
+	}
+	return nil
+}
+
+type CertificateResponse struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // of the PodCertificateRequest, one for each key
+	Chain            string                 `protobuf:"bytes,2,opt,name=chain,proto3" json:"chain,omitempty"` // PEM; empty: the signer has not answered
+	BeginRefreshUnix int64                  `protobuf:"varint,3,opt,name=begin_refresh_unix,json=beginRefreshUnix,proto3" json:"begin_refresh_unix,omitempty"`
+	NotAfterUnix     int64                  `protobuf:"varint,4,opt,name=not_after_unix,json=notAfterUnix,proto3" json:"not_after_unix,omitempty"`
+	Refused          string                 `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"` // why the signer will not answer with a certificate
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CertificateResponse) Reset() {
+	*x = CertificateResponse{}
+	mi := &file_session_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateResponse) ProtoMessage() {}
+
+func (x *CertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateResponse.ProtoReflect.Descriptor instead.
+func (*CertificateResponse) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CertificateResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CertificateResponse) GetChain() string {
+	if x != nil {
+		return x.Chain
+	}
+	return ""
+}
+
+func (x *CertificateResponse) GetBeginRefreshUnix() int64 {
+	if x != nil {
+		return x.BeginRefreshUnix
+	}
+	return 0
+}
+
+func (x *CertificateResponse) GetNotAfterUnix() int64 {
+	if x != nil {
+		return x.NotAfterUnix
+	}
+	return 0
+}
+
+func (x *CertificateResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
 // Report is what an agent says. The first of a session holds hello.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -337,7 +499,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +511,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +524,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{5}
+	return file_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Report) GetHello() *Hello {
@@ -403,7 +565,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +577,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +590,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{6}
+	return file_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -459,7 +621,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +633,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +646,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{7}
+	return file_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -535,7 +697,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +709,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +722,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -604,7 +766,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +778,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +791,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Assignment) GetTable() string {
@@ -686,7 +848,20 @@ const file_session_proto_rawDesc = "" +
 	"\x12expiration_seconds\x18\x05 \x01(\x03R\x11expirationSeconds\"B\n" +
 	"\rTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1b\n" +
-	"\tends_unix\x18\x02 \x01(\x03R\bendsUnix\"\x9e\x01\n" +
+	"\tends_unix\x18\x02 \x01(\x03R\bendsUnix\"\xa9\x01\n" +
+	"\x12CertificateRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x16\n" +
+	"\x06volume\x18\x04 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\x05R\x06source\x12!\n" +
+	"\fstub_request\x18\x06 \x01(\fR\vstubRequest\"\xad\x01\n" +
+	"\x13CertificateResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05chain\x18\x02 \x01(\tR\x05chain\x12,\n" +
+	"\x12begin_refresh_unix\x18\x03 \x01(\x03R\x10beginRefreshUnix\x12$\n" +
+	"\x0enot_after_unix\x18\x04 \x01(\x03R\fnotAfterUnix\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\x9e\x01\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
@@ -712,12 +887,13 @@ const file_session_proto_rawDesc = "" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted2\xa2\x02\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted2\xfc\x02\n" +
 	"\x06Agents\x12C\n" +
 	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12E\n" +
 	"\x05Renew\x12\x1d.trireme.wire.v1.RenewRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12D\n" +
 	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01\x12F\n" +
-	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponseB\x17Z\x15trireme/internal/wireb\x06proto3"
+	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponse\x12X\n" +
+	"\vCertificate\x12#.trireme.wire.v1.CertificateRequest\x1a$.trireme.wire.v1.CertificateResponseB\x17Z\x15trireme/internal/wireb\x06proto3"
 
 var (
 	file_session_proto_rawDescOnce sync.Once
@@ -731,36 +907,40 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_session_proto_goTypes = []any{
-	(*JoinRequest)(nil),   // 0: trireme.wire.v1.JoinRequest
-	(*RenewRequest)(nil),  // 1: trireme.wire.v1.RenewRequest
-	(*JoinResponse)(nil),  // 2: trireme.wire.v1.JoinResponse
-	(*TokenRequest)(nil),  // 3: trireme.wire.v1.TokenRequest
-	(*TokenResponse)(nil), // 4: trireme.wire.v1.TokenResponse
-	(*Report)(nil),        // 5: trireme.wire.v1.Report
-	(*Hello)(nil),         // 6: trireme.wire.v1.Hello
-	(*PodState)(nil),      // 7: trireme.wire.v1.PodState
-	(*Assignments)(nil),   // 8: trireme.wire.v1.Assignments
-	(*Assignment)(nil),    // 9: trireme.wire.v1.Assignment
+	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
+	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
+	(*JoinResponse)(nil),        // 2: trireme.wire.v1.JoinResponse
+	(*TokenRequest)(nil),        // 3: trireme.wire.v1.TokenRequest
+	(*TokenResponse)(nil),       // 4: trireme.wire.v1.TokenResponse
+	(*CertificateRequest)(nil),  // 5: trireme.wire.v1.CertificateRequest
+	(*CertificateResponse)(nil), // 6: trireme.wire.v1.CertificateResponse
+	(*Report)(nil),              // 7: trireme.wire.v1.Report
+	(*Hello)(nil),               // 8: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 9: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 10: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 11: trireme.wire.v1.Assignment
 }
 var file_session_proto_depIdxs = []int32{
-	6, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	7, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	9, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	0, // 3: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1, // 4: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	5, // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3, // 6: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	2, // 7: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2, // 8: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	8, // 9: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4, // 10: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8,  // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	9,  // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	11, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	0,  // 3: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 4: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 6: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 7: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	2,  // 8: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 9: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	10, // 10: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 11: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 12: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -774,7 +954,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

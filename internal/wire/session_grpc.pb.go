@@ -21,10 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Agents_Join_FullMethodName    = "/trireme.wire.v1.Agents/Join"
-	Agents_Renew_FullMethodName   = "/trireme.wire.v1.Agents/Renew"
-	Agents_Session_FullMethodName = "/trireme.wire.v1.Agents/Session"
-	Agents_Token_FullMethodName   = "/trireme.wire.v1.Agents/Token"
+	Agents_Join_FullMethodName        = "/trireme.wire.v1.Agents/Join"
+	Agents_Renew_FullMethodName       = "/trireme.wire.v1.Agents/Renew"
+	Agents_Session_FullMethodName     = "/trireme.wire.v1.Agents/Session"
+	Agents_Token_FullMethodName       = "/trireme.wire.v1.Agents/Token"
+	Agents_Certificate_FullMethodName = "/trireme.wire.v1.Agents/Certificate"
 )
 
 // AgentsClient is the client API for Agents service.
@@ -43,6 +44,9 @@ type AgentsClient interface {
 	// Token signs a service account token for a pod on the caller's node, as the
 	// pod's spec asks for it.
 	Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenResponse, error)
+	// Certificate asks the signer that a projected volume of a pod on the caller's node
+	// names for a certificate, and waits a while for its answer.
+	Certificate(ctx context.Context, in *CertificateRequest, opts ...grpc.CallOption) (*CertificateResponse, error)
 }
 
 type agentsClient struct {
@@ -96,6 +100,16 @@ func (c *agentsClient) Token(ctx context.Context, in *TokenRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *agentsClient) Certificate(ctx context.Context, in *CertificateRequest, opts ...grpc.CallOption) (*CertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CertificateResponse)
+	err := c.cc.Invoke(ctx, Agents_Certificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentsServer is the server API for Agents service.
 // All implementations must embed UnimplementedAgentsServer
 // for forward compatibility.
@@ -112,6 +126,9 @@ type AgentsServer interface {
 	// Token signs a service account token for a pod on the caller's node, as the
 	// pod's spec asks for it.
 	Token(context.Context, *TokenRequest) (*TokenResponse, error)
+	// Certificate asks the signer that a projected volume of a pod on the caller's node
+	// names for a certificate, and waits a while for its answer.
+	Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error)
 	mustEmbedUnimplementedAgentsServer()
 }
 
@@ -133,6 +150,9 @@ func (UnimplementedAgentsServer) Session(grpc.BidiStreamingServer[Report, Assign
 }
 func (UnimplementedAgentsServer) Token(context.Context, *TokenRequest) (*TokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Token not implemented")
+}
+func (UnimplementedAgentsServer) Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Certificate not implemented")
 }
 func (UnimplementedAgentsServer) mustEmbedUnimplementedAgentsServer() {}
 func (UnimplementedAgentsServer) testEmbeddedByValue()                {}
@@ -216,6 +236,24 @@ func _Agents_Token_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agents_Certificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentsServer).Certificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agents_Certificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentsServer).Certificate(ctx, req.(*CertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agents_ServiceDesc is the grpc.ServiceDesc for Agents service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -234,6 +272,10 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Token",
 			Handler:    _Agents_Token_Handler,
+		},
+		{
+			MethodName: "Certificate",
+			Handler:    _Agents_Certificate_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

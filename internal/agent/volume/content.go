@@ -3,7 +3,6 @@ package volume
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -167,54 +166,14 @@ func (m *Manager) projected(files map[string]file, pod *corev1.Pod, v *corev1.Vo
 			err = m.trustBundle(files, s.ClusterTrustBundle, mode)
 		case s.ServiceAccountToken != nil:
 			err = m.token(files, pod, s.ServiceAccountToken, filepath.Join(m.dir(pod.UID, "projected", v.Name), s.ServiceAccountToken.Path), mode)
+		case s.PodCertificate != nil:
+			err = m.certificate(files, certified{pod, v, i}, s.PodCertificate)
 		default:
-			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret, downwardAPI, clusterTrustBundle and serviceAccountToken")
+			err = fmt.Errorf("a projected source that this node does not serve: it knows configMap, secret, downwardAPI, clusterTrustBundle, serviceAccountToken and podCertificate")
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// token adds a service account's token. Where none can be had now, the one that
-// lies at old stays: it may be good for a while, and a pod that runs is not stopped
-// because no manager answers.
-func (m *Manager) token(files map[string]file, pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection, old string, mode int32) error {
-	if m.tokens == nil {
-		return fmt.Errorf("this node gets no tokens of service accounts")
-	}
-	f := file{mode: mode, uid: user(pod)}
-	if f.uid != nil || group(pod) != nil {
-		f.mode = 0o600 // the pod's own user and group may read it, nobody else
-	}
-	token, err := m.tokens.Token(pod, src)
-	f.data = []byte(token)
-	if err != nil {
-		var missing error
-		if f.data, missing = os.ReadFile(old); missing != nil {
-			return fmt.Errorf("fetching a token of service account %q: %w", pod.Spec.ServiceAccountName, err)
-		}
-	}
-	return add(files, src.Path, f)
-}
-
-// user returns the user that all containers of the pod run as, nil where they
-// differ or do not say.
-func user(pod *corev1.Pod) *int64 {
-	var one *int64
-	for i, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		var own *int64
-		if sc := pod.Spec.SecurityContext; sc != nil {
-			own = sc.RunAsUser
-		}
-		if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
-			own = c.SecurityContext.RunAsUser
-		}
-		if own == nil || (i > 0 && *own != *one) {
-			return nil
-		}
-		one = own
-	}
-	return one
 }

@@ -1,7 +1,7 @@
 // Package volume prepares what pods mount: directories on the node whose content
-// comes from objects (configMap, secret, downwardAPI, projected with them and
-// trust bundles), from memory or
-// disk (emptyDir), or from the node itself (hostPath).
+// comes from objects (configMap, secret, downwardAPI, projected with them, trust
+// bundles, tokens and certificates), from memory or disk (emptyDir), or from the node
+// itself (hostPath).
 //
 // Everything lies below ROOT/pods/UID/volumes/KIND/NAME, the kubelet's layout.
 // Content from objects is written into a directory of its own, and a link named

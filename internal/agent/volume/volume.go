@@ -30,7 +30,7 @@ type Manager struct {
 	root    string
 	objects config.Objects
 	node    func() *config.Node
-	tokens  Tokens
+	give    Credentials
 	claims  Claims
 }
 
@@ -40,10 +40,23 @@ type Tokens interface {
 	Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (string, error)
 }
 
+// Certificates gives the certificates that projected volumes ask signers for: the key
+// and the chain as PEM, the same ones until it is time for others. source is the place
+// in the volume's sources.
+type Certificates interface {
+	Certificate(pod *corev1.Pod, volume string, source int, src *corev1.PodCertificateProjection) (key, chain []byte, err error)
+}
+
+// Credentials gives what makes a pod known to others; nil: this node gets none.
+type Credentials struct {
+	Tokens       Tokens
+	Certificates Certificates
+}
+
 // New returns a manager whose volumes lie below root. node is asked for each
 // downward API value.
-func New(root string, objects config.Objects, node func() *config.Node, tokens Tokens, claims Claims) *Manager {
-	return &Manager{root: root, objects: objects, node: node, tokens: tokens, claims: claims}
+func New(root string, objects config.Objects, node func() *config.Node, give Credentials, claims Claims) *Manager {
+	return &Manager{root: root, objects: objects, node: node, give: give, claims: claims}
 }
 
 // PodDir returns the directory that holds everything of the pod.

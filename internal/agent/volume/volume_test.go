@@ -50,7 +50,7 @@ func manager(t *testing.T) (*Manager, fakeObjects, string) {
 	objs := fakeObjects{
 		map[string]*corev1.Secret{}, map[string]*corev1.ConfigMap{}, map[string]*corev1.PersistentVolumeClaim{}, map[string]*corev1.PersistentVolume{},
 	}
-	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, nil, objs)
+	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, Credentials{}, objs)
 	t.Cleanup(func() {
 		if err := Teardown(root); err != nil {
 			t.Error(err)

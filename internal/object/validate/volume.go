@@ -97,6 +97,30 @@ func projection(s *corev1.VolumeProjection, at *field.Path) (errs field.ErrorLis
 	case s.ClusterTrustBundle != nil:
 		errs = append(errs, inside(s.ClusterTrustBundle.Path, at.Child("clusterTrustBundle", "path"))...)
 		errs = append(errs, trust.Projection(s.ClusterTrustBundle, at.Child("clusterTrustBundle"))...)
+	case s.PodCertificate != nil:
+		errs = append(errs, certificateSource(s.PodCertificate, at.Child("podCertificate"))...)
+	}
+	return errs
+}
+
+// certificateSource checks what a volume asks a signer for, and where it goes.
+func certificateSource(s *corev1.PodCertificateProjection, at *field.Path) field.ErrorList {
+	errs := trust.CertificateProjection(s, at)
+	paths := map[string]bool{}
+	for _, p := range []struct{ name, path string }{
+		{"credentialBundlePath", s.CredentialBundlePath}, {"keyPath", s.KeyPath}, {"certificateChainPath", s.CertificateChainPath},
+	} {
+		if p.path == "" {
+			continue
+		}
+		errs = append(errs, inside(p.path, at.Child(p.name))...)
+		if paths[p.path] {
+			errs = append(errs, field.Invalid(at.Child(p.name), p.path, "conflicting duplicate paths"))
+		}
+		paths[p.path] = true
+	}
+	if len(paths) == 0 {
+		errs = append(errs, field.Required(at, "specify at least one of credentialBundlePath, keyPath and certificateChainPath"))
 	}
 	return errs
 }

@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -106,6 +107,43 @@ func Projection(s *corev1.ClusterTrustBundleProjection, path *field.Path) (errs 
 	return append(errs, metavalidation.ValidateLabelSelector(s.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("labelSelector"))...)
 }
 
+// CertificateProjection checks what certificate a volume asks for.
+func CertificateProjection(s *corev1.PodCertificateProjection, path *field.Path) field.ErrorList {
+	errs := signerName(s.SignerName, path.Child("signerName"))
+	keyTypes := []string{"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"}
+	if !slices.Contains(keyTypes, s.KeyType) {
+		errs = append(errs, field.NotSupported(path.Child("keyType"), s.KeyType, keyTypes))
+	}
+	if n := s.MaxExpirationSeconds; n != nil {
+		at := path.Child("maxExpirationSeconds")
+		switch most := certSecondsMost(s.SignerName); {
+		case *n < certSecondsMin:
+			errs = append(errs, field.Invalid(at, *n, fmt.Sprintf("if provided, maxExpirationSeconds must be >= %d", certSecondsMin)))
+		case *n > most:
+			errs = append(errs, field.Invalid(at, *n, fmt.Sprintf("if provided, maxExpirationSeconds must be <= %d", most)))
+		}
+	}
+	return append(errs, userAnnotations(s.UserAnnotations, path.Child("userAnnotations"))...)
+}
+
+// certSecondsMost returns how long a certificate of the signer may be good.
+func certSecondsMost(signer string) int32 {
+	if domain, _, _ := strings.Cut(signer, "/"); domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io") {
+		return certSecondsKubernetesMax
+	}
+	return certSecondsMax
+}
+
+func userAnnotations(all map[string]string, path *field.Path) field.ErrorList {
+	errs := apivalidation.ValidateAnnotations(all, path)
+	for k := range all {
+		if !strings.Contains(k, "/") {
+			errs = append(errs, field.Invalid(path.Key(k), k, "must have a domain prefix"))
+		}
+	}
+	return errs
+}
+
 // signerName checks a name of the form DOMAIN/PATH.
 func signerName(name string, path *field.Path) (errs field.ErrorList) {
 	domain, rest, ok := strings.Cut(name, "/")
@@ -188,22 +226,13 @@ func podCertificate(s *certificatesv1.PodCertificateRequestSpec, path *field.Pat
 	uid("serviceAccountUID", s.ServiceAccountUID)
 	name("nodeName", string(s.NodeName), apivalidation.NameIsDNSSubdomain)
 	uid("nodeUID", s.NodeUID)
-	most := int32(certSecondsMax)
-	if domain, _, _ := strings.Cut(s.SignerName, "/"); domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io") {
-		most = certSecondsKubernetesMax
-	}
+	most := certSecondsMost(s.SignerName)
 	if n := s.MaxExpirationSeconds; n == nil {
 		errs = append(errs, field.Required(path.Child("maxExpirationSeconds"), "must be set"))
 	} else if *n < certSecondsMin || *n > most {
 		errs = append(errs, field.Invalid(path.Child("maxExpirationSeconds"), *n, fmt.Sprintf("must be in the range [%d, %d]", certSecondsMin, most)))
 	}
-	annotations := path.Child("unverifiedUserAnnotations")
-	errs = append(errs, apivalidation.ValidateAnnotations(s.UnverifiedUserAnnotations, annotations)...)
-	for k := range s.UnverifiedUserAnnotations {
-		if !strings.Contains(k, "/") {
-			errs = append(errs, field.Invalid(annotations.Key(k), k, "must have a domain prefix"))
-		}
-	}
+	errs = append(errs, userAnnotations(s.UnverifiedUserAnnotations, path.Child("unverifiedUserAnnotations"))...)
 	return append(errs, stubRequest(s.StubPKCS10Request, path.Child("stubPKCS10Request"))...)
 }
 
