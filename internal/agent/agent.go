@@ -19,6 +19,7 @@ import (
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/config"
 	"trireme/internal/agent/image"
+	"trireme/internal/agent/mirror"
 	"trireme/internal/agent/stream"
 	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
@@ -38,6 +39,7 @@ type Config struct {
 	Runtime       runtime.Runtime
 	Network       Network
 	PauseImage    string // never collected; may be empty
+	RegistryDir   string // where the runtime looks for its registries' hosts.toml; empty: it cannot be told
 	ClusterDNS    string // empty: pods use the node's resolver
 	ClusterDomain string
 	Labels        map[string]string // of the node, beside the usual ones
@@ -85,6 +87,7 @@ type Agent struct {
 	tokens      *tokens
 	certs       *certificates
 	images      *image.Manager
+	mirror      *mirror.Mirror // nil: none
 	cgroups     cgroups
 	slots       chan struct{}
 	relist      chan struct{}
@@ -142,6 +145,9 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.session = client
+	if cfg.RegistryDir != "" {
+		a.mirror = mirror.New(mirror.Config{Source: client, Dir: cfg.RegistryDir, TLS: cfg.TLS, Log: cfg.Log})
+	}
 	return a, nil
 }
 
@@ -168,6 +174,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.rotateLoop(ctx) })
 	g.Go(func() error { return a.tokens.run(ctx) })
 	g.Go(func() error { return a.session.Run(ctx) })
+	if a.mirror != nil {
+		g.Go(func() error { return a.mirror.Run(ctx) })
+	}
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{
 			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.scrape, Log: a.cfg.Log,

@@ -43,7 +43,7 @@ func (a *app) imageCommand() *cobra.Command {
 	}
 	ls.Flags().StringVar(&node, "node", "", "only of this node")
 	a.outputFlag(ls)
-	c.AddCommand(imp, ls)
+	c.AddCommand(imp, ls, a.pushCommand(), a.imageRmCommand())
 	return c
 }
 
@@ -124,6 +124,11 @@ func (a *app) importOn(ctx context.Context, config *rest.Config, node, path stri
 		body = f
 	}
 	defer body.Close()
+	return a.importFrom(ctx, config, node, body)
+}
+
+// importFrom brings the images of an archive to a node and returns their names.
+func (a *app) importFrom(ctx context.Context, config *rest.Config, node string, body io.Reader) ([]string, error) {
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type Config struct {
 	Token       wire.Token      // what machines join with
 	Certificate tls.Certificate // a manager's, to serve with
 	Accounts    *account.Issuer // signs the tokens of pods; nil: pods get none
+	Registry    Registry        // the images that users gave to the cluster; nil: none
 	Heartbeat   time.Duration   // how often agents say something; 0: 5 s
 	Grace       time.Duration   // how long a node may be away before it is Unknown; 0: 15 s
 	Log         *slog.Logger

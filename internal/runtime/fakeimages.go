@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"trireme/internal/kind"
 )
 
@@ -91,6 +94,34 @@ func (f *Fake) Import(ctx context.Context, archive io.Reader) ([]string, error) 
 		f.images[ref] = fakeImage(ref)
 	}
 	return names, nil
+}
+
+// Descriptor returns that of the fake image of the name.
+func (f *Fake) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	if err := f.call(ctx, "Descriptor", ref, 0); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.findImageLocked(ref)
+	if img == nil {
+		return ocispec.Descriptor{}, notFound("looking for image", ref)
+	}
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(img.ID), Size: int64(len(ref))}, nil
+}
+
+// Content returns a fake image's name, which its ID is the digest of.
+func (f *Fake) Content(ctx context.Context, dgst string, offset int64) (io.ReadCloser, int64, error) {
+	if err := f.call(ctx, "Content", dgst, 0); err != nil {
+		return nil, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.findImageLocked(dgst)
+	if img == nil || offset > int64(len(img.Names[0])) {
+		return nil, 0, notFound("looking for content", dgst)
+	}
+	return io.NopCloser(strings.NewReader(img.Names[0][offset:])), int64(len(img.Names[0])), nil
 }
 
 // fakeImageBytes is the size of every fake image.

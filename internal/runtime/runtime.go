@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -67,6 +68,12 @@ type Images interface {
 	RemoveImage(ctx context.Context, id string) error
 	// Import reads a docker or OCI archive and returns the names it brought.
 	Import(ctx context.Context, archive io.Reader) (names []string, err error)
+	// Descriptor returns the manifest or index that a reference names, kind.NotFound
+	// if it is not here.
+	Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error)
+	// Content opens what the image store holds under a digest, from an offset in
+	// bytes, and returns the size of the whole.
+	Content(ctx context.Context, digest string, offset int64) (body io.ReadCloser, size int64, err error)
 	// ImageFS returns the size in bytes of the images' file system and what is used of it.
 	ImageFS(ctx context.Context) (capacity, used int64, err error)
 }

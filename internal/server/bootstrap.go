@@ -11,6 +11,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -19,6 +21,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/policy"
+	"trireme/internal/registry"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/wire"
@@ -35,6 +38,10 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
+	images, err := registry.Definition()
+	if err != nil {
+		return err
+	}
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)
@@ -46,6 +53,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 				tables.PriorityClasses.Put(tx, c)
 			}
 		}
+		ensureDefinition(tx, images)
 		ensureLocalClass(tx)
 		ensureServiceCIDR(tx, m.cfg.ServiceCIDR)
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
@@ -77,6 +85,24 @@ func ensureNamespace(tx *store.Tx, name string) {
 	admit.Default(ns)
 	admit.PrepareCreate(ns)
 	tables.Namespaces.Put(tx, ns)
+}
+
+// ensureDefinition makes one of our own kinds. One that is there gets what this
+// version says of it.
+func ensureDefinition(tx *store.Tx, d *apiextensionsv1.CustomResourceDefinition) {
+	old, ok := tables.CustomResourceDefinitions.Get(tx, object.KeyOf(d))
+	if !ok {
+		d.Generation = 1
+		tables.CustomResourceDefinitions.Put(tx, d)
+		return
+	}
+	if equality.Semantic.DeepEqual(old.Spec, d.Spec) {
+		return
+	}
+	next := old.DeepCopy()
+	next.Spec = d.Spec
+	next.Generation++
+	tables.CustomResourceDefinitions.Put(tx, next)
 }
 
 // localClass is the name of the class whose volumes are directories on nodes.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +29,7 @@ import (
 	"trireme/internal/orchestrate"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/policy"
+	"trireme/internal/registry"
 	"trireme/internal/schedule"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -137,7 +139,11 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 		NodePortMin: m.cfg.Manager.NodePortMin, NodePortMax: m.cfg.Manager.NodePortMax,
 		Reserved: m.cfg.ports(),
 	})
-	d, err := m.dispatcher(s)
+	images, err := m.registry(s)
+	if err != nil {
+		return err
+	}
+	d, err := m.dispatcher(s, images)
 	if err != nil {
 		return err
 	}
@@ -150,6 +156,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return m.measure(ctx, s) })
+	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
 	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
 	if err != nil {
@@ -178,23 +185,41 @@ func (m *manager) hosts() []string {
 	}
 }
 
-func (m *manager) dispatcher(s *store.Store) (*dispatch.Dispatcher, error) {
+// registry opens the images that users gave to the cluster.
+func (m *manager) registry(s *store.Store) (*registry.Registry, error) {
+	conf, err := m.askAgents()
+	if err != nil {
+		return nil, err
+	}
+	return registry.Open(s, registry.Config{Dir: m.cfg.path("images"), TLS: conf, Log: m.cfg.Log})
+}
+
+// askAgents returns what the manager shows to agents.
+func (m *manager) askAgents() (*tls.Config, error) {
+	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	if err != nil {
+		return nil, err
+	}
+	return wire.ClientTLS(cert, m.pki.Pool()), nil
+}
+
+func (m *manager) dispatcher(s *store.Store, images *registry.Registry) (*dispatch.Dispatcher, error) {
 	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
 	if err != nil {
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Registry: images, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 	})
 }
 
 // measure keeps what nodes and pods use, until ctx ends.
 func (m *manager) measure(ctx context.Context, s *store.Store) error {
-	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	conf, err := m.askAgents()
 	if err != nil {
 		return err
 	}
-	return measuring.New(s, measuring.Config{TLS: wire.ClientTLS(cert, m.pki.Pool()), Log: m.cfg.Log}).Run(ctx)
+	return measuring.New(s, measuring.Config{TLS: conf, Log: m.cfg.Log}).Run(ctx)
 }
 
 func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server, error) {

@@ -85,7 +85,7 @@ func (n *node) Run(ctx context.Context) error {
 	a, err := agent.New(agent.Config{
 		Node: n.cfg.Node, Root: n.cfg.Root, NodeIP: netip.MustParseAddr(n.cfg.Address), Managers: n.managers,
 		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
-		PauseImage: bundle.PauseImage, ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
+		PauseImage: bundle.PauseImage, RegistryDir: n.registries(), ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin),
 		Log: n.cfg.Log,
 	})
@@ -106,13 +106,22 @@ func (n *node) containerd(ctx context.Context, g *errgroup.Group, files bundle.P
 	}
 	c, err := containerd.New(containerd.Config{
 		Root: n.cfg.Root, BinDir: files.Bin, CNIBinDir: files.CNI, CNIConfDir: n.cfg.path("cni", "net.d"),
-		PauseImage: bundle.PauseImage, Images: files.Images, Log: n.cfg.Log,
+		PauseImage: bundle.PauseImage, Images: files.Images, RegistryDir: n.registries(), Log: n.cfg.Log,
 	})
 	if err != nil {
 		return "", err
 	}
 	g.Go(func() error { return c.Run(ctx) })
 	return c.Endpoint(), c.WaitReady(ctx)
+}
+
+// registries is where our own containerd finds how to reach registries, empty
+// where another runtime is used.
+func (n *node) registries() string {
+	if n.cfg.Agent.CRIEndpoint != "" {
+		return ""
+	}
+	return n.cfg.path("agent", "registries")
 }
 
 // The files of a node's identity, below Root/agent/pki.

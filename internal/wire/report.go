@@ -182,12 +182,14 @@ func decodeItem(i *Assignment) (Item, error) {
 	return item, nil
 }
 
+var errNoSession = kind.New(kind.Unavailable, "no session with a manager is open")
+
 // Certificate asks the manager of the open session for a certificate of a pod;
 // kind.Unavailable where no session is open.
 func (c *Client) Certificate(ctx context.Context, r *CertificateRequest) (*CertificateResponse, error) {
 	conn := c.manager.Load()
 	if conn == nil {
-		return nil, kind.New(kind.Unavailable, "no session with a manager is open")
+		return nil, errNoSession
 	}
 	return NewAgentsClient(conn).Certificate(ctx, r)
 }
@@ -197,7 +199,7 @@ func (c *Client) Certificate(ctx context.Context, r *CertificateRequest) (*Certi
 func (c *Client) Token(ctx context.Context, r *TokenRequest) (*TokenResponse, error) {
 	conn := c.manager.Load()
 	if conn == nil {
-		return nil, kind.New(kind.Unavailable, "no session with a manager is open")
+		return nil, errNoSession
 	}
 	return NewAgentsClient(conn).Token(ctx, r)
 }

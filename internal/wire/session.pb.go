@@ -822,6 +822,224 @@ func (x *Assignment) GetDeleted() bool {
 	return false
 }
 
+type ImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reference     string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"` // whole, as docker.io/library/web:1
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageRequest) Reset() {
+	*x = ImageRequest{}
+	mi := &file_session_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageRequest) ProtoMessage() {}
+
+func (x *ImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
+func (*ImageRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ImageRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+// ImageResponse is the descriptor of the image's manifest or index (OCI image
+// specification, descriptor.md).
+type ImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MediaType     string                 `protobuf:"bytes,1,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Peers         []string               `protobuf:"bytes,4,rep,name=peers,proto3" json:"peers,omitempty"` // host:port of agents' HTTPS that have it too
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageResponse) Reset() {
+	*x = ImageResponse{}
+	mi := &file_session_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageResponse) ProtoMessage() {}
+
+func (x *ImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
+func (*ImageResponse) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ImageResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *ImageResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ImageResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ImageResponse) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+type ContentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // bytes to leave out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentRequest) Reset() {
+	*x = ContentRequest{}
+	mi := &file_session_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentRequest) ProtoMessage() {}
+
+func (x *ContentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
+func (*ContentRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ContentRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ContentRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ContentChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"` // of the whole; in the first chunk only
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentChunk) Reset() {
+	*x = ContentChunk{}
+	mi := &file_session_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentChunk) ProtoMessage() {}
+
+func (x *ContentChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
+func (*ContentChunk) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ContentChunk) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ContentChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_session_proto protoreflect.FileDescriptor
 
 const file_session_proto_rawDesc = "" +
@@ -887,13 +1105,29 @@ const file_session_proto_rawDesc = "" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted2\xfc\x02\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\",\n" +
+	"\fImageRequest\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\"p\n" +
+	"\rImageResponse\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x01 \x01(\tR\tmediaType\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05peers\x18\x04 \x03(\tR\x05peers\"@\n" +
+	"\x0eContentRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\"6\n" +
+	"\fContentChunk\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\x91\x04\n" +
 	"\x06Agents\x12C\n" +
 	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12E\n" +
 	"\x05Renew\x12\x1d.trireme.wire.v1.RenewRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12D\n" +
 	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01\x12F\n" +
 	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponse\x12X\n" +
-	"\vCertificate\x12#.trireme.wire.v1.CertificateRequest\x1a$.trireme.wire.v1.CertificateResponseB\x17Z\x15trireme/internal/wireb\x06proto3"
+	"\vCertificate\x12#.trireme.wire.v1.CertificateRequest\x1a$.trireme.wire.v1.CertificateResponse\x12F\n" +
+	"\x05Image\x12\x1d.trireme.wire.v1.ImageRequest\x1a\x1e.trireme.wire.v1.ImageResponse\x12K\n" +
+	"\aContent\x12\x1f.trireme.wire.v1.ContentRequest\x1a\x1d.trireme.wire.v1.ContentChunk0\x01B\x17Z\x15trireme/internal/wireb\x06proto3"
 
 var (
 	file_session_proto_rawDescOnce sync.Once
@@ -907,7 +1141,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -921,6 +1155,10 @@ var file_session_proto_goTypes = []any{
 	(*PodState)(nil),            // 9: trireme.wire.v1.PodState
 	(*Assignments)(nil),         // 10: trireme.wire.v1.Assignments
 	(*Assignment)(nil),          // 11: trireme.wire.v1.Assignment
+	(*ImageRequest)(nil),        // 12: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 13: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 14: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 15: trireme.wire.v1.ContentChunk
 }
 var file_session_proto_depIdxs = []int32{
 	8,  // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
@@ -931,13 +1169,17 @@ var file_session_proto_depIdxs = []int32{
 	7,  // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
 	3,  // 6: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
 	5,  // 7: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	2,  // 8: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 9: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	10, // 10: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 11: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 12: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
+	12, // 8: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	14, // 9: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 10: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 11: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	10, // 12: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 13: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 14: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	13, // 15: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	15, // 16: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	10, // [10:17] is the sub-list for method output_type
+	3,  // [3:10] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -954,7 +1196,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

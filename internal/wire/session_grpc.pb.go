@@ -26,6 +26,8 @@ const (
 	Agents_Session_FullMethodName     = "/trireme.wire.v1.Agents/Session"
 	Agents_Token_FullMethodName       = "/trireme.wire.v1.Agents/Token"
 	Agents_Certificate_FullMethodName = "/trireme.wire.v1.Agents/Certificate"
+	Agents_Image_FullMethodName       = "/trireme.wire.v1.Agents/Image"
+	Agents_Content_FullMethodName     = "/trireme.wire.v1.Agents/Content"
 )
 
 // AgentsClient is the client API for Agents service.
@@ -47,6 +49,10 @@ type AgentsClient interface {
 	// Certificate asks the signer that a projected volume of a pod on the caller's node
 	// names for a certificate, and waits a while for its answer.
 	Certificate(ctx context.Context, in *CertificateRequest, opts ...grpc.CallOption) (*CertificateResponse, error)
+	// Image says what the cluster's own registry holds under a reference.
+	Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (*ImageResponse, error)
+	// Content sends what the registry holds under a digest.
+	Content(ctx context.Context, in *ContentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ContentChunk], error)
 }
 
 type agentsClient struct {
@@ -110,6 +116,35 @@ func (c *agentsClient) Certificate(ctx context.Context, in *CertificateRequest, 
 	return out, nil
 }
 
+func (c *agentsClient) Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (*ImageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImageResponse)
+	err := c.cc.Invoke(ctx, Agents_Image_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentsClient) Content(ctx context.Context, in *ContentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ContentChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agents_ServiceDesc.Streams[1], Agents_Content_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ContentRequest, ContentChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agents_ContentClient = grpc.ServerStreamingClient[ContentChunk]
+
 // AgentsServer is the server API for Agents service.
 // All implementations must embed UnimplementedAgentsServer
 // for forward compatibility.
@@ -129,6 +164,10 @@ type AgentsServer interface {
 	// Certificate asks the signer that a projected volume of a pod on the caller's node
 	// names for a certificate, and waits a while for its answer.
 	Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error)
+	// Image says what the cluster's own registry holds under a reference.
+	Image(context.Context, *ImageRequest) (*ImageResponse, error)
+	// Content sends what the registry holds under a digest.
+	Content(*ContentRequest, grpc.ServerStreamingServer[ContentChunk]) error
 	mustEmbedUnimplementedAgentsServer()
 }
 
@@ -153,6 +192,12 @@ func (UnimplementedAgentsServer) Token(context.Context, *TokenRequest) (*TokenRe
 }
 func (UnimplementedAgentsServer) Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Certificate not implemented")
+}
+func (UnimplementedAgentsServer) Image(context.Context, *ImageRequest) (*ImageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Image not implemented")
+}
+func (UnimplementedAgentsServer) Content(*ContentRequest, grpc.ServerStreamingServer[ContentChunk]) error {
+	return status.Error(codes.Unimplemented, "method Content not implemented")
 }
 func (UnimplementedAgentsServer) mustEmbedUnimplementedAgentsServer() {}
 func (UnimplementedAgentsServer) testEmbeddedByValue()                {}
@@ -254,6 +299,35 @@ func _Agents_Certificate_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agents_Image_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentsServer).Image(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agents_Image_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentsServer).Image(ctx, req.(*ImageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agents_Content_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ContentRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentsServer).Content(m, &grpc.GenericServerStream[ContentRequest, ContentChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agents_ContentServer = grpc.ServerStreamingServer[ContentChunk]
+
 // Agents_ServiceDesc is the grpc.ServiceDesc for Agents service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -277,6 +351,10 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Certificate",
 			Handler:    _Agents_Certificate_Handler,
 		},
+		{
+			MethodName: "Image",
+			Handler:    _Agents_Image_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -284,6 +362,11 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Agents_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Content",
+			Handler:       _Agents_Content_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "session.proto",

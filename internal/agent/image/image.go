@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -279,6 +280,16 @@ func (m *Manager) Import(ctx context.Context, archive io.Reader) ([]string, erro
 // List returns the images that are here.
 func (m *Manager) List(ctx context.Context) ([]runtime.Image, error) {
 	return m.cfg.Runtime.ListImages(ctx)
+}
+
+// Descriptor returns the manifest or index that a reference names.
+func (m *Manager) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	return m.cfg.Runtime.Descriptor(ctx, ref)
+}
+
+// Content opens what lies under a digest.
+func (m *Manager) Content(ctx context.Context, digest string, offset int64) (io.ReadCloser, int64, error) {
+	return m.cfg.Runtime.Content(ctx, digest, offset)
 }
 
 // Remove removes the image that ref names; kind.Conflict while a container uses it.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/proxy"
@@ -47,6 +48,9 @@ type Images interface {
 	Import(ctx context.Context, archive io.Reader) ([]string, error)
 	List(ctx context.Context) ([]runtime.Image, error)
 	Remove(ctx context.Context, ref string) error
+	// Descriptor and Content give an image away: see runtime.Images.
+	Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error)
+	Content(ctx context.Context, digest string, offset int64) (body io.ReadCloser, size int64, err error)
 }
 
 // Config is what a Server needs; all is required.
@@ -82,12 +86,18 @@ func New(cfg Config) *Server {
 	}
 	s.mux.HandleFunc("GET /images", s.listImages)
 	s.mux.HandleFunc("POST /images/import", s.importImages)
+	s.mux.HandleFunc("GET /images/descriptor", s.describeImage)
+	s.mux.HandleFunc("GET "+contentPath+"{digest}", s.imageContent)
 	s.mux.HandleFunc("DELETE /images/{ref...}", s.removeImage)
 	return s
 }
 
-// masters is the group that may call.
-const masters = "system:masters"
+// The groups that may call: masters all, nodes what is below contentPath.
+const (
+	masters     = "system:masters"
+	nodes       = "system:nodes"
+	contentPath = "/images/content/"
+)
 
 // headerTimeout bounds how long a client may take to say what it wants.
 const headerTimeout = 10 * time.Second
@@ -115,7 +125,11 @@ func (s *Server) Run(ctx context.Context) error {
 
 // ServeHTTP answers those who may ask.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || !slices.Contains(r.TLS.VerifiedChains[0][0].Subject.Organization, masters) {
+	var groups []string
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		groups = r.TLS.VerifiedChains[0][0].Subject.Organization
+	}
+	if !slices.Contains(groups, masters) && (!slices.Contains(groups, nodes) || !strings.HasPrefix(r.URL.Path, contentPath)) {
 		http.Error(w, "Forbidden: the agent answers managers only", http.StatusForbidden)
 		return
 	}
@@ -285,6 +299,46 @@ func (s *Server) importImages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, map[string][]string{"names": names})
+}
+
+func (s *Server) describeImage(w http.ResponseWriter, r *http.Request) {
+	d, err := s.cfg.Images.Descriptor(r.Context(), r.URL.Query().Get("ref"))
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, d)
+}
+
+// imageContent gives what the image store holds under a digest to the manager,
+// or to a node that pulls.
+func (s *Server) imageContent(w http.ResponseWriter, r *http.Request) {
+	offset := int64(0)
+	if v := r.URL.Query().Get("offset"); v != "" {
+		var err error
+		if offset, err = strconv.ParseInt(v, 10, 64); err != nil || offset < 0 {
+			fail(w, kind.New(kind.Invalid, "offset: %q is not a number from 0 on", v))
+			return
+		}
+	}
+	body, size, err := s.cfg.Images.Content(r.Context(), r.PathValue("digest"), offset)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer body.Close()
+	if offset > size {
+		fail(w, kind.New(kind.Invalid, "offset: %d is beyond the end, %d", offset, size))
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(size-offset, 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := io.Copy(w, body); err != nil {
+		s.cfg.Log.Debug("sending a part of an image", "digest", r.PathValue("digest"), "err", err)
+	}
 }
 
 func (s *Server) removeImage(w http.ResponseWriter, r *http.Request) {

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/kind"
@@ -52,6 +54,15 @@ func (fakeImages) Import(_ context.Context, r io.Reader) ([]string, error) {
 }
 func (fakeImages) List(context.Context) ([]runtime.Image, error) {
 	return []runtime.Image{{ID: "sha256:1", Names: []string{"web:1"}}}, nil
+}
+func (fakeImages) Descriptor(_ context.Context, ref string) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{MediaType: "m", Digest: digest.Digest(ref), Size: 7}, nil
+}
+func (fakeImages) Content(_ context.Context, d string, offset int64) (io.ReadCloser, int64, error) {
+	if d != "sha256:here" {
+		return nil, 0, kind.New(kind.NotFound, "no %s", d)
+	}
+	return io.NopCloser(strings.NewReader("content"[min(offset, 7):])), 7, nil
 }
 func (fakeImages) Remove(_ context.Context, ref string) error {
 	return kind.New(kind.Conflict, "image %s is in use", ref)
@@ -184,6 +195,12 @@ func TestOnlyManagersAreAnswered(t *testing.T) {
 	if code, _, err := s.do(t, s.client("system:nodes"), "GET", "/healthz", ""); err != nil || code != http.StatusForbidden {
 		t.Errorf("a node: %d %v", code, err)
 	}
+	if code, body, err := s.do(t, s.client("system:nodes"), "GET", "/images/content/sha256:here", ""); err != nil || code != 200 || body != "content" {
+		t.Errorf("a node that pulls: %d %q %v", code, body, err)
+	}
+	if code, _, err := s.do(t, s.client("system:nodes"), "GET", "/images/content/../../pods", ""); err != nil || code == 200 {
+		t.Errorf("a node that climbs: %d %v", code, err)
+	}
 	if code, _, err := s.do(t, s.client(""), "GET", "/healthz", ""); err == nil {
 		t.Errorf("nobody: %d", code)
 	}
@@ -211,6 +228,11 @@ func TestPaths(t *testing.T) {
 		{"GET", "/stats/summary", "", 503, "down"},
 		{"GET", "/images", "", 200, "web:1"},
 		{"POST", "/images/import", "tar", 200, "tar"},
+		{"GET", "/images/descriptor?ref=web:1", "", 200, `"digest":"web:1"`},
+		{"GET", "/images/content/sha256:here?offset=3", "", 200, "tent"},
+		{"GET", "/images/content/sha256:here?offset=8", "", 400, "beyond the end"},
+		{"GET", "/images/content/sha256:here?offset=-1", "", 400, "offset"},
+		{"GET", "/images/content/sha256:there", "", 404, "no sha256:there"},
 		{"DELETE", "/images/reg.example/a/b:1", "", 409, "reg.example/a/b:1 is in use"},
 		{"POST", "/exec/ns/p/c", "", 400, "at least 1 command"},
 		{"POST", "/exec/ns/gone/c?command=x", "", 404, "not found"},

@@ -18,6 +18,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
+	"trireme/internal/wire"
 )
 
 const (
@@ -166,7 +167,7 @@ func (m *Measurer) gather(ctx context.Context) []answer {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for n := range tables.Nodes.All(m.store.Snapshot()) {
-		name, address := n.Name, addressOf(n)
+		name, address := n.Name, wire.AgentAddress(n)
 		if address == "" {
 			continue
 		}

@@ -6,12 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -67,17 +64,6 @@ func newAgents(conf *tls.Config) agents {
 		Transport:     &http.Transport{TLSClientConfig: conf, MaxIdleConnsPerHost: 1, IdleConnTimeout: 4 * Every},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-}
-
-// addressOf returns where the node's agent answers, empty: nowhere.
-func addressOf(n *corev1.Node) string {
-	port := n.Status.DaemonEndpoints.KubeletEndpoint.Port
-	for _, a := range n.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP && port > 0 {
-			return net.JoinHostPort(a.Address, strconv.Itoa(int(port)))
-		}
-	}
-	return ""
 }
 
 // ask returns what one agent says.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"trireme/internal/runtime"
 )
 
@@ -35,6 +37,16 @@ func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
 // Import reads an archive into containerd.
 func (r *Runtime) Import(ctx context.Context, archive io.Reader) ([]string, error) {
 	return r.cfg.Images.Import(ctx, archive)
+}
+
+// Descriptor returns the manifest or index that a reference names.
+func (r *Runtime) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	return r.cfg.Images.Descriptor(ctx, ref)
+}
+
+// Content opens what containerd's content store holds under a digest.
+func (r *Runtime) Content(ctx context.Context, digest string, offset int64) (io.ReadCloser, int64, error) {
+	return r.cfg.Images.Content(ctx, digest, offset)
 }
 
 // ImageFS returns the size of the images' file system, which the containers'
