@@ -18,6 +18,7 @@ import (
 
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/config"
+	"trireme/internal/agent/credential"
 	"trireme/internal/agent/image"
 	"trireme/internal/agent/mirror"
 	"trireme/internal/agent/stream"
@@ -60,11 +61,10 @@ type Network interface {
 
 // session is what the agent says to a manager; *wire.Client is the real one.
 type session interface {
+	credential.Session
 	ReportPod(wire.PodReport)
 	ReportNode(*corev1.NodeStatus)
 	ReportEvent(*corev1.Event)
-	Token(context.Context, *wire.TokenRequest) (*wire.TokenResponse, error)
-	Certificate(context.Context, *wire.CertificateRequest) (*wire.CertificateResponse, error)
 	Run(context.Context) error
 }
 
@@ -84,8 +84,7 @@ type Agent struct {
 	session     session
 	objects     *objects
 	volumes     *volume.Manager
-	tokens      *tokens
-	certs       *certificates
+	keeper      *credential.Keeper
 	images      *image.Manager
 	mirror      *mirror.Mirror // nil: none
 	cgroups     cgroups
@@ -130,8 +129,10 @@ func New(cfg Config) (*Agent, error) {
 		a.cgroups = tree
 	}
 	a.memoryBytes = memoryBytes()
-	a.tokens, a.certs = newTokens(a), newCertificates(a)
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.tokens, Certificates: a.certs}, a.objects)
+	a.keeper = credential.New(credential.Config{
+		Session: func() credential.Session { return a.session }, Account: a.objects.accountUID, Context: a.runContext,
+	})
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, a.objects)
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if cfg.session != nil {
 		a.session = cfg.session(a.assign)
@@ -172,7 +173,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.cacheLoop(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.rotateLoop(ctx) })
-	g.Go(func() error { return a.tokens.run(ctx) })
+	g.Go(func() error { return a.credentialLoop(ctx) })
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.mirror != nil {
 		g.Go(func() error { return a.mirror.Run(ctx) })
@@ -311,6 +312,25 @@ func (a *Agent) worker(uid types.UID) *worker {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.workers[uid]
+}
+
+// credentialLoop makes the volumes anew in which something is to be renewed.
+func (a *Agent) credentialLoop(ctx context.Context) error {
+	tick := time.NewTicker(credential.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		a.keeper.Forget(func(uid types.UID) bool { return a.worker(uid) != nil })
+		for uid := range a.keeper.Due(time.Now()) {
+			if w := a.worker(uid); w != nil {
+				w.refresh(ctx)
+			}
+		}
+	}
 }
 
 func (a *Agent) allWorkers() map[types.UID]*worker {

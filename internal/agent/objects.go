@@ -186,3 +186,12 @@ func (a *Agent) credentials(pod *corev1.Pod, ref string) []runtime.Credentials {
 	}
 	return creds
 }
+
+// accountUID returns the UID of a service account, empty where it is not here.
+func (o *objects) accountUID(key object.Key) types.UID {
+	sa, ok := get[*corev1.ServiceAccount](o, "serviceaccounts", key)
+	if !ok {
+		return ""
+	}
+	return sa.UID
+}

@@ -62,10 +62,7 @@ func TestTokens(t *testing.T) {
 		r.full()
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		r.agent.tokens.mu.Lock()
-		n := len(r.agent.tokens.have)
-		r.agent.tokens.mu.Unlock()
-		if n != 0 {
+		if n := r.agent.keeper.Len(); n != 0 {
 			t.Errorf("%d tokens of pods that are gone are kept", n)
 		}
 	})

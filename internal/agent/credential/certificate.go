@@ -1,4 +1,4 @@
-package agent
+package credential
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	mathrand "math/rand/v2"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,16 +20,8 @@ import (
 	"trireme/internal/wire"
 )
 
-// certificates are the certificates that volumes of this node's pods ask signers
-// for, with their keys, which never leave the node (KEP-4317).
-type certificates struct {
-	a *Agent
-
-	mu   sync.Mutex
-	have map[certificateKey]*certificate
-}
-
-// certificateKey names a source of a projected volume.
+// certificateKey names a source of a projected volume. Keys never leave the node
+// (KEP-4317).
 type certificateKey struct {
 	pod    types.UID
 	volume string
@@ -58,30 +49,26 @@ const renewSpread = 5 * time.Minute
 // renewTimeout bounds a call for a certificate where there is a good one.
 const renewTimeout = 2 * time.Second
 
-func newCertificates(a *Agent) *certificates {
-	return &certificates{a: a, have: map[certificateKey]*certificate{}}
-}
-
 // Certificate implements volume.Certificates.
-func (c *certificates) Certificate(pod *corev1.Pod, volume string, source int, src *corev1.PodCertificateProjection) (key, chain []byte, err error) {
+func (k *Keeper) Certificate(pod *corev1.Pod, volume string, source int, src *corev1.PodCertificateProjection) (key, chain []byte, err error) {
 	at := certificateKey{pod.UID, volume, source}
-	c.mu.Lock()
-	one := c.have[at]
+	k.mu.Lock()
+	one := k.certificates[at]
 	if one == nil {
 		one = &certificate{}
-		c.have[at] = one
+		k.certificates[at] = one
 	}
 	now := *one // the pod's volumes are made by one hand: nobody else changes it
-	c.mu.Unlock()
+	k.mu.Unlock()
 	if now.chain != nil && time.Now().Before(now.next) {
 		return now.key, now.chain, nil
 	}
-	err = c.ask(pod, at, src, &now)
-	c.mu.Lock()
-	if c.have[at] == one { // else the pod has been forgotten
+	err = k.ask(pod, at, src, &now)
+	k.mu.Lock()
+	if k.certificates[at] == one { // else the pod has been forgotten
 		*one = now
 	}
-	c.mu.Unlock()
+	k.mu.Unlock()
 	if err != nil && now.chain != nil && now.refused == "" {
 		return now.key, now.chain, nil // it is good for a while
 	}
@@ -89,7 +76,7 @@ func (c *certificates) Certificate(pod *corev1.Pod, volume string, source int, s
 }
 
 // ask takes the source a step further.
-func (c *certificates) ask(pod *corev1.Pod, at certificateKey, src *corev1.PodCertificateProjection, one *certificate) (err error) {
+func (k *Keeper) ask(pod *corev1.Pod, at certificateKey, src *corev1.PodCertificateProjection, one *certificate) (err error) {
 	if one.refused != "" {
 		return fmt.Errorf("signer %q refused a certificate: %s", src.SignerName, one.refused)
 	}
@@ -98,13 +85,13 @@ func (c *certificates) ask(pod *corev1.Pod, at certificateKey, src *corev1.PodCe
 			return err
 		}
 	}
-	limit := tokenTimeout
+	limit := askTimeout
 	if one.chain != nil {
 		limit = renewTimeout
 	}
-	ctx, cancel := context.WithTimeout(c.a.runContext(), limit)
+	ctx, cancel := context.WithTimeout(k.cfg.Context(), limit)
 	defer cancel()
-	resp, err := c.a.session.Certificate(ctx, &wire.CertificateRequest{
+	resp, err := k.cfg.Session().Certificate(ctx, &wire.CertificateRequest{
 		Namespace: pod.Namespace, Pod: pod.Name, Uid: string(pod.UID), Volume: at.volume, Source: int32(at.source), StubRequest: one.asked.request,
 	})
 	switch {
@@ -112,7 +99,7 @@ func (c *certificates) ask(pod *corev1.Pod, at certificateKey, src *corev1.PodCe
 		return fmt.Errorf("asking signer %q for a certificate: %w", src.SignerName, err)
 	case resp.Refused != "":
 		one.refused, one.asked = resp.Refused, nil
-		return c.ask(pod, at, src, one)
+		return k.ask(pod, at, src, one)
 	case resp.Chain == "":
 		return fmt.Errorf("signer %q has not answered PodCertificateRequest %s/%s", src.SignerName, pod.Namespace, resp.Name)
 	}
@@ -122,29 +109,6 @@ func (c *certificates) ask(pod *corev1.Pod, at certificateKey, src *corev1.PodCe
 	}
 	*one = certificate{key: one.asked.key, chain: []byte(resp.Chain), next: next}
 	return nil
-}
-
-// due adds the pods with a certificate that is to be renewed, and those that are
-// gone.
-func (c *certificates) due(now time.Time, pods map[types.UID]bool) {
-	workers := c.a.allWorkers()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key, one := range c.have {
-		if one.chain != nil && one.refused == "" && !now.Before(one.next) || workers[key.pod] == nil {
-			pods[key.pod] = true
-		}
-	}
-}
-
-func (c *certificates) forget(pod types.UID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key := range c.have {
-		if key.pod == pod {
-			delete(c.have, key)
-		}
-	}
 }
 
 // newKey makes a key and the request that proves it (API reference,
