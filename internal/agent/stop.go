@@ -16,6 +16,22 @@ import (
 // long its preStop hook took.
 const graceMin = 2 * time.Second
 
+// settlePause is what a container that serves gets between the end of its
+// endpoint and its stop signal. The node's rules send it nothing new by then; what
+// they let through before waits in its listener to be accepted, and a server that
+// closes its listener on the signal would reset that.
+const settlePause = 250 * time.Millisecond
+
+// settle waits for settlePause, or until ctx ends.
+func settle(ctx context.Context) {
+	t := time.NewTimer(settlePause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
 // kill ends a container: its preStop hook, the stop signal, and the kill at the
 // deadline.
 func (w *worker) kill(ctx context.Context, k kill) {
@@ -35,8 +51,12 @@ func (w *worker) kill(ctx context.Context, k kill) {
 		w.event(corev1.EventTypeNormal, "Killing", message, k.name)
 	}
 	target := w.target(c)
+	serves := w.o.terminating != nil && hook == nil && c.ready && len(c.spec.Ports) > 0 && time.Until(k.deadline) > graceMin
 	w.op(ctx, func() func() {
 		defer cancel()
+		if serves {
+			settle(opCtx)
+		}
 		hookErr := runHook(opCtx, hook, target, k.deadline)
 		grace := max(time.Until(k.deadline), 0)
 		if hook != nil && grace < graceMin {

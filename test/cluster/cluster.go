@@ -193,6 +193,9 @@ func (h *Host) Start(args ...string) error {
 		args = []string{"up"}
 	}
 	args = append(args, "--root", h.Root, "--node", h.Name, "--address", h.Address)
+	if driver := os.Getenv("TRIREME_TEST_RUNTIME"); driver != "" {
+		args = append(args, "--runtime", driver) // the whole suite on the other runtime driver
+	}
 	out, err := os.OpenFile(filepath.Join(h.Root, "trireme.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err

@@ -1,12 +1,17 @@
 package containerd_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/tools/remotecommand"
 
 	"trireme/internal/runtime"
 	"trireme/internal/runtime/runtimetest"
@@ -44,6 +49,8 @@ func TestShimIsKilledAndContainersStay(t *testing.T) {
 	r := n.dial(t)
 	steady, short := n.pod(t, r, "steady", nil, "serve"), n.pod(t, r, "short", nil, "serve")
 	talker := n.pod(t, r, "talker", nil, "flood")
+	terminal := n.pod(t, r, "terminal", func(_ *runtime.SandboxConfig, c *runtime.ContainerConfig) { c.TTY, c.Stdin = true, true }, "cat")
+	reader := n.pod(t, r, "reader", func(_ *runtime.SandboxConfig, c *runtime.ContainerConfig) { c.Stdin = true }, "cat")
 	for _, p := range []pod{steady, short} {
 		if _, _, _, err := r.ExecSync(t.Context(), p.container, []string{runtimetest.Prog, "await"}, time.Minute); err != nil {
 			t.Fatal(err)
@@ -63,6 +70,9 @@ func TestShimIsKilledAndContainersStay(t *testing.T) {
 	}
 	if c, err := r.Container(t.Context(), talker.container); err != nil || c.State != runtime.Running {
 		t.Errorf("a container that writes all the time: %+v, %v", c, err)
+	}
+	for name, p := range map[string]pod{"terminal": terminal, "reader": reader} {
+		n.echoes(t, r, name, p)
 	}
 	if now := n.pid(t, steady.container); now != pid {
 		t.Errorf("process %d, was %d", now, pid)
@@ -85,6 +95,27 @@ func TestShimIsKilledAndContainersStay(t *testing.T) {
 	}
 	if c := awaitExit(t, r, talker.container); c.ExitCode != 137 {
 		t.Errorf("killed through a later shim: %+v", c)
+	}
+}
+
+// echoes types a line into a container that copies its input, and waits for it.
+func (n *node) echoes(t *testing.T, r runtime.Runtime, name string, p pod) {
+	t.Helper()
+	u, err := r.Attach(t.Context(), p.container, runtime.StreamOptions{Stdin: true, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, keys := io.Pipe()
+	out, echo := io.Pipe()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() {
+		err := spdy(t, u).StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: echo, Tty: name == "terminal"})
+		echo.CloseWithError(fmt.Errorf("attach ended: %w", err))
+	}()
+	go func() { _, _ = io.WriteString(keys, "typed "+name+"\n") }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || strings.TrimSpace(line) != "typed "+name {
+		t.Errorf("%s: %q, %v", name, line, err)
 	}
 }
 

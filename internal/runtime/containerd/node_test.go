@@ -168,7 +168,7 @@ func (n *node) dial(t testing.TB) runtime.Runtime {
 func (n *node) native(t testing.TB, images *cri.Runtime) (r *native.Runtime, stop func()) {
 	t.Helper()
 	r, err := native.New(native.Config{
-		Root: n.root, Images: images, Network: noNetwork{}, BinDir: bundle(), Runtime: os.Getenv("TRIREME_TEST_RUNTIME"),
+		Root: n.root, Images: images, Network: noNetwork{}, BinDir: bundle(), Runtime: os.Getenv("TRIREME_TEST_OCI"),
 		PauseImage: pauseImage, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -522,6 +522,7 @@ func testTeardownLeavesNothing(t *testing.T, n *node) {
 	n.pod(t, r, "polite", nil, "serve")
 	n.pod(t, r, "stubborn", func(s *runtime.SandboxConfig, _ *runtime.ContainerConfig) { s.ShareProcesses = true }, "stubborn")
 	n.pod(t, r, "host", func(s *runtime.SandboxConfig, _ *runtime.ContainerConfig) { s.HostNetwork, s.HostPID = true, true }, "serve")
+	n.quit()
 	stop()                                                   // containerd is gone, as after the end of the agent
 	shims := map[string]int{"cri": 3, "native": 1}[n.driver] // one a pod, or one for all
 	if got := n.below(t); len(got) != shims {

@@ -44,6 +44,7 @@ type containerRecord struct {
 	Labels      map[string]string    `json:"labels,omitempty"`
 	Annotations map[string]string    `json:"annotations,omitempty"`
 	TTY         bool                 `json:"tty,omitempty"`
+	Hold        bool                 `json:"hold,omitempty"` // its input must outlive the shim
 	StopSignal  int                  `json:"stopSignal"`
 	Cgroups     []string             `json:"cgroups"`
 }
@@ -57,6 +58,7 @@ type container struct {
 	state   runtime.State
 	started shim.State
 	exit    shim.Exit
+	held    *os.File // what Hold asks for, while it runs
 }
 
 func newContainer(rec containerRecord) *container {
@@ -77,6 +79,7 @@ func (r *Runtime) refresh(c *container) {
 	if ended && c.state != runtime.Exited {
 		c.state, c.exit = runtime.Exited, exit
 		close(c.exited)
+		c.held.Close() // nil is fine
 	}
 	changed := c.state != was
 	r.mu.Unlock()
@@ -100,6 +103,7 @@ func (r *Runtime) createContainer(ctx context.Context, sandboxID string, sandbox
 		ID: newID(), Sandbox: sandboxID, Pod: types.NamespacedName{Namespace: sandbox.Namespace, Name: sandbox.Name}, UID: sandbox.UID,
 		Name: cfg.Name, Attempt: cfg.Attempt, ImageRef: cfg.ImageRef, Created: time.Now(),
 		Labels: cfg.Labels, Annotations: cfg.Annotations, TTY: cfg.TTY,
+		Hold: cfg.TTY || cfg.Stdin && !cfg.StdinOnce,
 	})
 	c.op.Lock() // nobody starts it before it is prepared
 	defer c.op.Unlock()
@@ -219,7 +223,33 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		return &kind.Error{Kind: kind.Of(err), Op: op, Object: id, Err: err}
 	}
 	r.refresh(c)
+	r.hold(ctx, c)
 	return nil
+}
+
+// hold holds a container's input, or its terminal, beside the shim, and gives it
+// to a shim that replaced the one it came from.
+func (r *Runtime) hold(ctx context.Context, c *container) {
+	if !c.rec.Hold {
+		return
+	}
+	r.mu.Lock()
+	have := c.held
+	r.mu.Unlock()
+	got, err := r.shim.Hold(ctx, c.rec.ID, have)
+	if err != nil {
+		if !kind.Is(err, kind.NotFound) { // it has ended
+			r.cfg.Log.Warn("holding a container's input", "container", c.rec.ID, "err", err)
+		}
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.state != runtime.Running || have != nil {
+		got.Close()
+		return
+	}
+	c.held = got
 }
 
 // StopContainer sends the stop signal, and kills after grace; zero kills at once.

@@ -27,6 +27,7 @@ const (
 // Run keeps the shim running and follows what its containers do, and answers
 // streams, until ctx ends. Shim and containers go on after that.
 func (r *Runtime) Run(ctx context.Context) error {
+	defer r.letGo()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.streams.run(ctx) })
 	g.Go(func() error {
@@ -56,6 +57,16 @@ func (r *Runtime) Run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// letGo closes what is held for containers: the next runtime asks for it again.
+func (r *Runtime) letGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.containers {
+		c.held.Close() // nil is fine
+		c.held = nil
+	}
 }
 
 // WaitReady blocks until containers can be started, or ctx ends.
@@ -137,6 +148,7 @@ func (r *Runtime) watching(ctx context.Context) {
 	r.mu.Unlock()
 	for _, c := range all {
 		r.refresh(c)
+		r.hold(ctx, c)
 	}
 	for _, s := range shared {
 		if _, err := r.pausePid(s.rec.ID); err != nil {

@@ -140,15 +140,7 @@ func (r *Runtime) save(s *sandbox) error {
 
 // writeFiles writes what containers see as /etc/hostname and /etc/resolv.conf.
 func (r *Runtime) writeFiles(id string, cfg *runtime.SandboxConfig) error {
-	host := cfg.Hostname
-	if cfg.HostNetwork {
-		name, err := os.Hostname()
-		if err != nil {
-			return err
-		}
-		host = name
-	}
-	if err := os.WriteFile(r.dir.Sandbox(id, "hostname"), []byte(host+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(r.dir.Sandbox(id, "hostname"), []byte(hostname(cfg)+"\n"), 0o644); err != nil {
 		return err
 	}
 	var resolv strings.Builder
@@ -168,6 +160,16 @@ func (r *Runtime) writeFiles(id string, cfg *runtime.SandboxConfig) error {
 		return err
 	}
 	return os.WriteFile(r.dir.Sandbox(id, "resolv.conf"), []byte(resolv.String()), 0o644)
+}
+
+// hostname is the sandbox's name on the network: the node's on the node's.
+func hostname(cfg *runtime.SandboxConfig) string {
+	if cfg.HostNetwork {
+		if name, err := os.Hostname(); err == nil {
+			return name
+		}
+	}
+	return cfg.Hostname
 }
 
 // StopSandbox ends the sandbox's containers and takes its network down.

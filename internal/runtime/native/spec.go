@@ -106,7 +106,7 @@ func (b *builder) args() ([]string, error) {
 
 // env is the image's environment under the container's.
 func (b *builder) env() []string {
-	all := []string{defaultPath, "HOSTNAME=" + b.sandbox.Hostname}
+	all := []string{defaultPath, "HOSTNAME=" + hostname(b.sandbox)}
 	if b.cfg.TTY {
 		all = append(all, "TERM=xterm")
 	}

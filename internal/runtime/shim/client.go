@@ -101,6 +101,28 @@ func (c Client) Resize(ctx context.Context, id string, width, height uint16) err
 	return err
 }
 
+// Hold returns the write end of a container's input, or its terminal, nil if it
+// has none. have is what an earlier shim gave, nil if none did; it stays the
+// caller's.
+func (c Client) Hold(ctx context.Context, id string, have *os.File) (*os.File, error) {
+	var files []*os.File
+	if have != nil {
+		files = append(files, have)
+	}
+	w, _, release, err := c.call(ctx, &Request{Op: OpHold, ID: id}, files...)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	release()
+	got := w.take()
+	if len(got) == 0 {
+		return nil, nil
+	}
+	closeAll(got[1:])
+	return got[0], nil
+}
+
 // Exec is a command that runs in a container.
 type Exec struct {
 	// TTY is the terminal's master, nil without one. The caller closes it.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,17 +29,44 @@ type container struct {
 	state State
 	pidfd *os.File
 	log   *logFile
-	pumps []*pump       // output, and error without a terminal
 	done  chan struct{} // closed when it has ended and Exit is written
 	gone  chan struct{} // closed when the OCI runtime has forgotten it
 
 	mu    sync.Mutex
+	pumps []*pump  // output, and error without a terminal
 	tty   *os.File // the terminal's master
 	stdin *os.File // the write end of its input
 }
 
-// run starts a container from its folder.
+// run starts a container from its folder; one that runs is left alone. Whoever
+// asked first may have gone before it was answered, so that a second asks again.
 func (s *Server) run(id string) (int, error) {
+	for {
+		s.mu.Lock()
+		if c := s.containers[id]; c != nil {
+			s.mu.Unlock()
+			return c.state.Pid, nil
+		}
+		other := s.starting[id]
+		if other == nil {
+			break
+		}
+		s.mu.Unlock()
+		<-other
+	}
+	done := make(chan struct{})
+	s.starting[id] = done
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.starting, id)
+		close(done)
+	}()
+	return s.start(id)
+}
+
+func (s *Server) start(id string) (int, error) {
 	rec, err := Read[Record](s.dir.Container(id, RecordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, kind.New(kind.NotFound, "no container %s", id)
@@ -171,6 +199,8 @@ func (s *Server) create(c *container, stdio [3]*os.File) (int, error) {
 }
 
 func (s *Server) setTerminal(c *container, master *os.File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.tty, c.stdin = master, master
 	out, err := dup(master)
 	if err != nil {
@@ -178,6 +208,42 @@ func (s *Server) setTerminal(c *container, master *os.File) {
 		return
 	}
 	c.pumps = []*pump{newPump(out, c.log, "stdout")}
+}
+
+// hold gives the driver the container's input to hold, or takes a terminal back
+// that it held for us.
+func (s *Server) hold(w *wire, c *container) error {
+	files := w.take()
+	if len(files) == 1 && c.rec.TTY && c.terminal() == nil {
+		master, err := pollable(files[0])
+		if err != nil {
+			return err
+		}
+		s.setTerminal(c, master)
+		for _, p := range c.outputs() {
+			s.tasks.Go(p.run)
+		}
+	} else {
+		closeAll(files)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stdin == nil {
+		return w.send(&Response{})
+	}
+	return w.send(&Response{}, c.stdin)
+}
+
+func (c *container) terminal() *os.File {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tty
+}
+
+func (c *container) outputs() []*pump {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.pumps)
 }
 
 // started notes a container that runs and begins to look after it.
@@ -197,7 +263,7 @@ func (s *Server) started(c *container, pid int) error {
 
 // look starts the container's pumps and makes it known.
 func (s *Server) look(c *container) {
-	for _, p := range c.pumps {
+	for _, p := range c.outputs() {
 		s.tasks.Go(p.run)
 	}
 	s.mu.Lock()
@@ -213,7 +279,7 @@ func (s *Server) finish(c *container, exit int32, unknown bool) {
 	}
 	limit, cancel := context.WithTimeout(context.Background(), outputWait)
 	defer cancel()
-	for _, p := range c.pumps {
+	for _, p := range c.outputs() {
 		select {
 		case <-p.done:
 		case <-limit.Done():

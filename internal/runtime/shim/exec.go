@@ -175,6 +175,7 @@ func (s *Server) attach(w *wire, c *container, r *Request) error {
 	if err != nil {
 		return err
 	}
+	pumps := c.outputs()
 	for i, f := range stdio[1:] {
 		if f == nil {
 			continue
@@ -183,9 +184,9 @@ func (s *Server) attach(w *wire, c *container, r *Request) error {
 		if err != nil {
 			return err
 		}
-		if i < len(c.pumps) {
-			c.pumps[i].attach(own)
-			defer c.pumps[i].detach(own)
+		if i < len(pumps) {
+			pumps[i].attach(own)
+			defer pumps[i].detach(own)
 		} else {
 			own.Close() // a terminal has one stream
 		}

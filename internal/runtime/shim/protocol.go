@@ -34,6 +34,10 @@ const (
 	// OpAttach copies the container's output to the files 1 and 2 and file 0 to
 	// its input until it ends or the connection is closed; then it answers.
 	OpAttach Op = "attach"
+	// OpHold answers with the write end of a container's input, or its terminal, as
+	// a file: while the driver holds it too, a killed shim ends neither. A file in
+	// the request is the terminal that an earlier shim had.
+	OpHold Op = "hold"
 	// OpWatch answers at once, and then once for each container that ends, with
 	// ID, until the connection is closed.
 	OpWatch Op = "watch"

@@ -28,6 +28,7 @@ type Server struct {
 
 	mu         sync.Mutex
 	containers map[string]*container
+	starting   map[string]chan struct{} // closed when the start has come to its end
 	watchers   map[chan string]bool
 	names      uint64 // of temporary files
 }
@@ -35,7 +36,7 @@ type Server struct {
 // Serve runs the shim until ctx ends; containers go on after that. Only one
 // runs in a folder: another returns kind.Exists.
 func Serve(ctx context.Context, dir Dir, log *slog.Logger) error {
-	s := &Server{dir: dir, boot: BootID(), log: log, reaper: newReaper(), containers: map[string]*container{}, watchers: map[chan string]bool{}}
+	s := &Server{dir: dir, boot: BootID(), log: log, reaper: newReaper(), containers: map[string]*container{}, starting: map[string]chan struct{}{}, watchers: map[chan string]bool{}}
 	for _, d := range []string{string(dir), dir.RuntimeRoot(), dir.tmp()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("making the shim's folders: %w", err)
@@ -147,6 +148,8 @@ func (s *Server) do(w *wire, r *Request) (*Response, error) {
 		return &Response{}, c.log.reopen()
 	case OpResize:
 		return &Response{}, c.resize(r.Width, r.Height)
+	case OpHold:
+		return nil, s.hold(w, c)
 	case OpExec:
 		return s.exec(w, c, r)
 	case OpAttach:
