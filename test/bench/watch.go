@@ -40,24 +40,20 @@ func fanout(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		before, err := cpuSeconds(h.Pid())
-		if err != nil {
-			return err
-		}
 		const watchers, writes = 1000, 50
-		out, err := h.Run(ctx, self, "watch", "-watchers", strconv.Itoa(watchers), "-writes", strconv.Itoa(writes))
+		profiled := make(chan error, 1)
+		go func() { profiled <- c.profile(ctx, h, "watch", "profile?seconds=8") }()
+		out, err := h.Run(ctx, self, "watch", "-watchers", strconv.Itoa(watchers), "-writes", strconv.Itoa(writes), "-server", strconv.Itoa(h.Pid()))
 		if err != nil {
 			return err
 		}
-		after, err := cpuSeconds(h.Pid())
-		if err != nil {
+		if err := <-profiled; err != nil {
 			return err
 		}
 		var detail map[string]any
 		if err := json.Unmarshal([]byte(out), &detail); err != nil {
 			return err
 		}
-		detail["server_cpu_s"] = after - before // with the watchers' connections
 		lines = []line{{"watch_fanout_p99_ms", detail["p99_ms"].(float64), "ms", detail}}
 		return nil
 	})
@@ -68,6 +64,7 @@ func fanout(ctx context.Context, c *config) ([]line, error) {
 func watchClient(args []string) error {
 	f := flag.NewFlagSet("watch", flag.ContinueOnError)
 	watchers, writes := f.Int("watchers", 1000, ""), f.Int("writes", 50, "")
+	server := f.Int("server", 0, "the server's process: its CPU time is told apart from the watchers'")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -89,6 +86,10 @@ func watchClient(args []string) error {
 	if err := a.gather(ctx, tls, config.Host, *writes); err != nil {
 		return err
 	}
+	theirs, ours, err := cpuOf(*server)
+	if err != nil {
+		return err
+	}
 	written := make([]time.Time, *writes)
 	for i := range *writes {
 		written[i] = time.Now()
@@ -100,6 +101,11 @@ func watchClient(args []string) error {
 	}
 	a.wg.Wait()
 	cancel()
+	theirsAfter, oursAfter, err := cpuOf(*server)
+	if err != nil {
+		return err
+	}
+	told := float64(*watchers * *writes)
 	var all []time.Duration
 	for _, at := range a.at {
 		if len(at) != *writes {
@@ -112,7 +118,17 @@ func watchClient(args []string) error {
 	slices.Sort(all)
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{
 		"watchers": *watchers, "writes": *writes, "p50_ms": ms(all[len(all)/2]), "p99_ms": ms(all[len(all)*99/100]), "max_ms": ms(all[len(all)-1]),
+		"server_cpu_us": (theirsAfter - theirs) / told * 1e6, "client_cpu_us": (oursAfter - ours) / told * 1e6,
 	})
+}
+
+// cpuOf returns the CPU time of the server and of this process, in seconds.
+func cpuOf(server int) (theirs, ours float64, err error) {
+	if theirs, err = cpuSeconds(server); err != nil {
+		return 0, 0, err
+	}
+	ours, err = cpuSeconds(os.Getpid())
+	return theirs, ours, err
 }
 
 // audience is many watchers and when each was told what.

@@ -12,13 +12,14 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"trireme/internal/api/kube/fairness"
+	"trireme/internal/api/kube/view"
 )
 
 // chain is what every request passes before its handler: the library's filters
 // less those that cost a goroutine or do nothing here (the timeout filter, CORS,
 // tracing). Without a policy, audit costs nothing.
 func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handler {
-	h := genericapifilters.WithAuthorization(s.short(api), c.Authorization.Authorizer, c.Serializer)
+	h := genericapifilters.WithAuthorization(view.Direct(s.short(api)), c.Authorization.Authorizer, c.Serializer)
 	h = fairness.New(fairness.Seats(), c.RequestTimeout/4).Handler(h, c.LongRunningFunc)
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)

@@ -27,8 +27,9 @@ import (
 // restOptions answers the library's question where a resource is kept: in the
 // table of that name.
 type restOptions struct {
-	server *Server
-	table  view.Table
+	server    *Server
+	table     view.Table
+	encodings map[string]view.Encode
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter. The storage config is new
@@ -49,7 +50,7 @@ func (r restOptions) decorate(config *storagebackend.ConfigForResource, prefix s
 	_ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
 	gr := config.GroupResource
 	before := func(tx *store.Tx, o, old store.Object) error { return r.server.beforePut(tx, gr, o, old) }
-	return view.New(r.server.store, r.table, prefix, before), func() {}, nil
+	return view.New(r.server.store, r.table, prefix, before).Encoding(r.encodings), func() {}, nil
 }
 
 // registryStore is the library's generic REST storage with our short names.
@@ -135,7 +136,7 @@ func (s *Server) storages(r resource) (map[string]rest.Storage, error) {
 	if r.plural == "pods" {
 		st.DeleteStrategy = podStrategy{base}
 	}
-	if err := st.CompleteWithOptions(&generic.StoreOptions{RESTOptions: restOptions{s, r.table}, AttrFunc: attrs}); err != nil {
+	if err := st.CompleteWithOptions(&generic.StoreOptions{RESTOptions: restOptions{s, r.table, encodings(s.codecs, r.gv)}, AttrFunc: attrs}); err != nil {
 		return nil, fmt.Errorf("serving %s: %w", r.plural, err)
 	}
 	out := map[string]rest.Storage{r.plural: &registryStore{st, r}}

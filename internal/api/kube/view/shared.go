@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"trireme/internal/store"
 )
@@ -51,6 +52,13 @@ type shared struct {
 
 	mu    sync.Mutex
 	forms map[runtime.Identifier]*form
+	wires map[wire]*form
+}
+
+// wire is what a client reads: an event of a type in a media type.
+type wire struct {
+	media string
+	t     watch.EventType
 }
 
 // form is one encoding, made by the first who asks.
@@ -85,4 +93,21 @@ func (s *shared) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 	}
 	_, err := w.Write(f.b)
 	return err
+}
+
+// framed returns the event as it goes to clients.
+func (s *shared) framed(media string, t watch.EventType, encode Encode) ([]byte, error) {
+	k := wire{media, t}
+	s.mu.Lock()
+	if s.wires == nil {
+		s.wires = map[wire]*form{}
+	}
+	f := s.wires[k]
+	if f == nil {
+		f = &form{}
+		s.wires[k] = f
+	}
+	s.mu.Unlock()
+	f.once.Do(func() { f.b, f.err = encode(t, s.GetObject()) })
+	return f.b, f.err
 }

@@ -44,6 +44,7 @@ type View struct {
 	form      Form
 	kept      kept
 	sharing   sharing
+	encodings map[string]Encode // by media type
 	versioner storage.APIObjectVersioner
 }
 
@@ -55,6 +56,13 @@ func New(s *store.Store, table Table, prefix string, beforePut BeforePut) *View 
 // In returns the view with its objects in another form.
 func (v *View) In(f Form) *View {
 	v.form = f
+	return v
+}
+
+// Encoding returns the view with how its events are encoded, by the media type of the
+// answer: watches in these may write to their clients themselves.
+func (v *View) Encoding(e map[string]Encode) *View {
+	v.encodings = e
 	return v
 }
 

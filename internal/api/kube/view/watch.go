@@ -10,7 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 
@@ -31,6 +33,9 @@ type watcher struct {
 	single bool
 	result chan watch.Event
 	cancel context.CancelFunc
+	direct *direct       // nil: over the channel
+	done   chan struct{} // closed when run has ended
+	stream *stream       // run's: where direct leads to
 
 	mu   sync.Mutex // held while sending, so that bookmarks never run ahead
 	last store.Rev
@@ -45,10 +50,12 @@ func (v *View) Watch(ctx context.Context, key string, opts storage.ListOptions) 
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{
 		view: v, pred: opts.Predicate, prefix: v.key(key).String(), single: !opts.Recursive,
-		result: make(chan watch.Event, 100), cancel: cancel,
+		result: make(chan watch.Event, 100), cancel: cancel, direct: v.takeDirect(ctx), done: make(chan struct{}),
 	}
 	if opts.Recursive {
 		w.prefix = v.under(key)
+	} else if namesOnly(w.pred) {
+		w.pred.Field = fields.Everything() // the key says it
 	}
 	initial := from == 0
 	if opts.SendInitialEvents != nil {
@@ -67,19 +74,43 @@ func trimSlash(key, prefix string) string {
 	return key[len(prefix):]
 }
 
+// namesOnly reports whether a predicate asks for nothing but a name.
+func namesOnly(p storage.SelectionPredicate) bool {
+	if p.Field == nil || p.Label == nil || !p.Label.Empty() {
+		return false
+	}
+	for _, r := range p.Field.Requirements() {
+		if r.Field != "metadata.name" || r.Operator != selection.Equals {
+			return false
+		}
+	}
+	return true
+}
+
 // ResultChan implements watch.Interface.
 func (w *watcher) ResultChan() <-chan watch.Event { return w.result }
 
-// Stop implements watch.Interface.
-func (w *watcher) Stop() { w.cancel() }
+// Stop implements watch.Interface. What is written directly has ended when it returns:
+// the answer is not the watcher's any more.
+func (w *watcher) Stop() {
+	w.cancel()
+	if w.direct != nil {
+		<-w.done
+	}
+}
 
 func (w *watcher) run(ctx context.Context, from store.Rev, initial, endMark bool) {
 	var wg sync.WaitGroup
 	defer func() {
 		w.cancel()
 		wg.Wait()
+		w.flush()
 		close(w.result)
+		close(w.done)
 	}()
+	if w.direct != nil {
+		w.stream = w.direct.begin(ctx, w.view.encodings)
+	}
 	if initial {
 		snap := w.view.store.Snapshot()
 		from = snap.TableRev(w.view.table)
@@ -93,6 +124,7 @@ func (w *watcher) run(ctx context.Context, from store.Rev, initial, endMark bool
 		from = w.view.store.Snapshot().TableRev(w.view.table)
 	}
 	w.last = from
+	w.flush()
 	if w.pred.AllowWatchBookmarks {
 		wg.Go(func() { w.bookmarks(ctx) })
 	}
@@ -104,6 +136,13 @@ func (w *watcher) run(ctx context.Context, from store.Rev, initial, endMark bool
 		if !w.sendEvent(ctx, e) {
 			return
 		}
+	}
+}
+
+// flush sends what was written directly.
+func (w *watcher) flush() {
+	if w.stream != nil {
+		w.stream.flush()
 	}
 }
 
@@ -136,6 +175,9 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last = e.Rev
+	if w.stream != nil && e.Rev >= w.view.table.Rev(w.view.store.Snapshot()) {
+		defer w.flush() // nothing follows
+	}
 	if !w.matchesKey(e.Key().String()) {
 		return true
 	}
@@ -230,6 +272,9 @@ func (w *watcher) match(ctx context.Context, row Row) (store.Object, bool, error
 }
 
 func (w *watcher) send(ctx context.Context, e watch.Event) bool {
+	if w.stream != nil {
+		return ctx.Err() == nil && w.stream.write(e)
+	}
 	select {
 	case w.result <- e:
 		return true
@@ -246,6 +291,7 @@ func (w *watcher) bookmarks(ctx context.Context) {
 		case <-tick.C:
 			w.mu.Lock()
 			ok := w.bookmark(ctx, w.last, false)
+			w.flush()
 			w.mu.Unlock()
 			if !ok {
 				return
