@@ -42,7 +42,7 @@ func fanout(ctx context.Context, c *config) ([]line, error) {
 		}
 		const watchers, writes = 1000, 50
 		profiled := make(chan error, 1)
-		go func() { profiled <- c.profile(ctx, h, "watch", "profile?seconds=8") }()
+		go func() { profiled <- c.profile(ctx, h, "watch", "profile?seconds=20") }()
 		out, err := h.Run(ctx, self, "watch", "-watchers", strconv.Itoa(watchers), "-writes", strconv.Itoa(writes), "-server", strconv.Itoa(h.Pid()))
 		if err != nil {
 			return err
