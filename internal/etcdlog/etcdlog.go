@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -51,6 +52,7 @@ type Log struct {
 	server *etcdserver.EtcdServer
 	ready  chan struct{}
 	fatal  chan error
+	given  atomic.Int64 // bytes that raft was given since it was last made to forget
 }
 
 // Leader is one term of writing to the log: the store.Log of one Store. A new
@@ -117,10 +119,15 @@ func (l *Log) Run(ctx context.Context) error {
 	close(l.ready)
 	compact := time.NewTicker(l.cfg.CompactEvery)
 	defer compact.Stop()
+	var shedding shedding
+	shed := time.NewTicker(shedEvery)
+	defer shed.Stop()
 	for {
 		select {
 		case <-compact.C:
 			l.compact(ctx)
+		case <-shed.C:
+			shedding.look(ctx, l)
 		case err := <-member.Err():
 			return fmt.Errorf("etcd in %s: %w", l.cfg.Dir, err)
 		case err := <-l.fatal:
@@ -161,9 +168,12 @@ func (l *Leader) Append(ctx context.Context, entries []store.Entry) error {
 		return kind.New(kind.Internal, "etcdlog: revisions %d…%d over %d rows", f.First, f.Last, len(entries))
 	}
 	ops := make([]*pb.RequestOp, 0, len(entries)+1)
+	size := 0
 	for _, e := range entries {
 		ops = append(ops, requestOp(e))
+		size += len(e.Key) + len(e.Value)
 	}
+	l.given.Add(int64(size))
 	return l.commit(ctx, f, ops)
 }
 
