@@ -100,6 +100,17 @@ func PrepareUpdate(next, old store.Object) {
 	}
 }
 
+// PrepareEphemeral keeps all of a pod as it is stored but for its ephemeral
+// containers, which is what pods/ephemeralcontainers writes.
+func PrepareEphemeral(next, old *corev1.Pod) {
+	containers, managed, version := next.Spec.EphemeralContainers, next.ManagedFields, next.ResourceVersion
+	*next = *old.DeepCopy()
+	next.Spec.EphemeralContainers, next.ManagedFields, next.ResourceVersion = containers, managed, version
+}
+
+// ValidateEphemeral checks a write of pods/ephemeralcontainers.
+func ValidateEphemeral(next, old *corev1.Pod) field.ErrorList { return validate.EphemeralUpdate(next, old) }
+
 // PrepareStatus keeps in next everything but its status and what the status's
 // writer may change of the metadata.
 func PrepareStatus(next, old store.Object) {

@@ -70,7 +70,7 @@ func (w *worker) adoptContainer(full runtime.Container) {
 	c.made, c.ran, c.current, c.attempt, c.full = true, true, true, full.Attempt, full
 	c.hooked = true
 	c.started, c.ready = c.spec.StartupProbe == nil, c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil
-	for _, list := range [][]corev1.ContainerStatus{w.pod.Status.InitContainerStatuses, w.pod.Status.ContainerStatuses} {
+	for _, list := range containerStatuses(&w.pod.Status) {
 		for i := range list {
 			if st := &list[i]; st.ContainerID == runtimeScheme+full.ID {
 				c.started, c.ready = c.started || st.Started != nil && *st.Started, c.ready || st.Ready

@@ -201,6 +201,10 @@ func (w *worker) start(ctx context.Context, c *containerState) {
 		w: w, pod: w.pod, c: c.spec, attempt: attempt, sandboxID: w.o.sandbox.id, sandbox: w.sandbox,
 		volumes: w.volumes, image: w.imageRequest(c, w.sandbox), oldID: c.oldID,
 	}
+	if t := w.o.containers[c.target]; t != nil && t.running() {
+		job.targetID = t.full.ID
+	}
+	job.target = c.target
 	job.image.Tell = w.teller(ctx, c.spec.Name)
 	w.op(ctx, func() func() {
 		defer cancel()
@@ -224,6 +228,9 @@ type startJob struct {
 	volumes   map[string]volume.Volume
 	image     image.Request
 	oldID     string
+	// target is the container whose processes this one sees, targetID the one of
+	// that name that runs; empty: none.
+	target, targetID string
 }
 
 // startResult is how a start went.
@@ -290,6 +297,9 @@ func (j *startJob) startMade(ctx context.Context, id string, img *runtime.Image)
 
 func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, error) {
 	a, pod := j.w.a, j.pod
+	if j.target != "" && j.targetID == "" {
+		return "", &config.Error{Reason: reasonConfig, Err: fmt.Errorf("unable to find target container %q: it does not run", j.target)}
+	}
 	if err := os.MkdirAll(filepath.Join(a.logDir(pod), j.c.Name), 0o755); err != nil {
 		return "", err
 	}
@@ -309,6 +319,7 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 	if err != nil {
 		return "", err
 	}
+	cfg.TargetID = j.targetID
 	return a.cfg.Runtime.CreateContainer(ctx, j.sandboxID, j.sandbox, cfg)
 }
 

@@ -61,8 +61,10 @@ type termination struct {
 
 // containerState is what is known of the newest container of a name.
 type containerState struct {
-	spec *corev1.Container
-	init bool
+	spec      *corev1.Container
+	init      bool
+	ephemeral bool   // added to the running pod: it starts once, beside the others
+	target    string // the container whose processes it sees; may be empty
 
 	busy     bool // an operation on it is under way
 	made     bool // full is of a container that was made
@@ -162,7 +164,7 @@ func decideStart(p *corev1.Pod, o *observed, now time.Time, s *step) {
 			s.prepare = true
 		}
 	}
-	want := wanted(p, o)
+	want := append(wanted(p, o), added(p, o)...)
 	if !o.prepared || len(want) == 0 && !orphaned(o) {
 		return
 	}
@@ -232,6 +234,17 @@ func wanted(p *corev1.Pod, o *observed) []*containerState {
 	return out
 }
 
+// added returns the ephemeral containers that have not run yet.
+func added(p *corev1.Pod, o *observed) []*containerState {
+	var out []*containerState
+	for i := range p.Spec.EphemeralContainers {
+		if c := o.containers[p.Spec.EphemeralContainers[i].Name]; !c.made && !c.ran {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // initialized reports whether the init containers let the others start.
 func initialized(p *corev1.Pod, o *observed) bool {
 	if o.initialized {
@@ -252,6 +265,9 @@ func initialized(p *corev1.Pod, o *observed) bool {
 
 // restarts reports whether a container that does not run should.
 func restarts(p *corev1.Pod, c *containerState) bool {
+	if c.ephemeral {
+		return !c.made && !c.ran
+	}
 	if c.sidecar() || !c.exited() {
 		return true
 	}
@@ -352,7 +368,8 @@ func stopAll(p *corev1.Pod, o *observed, deadline time.Time, why string, s *step
 	return up == 0
 }
 
-// ordered returns the containers in the order of the spec, init ones first.
+// ordered returns the containers in the order of the spec, init ones first,
+// ephemeral ones last.
 func ordered(p *corev1.Pod, o *observed) []*containerState {
 	out := make([]*containerState, 0, len(o.containers))
 	for i := range p.Spec.InitContainers {
@@ -360,6 +377,9 @@ func ordered(p *corev1.Pod, o *observed) []*containerState {
 	}
 	for i := range p.Spec.Containers {
 		out = append(out, o.containers[p.Spec.Containers[i].Name])
+	}
+	for i := range p.Spec.EphemeralContainers {
+		out = append(out, o.containers[p.Spec.EphemeralContainers[i].Name])
 	}
 	return out
 }

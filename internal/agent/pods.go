@@ -72,7 +72,7 @@ func (a *Agent) Container(pod object.Key, name string) (stream.Container, error)
 }
 
 func waiting(st *corev1.PodStatus, name string) string {
-	for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
+	for _, list := range containerStatuses(st) {
 		for i := range list {
 			if w := list[i].State.Waiting; w != nil && list[i].Name == name {
 				return w.Reason
@@ -88,6 +88,12 @@ func containerOf(p *corev1.Pod, name string) *corev1.Container {
 			if list[i].Name == name {
 				return &list[i]
 			}
+		}
+	}
+	for i := range p.Spec.EphemeralContainers {
+		if e := &p.Spec.EphemeralContainers[i]; e.Name == name {
+			c := corev1.Container(e.EphemeralContainerCommon)
+			return &c
 		}
 	}
 	return nil

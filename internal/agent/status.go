@@ -39,6 +39,11 @@ func statusOf(p *corev1.Pod, o *observed, node nodeFacts, old *corev1.PodStatus,
 	for i := range p.Spec.Containers {
 		st.ContainerStatuses = append(st.ContainerStatuses, containerStatus(p, o, o.containers[p.Spec.Containers[i].Name]))
 	}
+	for i := range p.Spec.EphemeralContainers {
+		c := containerStatus(p, o, o.containers[p.Spec.EphemeralContainers[i].Name])
+		c.Ready, c.Started = false, nil // nothing waits for them
+		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, c)
+	}
 	st.Phase = phase(p, o)
 	if old.Phase == corev1.PodSucceeded || old.Phase == corev1.PodFailed {
 		st.Phase = old.Phase // an end is final
@@ -226,4 +231,9 @@ func missingGate(p *corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+// containerStatuses returns the statuses of all the pod's containers, by kind.
+func containerStatuses(st *corev1.PodStatus) [][]corev1.ContainerStatus {
+	return [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses}
 }

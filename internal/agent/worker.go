@@ -209,6 +209,13 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	for i := range pod.Spec.Containers {
 		w.setContainer(&pod.Spec.Containers[i], false)
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		e := &pod.Spec.EphemeralContainers[i]
+		spec := corev1.Container(e.EphemeralContainerCommon)
+		w.setContainer(&spec, false)
+		c := w.o.containers[e.Name]
+		c.ephemeral, c.target = true, e.TargetContainerName
+	}
 	if pod.DeletionTimestamp != nil {
 		w.terminate(graceOf(pod))
 	}
@@ -229,7 +236,7 @@ func (w *worker) setContainer(spec *corev1.Container, init bool) {
 // seed takes over what the last report said of a container that may be gone
 // from the runtime.
 func (c *containerState) seed(pod *corev1.Pod) {
-	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+	for _, list := range containerStatuses(&pod.Status) {
 		for i := range list {
 			if st := &list[i]; st.Name == c.spec.Name && st.ContainerID != "" {
 				c.attempt, c.ran = uint32(st.RestartCount), true

@@ -150,6 +150,7 @@ type ContainerConfig struct {
 	RunAsGroup            *int64
 	SupplementalGroups    []int64
 	MaskedPaths           bool // the default masks apply (not procMount Unmasked)
+	TargetID              string // a container whose PID namespace this one joins; empty: as the sandbox says
 }
 
 // KeyValue is one environment variable.

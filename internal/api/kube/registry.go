@@ -167,6 +167,9 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 	case "nodes":
 		out["nodes/proxy"] = &proxied{s, "nodes"}
 	case "pods":
+		c := *st
+		c.UpdateStrategy = ephemeralStrategy{newStrategy(s.scheme, r)}
+		out["pods/ephemeralcontainers"] = &statusStore{&c}
 		out["pods/binding"] = &bindingStore{st}
 		out["pods/eviction"] = &evictionStore{s.store}
 		out["pods/proxy"] = &proxied{s, "pods"}

@@ -88,6 +88,22 @@ func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set
 	}
 }
 
+// ephemeralStrategy is the strategy of pods/ephemeralcontainers.
+type ephemeralStrategy struct{ strategy }
+
+func (s ephemeralStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	admit.PrepareEphemeral(o.(*corev1.Pod), old.(*corev1.Pod))
+}
+
+func (s ephemeralStrategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return admit.ValidateEphemeral(o.(*corev1.Pod), old.(*corev1.Pod))
+}
+
+// GetResetFields says that only the ephemeral containers can be owned.
+func (s ephemeralStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return nil
+}
+
 // podStrategy adds what is true of pods only: they are given time to end.
 type podStrategy struct{ strategy }
 

@@ -22,8 +22,25 @@ func template(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
 	return append(errs, PodSpec(&t.Spec, at.Child("spec"))...)
 }
 
-// PodSpec checks the spec of a pod or of a pod template at the given path.
+// PodSpec checks the spec of a new pod or of a pod template at the given path.
 func PodSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
+	errs := podSpec(s, at)
+	if len(s.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	return errs
+}
+
+// pod checks a pod: one that is stored may have ephemeral containers.
+func pod(p *corev1.Pod) field.ErrorList {
+	at := field.NewPath("spec")
+	if p.ResourceVersion == "" {
+		return PodSpec(&p.Spec, at)
+	}
+	return append(podSpec(&p.Spec, at), ephemeral(&p.Spec, at.Child("ephemeralContainers"))...)
+}
+
+func podSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
 	errs := oneOf(s.RestartPolicy, at.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
 	errs = append(errs, oneOf(s.DNSPolicy, at.Child("dnsPolicy"), corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
 	if g := s.TerminationGracePeriodSeconds; g != nil {
@@ -47,9 +64,6 @@ func PodSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
 	errs = append(errs, more...)
 	if len(s.Containers) == 0 {
 		errs = append(errs, field.Required(at.Child("containers"), ""))
-	}
-	if len(s.EphemeralContainers) > 0 {
-		errs = append(errs, field.Forbidden(at.Child("ephemeralContainers"), "cannot be set on create"))
 	}
 	names := map[string]bool{}
 	for i := range s.InitContainers {
@@ -236,7 +250,6 @@ func podUpdate(next, old *corev1.Pod) field.ErrorList {
 		c.InitContainers[i].Image = old.Spec.InitContainers[i].Image
 	}
 	c.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
-	c.EphemeralContainers = old.Spec.EphemeralContainers
 	if len(c.Tolerations) >= len(old.Spec.Tolerations) {
 		c.Tolerations = old.Spec.Tolerations
 	}

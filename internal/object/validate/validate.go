@@ -36,7 +36,7 @@ func Object(o runtime.Object) field.ErrorList {
 	}
 	switch o := o.(type) {
 	case *corev1.Pod:
-		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), PodSpec(&o.Spec, field.NewPath("spec"))...)
+		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), pod(o)...)
 	case *corev1.Namespace:
 		return meta(o, false, apivalidation.ValidateNamespaceName)
 	case *corev1.Node:

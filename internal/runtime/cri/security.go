@@ -56,6 +56,9 @@ func (r *Runtime) containerSecurity(sandbox *runtime.SandboxConfig, cfg *runtime
 		SupplementalGroups:       runtime.Groups(sandbox, cfg.SupplementalGroups),
 		SupplementalGroupsPolicy: groupsPolicy(sandbox.Security),
 	}
+	if cfg.TargetID != "" && out.NamespaceOptions.Pid == criv1.NamespaceMode_CONTAINER {
+		out.NamespaceOptions.Pid, out.NamespaceOptions.TargetId = criv1.NamespaceMode_TARGET, cfg.TargetID
+	}
 	if cfg.RunAsUser == nil {
 		out.RunAsUsername = cfg.RunAsUserName
 	}

@@ -384,9 +384,18 @@ const pauseScore = -998
 
 // pausePid returns the process that holds a sandbox's process space.
 func (r *Runtime) pausePid(id string) (int, error) {
+	pid, err := r.pidOf(id)
+	if err != nil {
+		return 0, fmt.Errorf("looking for the process that holds the pod's process space: %w", err)
+	}
+	return pid, nil
+}
+
+// pidOf returns a container's first process.
+func (r *Runtime) pidOf(id string) (int, error) {
 	state, err := shim.Read[shim.State](r.dir.Container(id, shim.StateFile))
 	if err != nil || !state.Alive() {
-		return 0, kind.New(kind.Unavailable, "the process that holds the pod's process space has ended")
+		return 0, kind.New(kind.Unavailable, "%s has ended", id)
 	}
 	return state.Pid, nil
 }

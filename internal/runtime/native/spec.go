@@ -2,6 +2,7 @@ package native
 
 import (
 	"cmp"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -158,6 +159,12 @@ func (b *builder) namespaces() ([]specs.LinuxNamespace, error) {
 		pid, err := b.r.pausePid(b.rec.Sandbox)
 		if err != nil {
 			return nil, err
+		}
+		spaces = append(spaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: "/proc/" + itoa(pid) + "/ns/pid"})
+	case b.cfg.TargetID != "":
+		pid, err := b.r.pidOf(b.cfg.TargetID)
+		if err != nil {
+			return nil, fmt.Errorf("looking for the target container: %w", err)
 		}
 		spaces = append(spaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: "/proc/" + itoa(pid) + "/ns/pid"})
 	default:
