@@ -94,7 +94,7 @@ func startContainers(arg string) error {
 			}
 		}
 	}
-	detail := map[string]any{"at_once": containersAtOnce, "containers": perRound, "rounds": containerRounds}
+	detail := map[string]any{"at_once": containersAtOnce, "containers": perRound, "rounds": containerRounds, "oci": s.native.OCI()}
 	for name, all := range took {
 		detail[name+"_per_s"] = perRound / median(all).Seconds()
 	}
@@ -180,6 +180,8 @@ func (s *starters) variants() []variant {
 	}
 	if crun, err := exec.LookPath("crun"); err == nil {
 		all = append(all, variant{"crun", func(ctx context.Context, i int) (func() error, error) { return s.alone(ctx, crun, i) }})
+	} else {
+		fmt.Fprintln(os.Stderr, "crun is not measured, and native uses runc: apt-get install crun")
 	}
 	return all
 }

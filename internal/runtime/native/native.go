@@ -132,6 +132,9 @@ func New(cfg Config) (*Runtime, error) {
 	return r, nil
 }
 
+// OCI returns the path of the OCI runtime that starts the containers.
+func (r *Runtime) OCI() string { return r.cfg.Runtime }
+
 // load reads what an earlier runtime left. What it did not finish making is
 // taken away.
 func (r *Runtime) load() error {

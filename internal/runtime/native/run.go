@@ -22,6 +22,7 @@ const (
 	shimAskEvery = 2 * time.Millisecond
 	backoffMin   = 50 * time.Millisecond
 	backoffMax   = 5 * time.Second
+	shimLogMax   = 1 << 20 // bytes that a new shim adds to; it says little
 )
 
 // Run keeps the shim running and follows what its containers do, and answers
@@ -92,7 +93,11 @@ func (r *Runtime) ensureShim(ctx context.Context) error {
 			return fmt.Errorf("ending the shim: %w", err)
 		}
 	}
-	log, err := os.OpenFile(r.dir.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	flags := os.O_CREATE | os.O_APPEND | os.O_WRONLY
+	if info, err := os.Stat(r.dir.Log()); err == nil && info.Size() > shimLogMax {
+		flags |= os.O_TRUNC
+	}
+	log, err := os.OpenFile(r.dir.Log(), flags, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the shim's log: %w", err)
 	}
