@@ -21,6 +21,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
+	"trireme/internal/object/validate/trust"
 	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -109,7 +110,9 @@ func PrepareEphemeral(next, old *corev1.Pod) {
 }
 
 // ValidateEphemeral checks a write of pods/ephemeralcontainers.
-func ValidateEphemeral(next, old *corev1.Pod) field.ErrorList { return validate.EphemeralUpdate(next, old) }
+func ValidateEphemeral(next, old *corev1.Pod) field.ErrorList {
+	return validate.EphemeralUpdate(next, old)
+}
 
 // PrepareStatus keeps in next everything but its status and what the status's
 // writer may change of the metadata.
@@ -200,5 +203,5 @@ func foldStringData(s *corev1.Secret) {
 // ValidateSigning returns every reason why a decision or a certificate may not
 // replace what stands.
 func ValidateSigning(next, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	return validate.SigningUpdate(next, old)
+	return trust.SigningUpdate(next, old)
 }

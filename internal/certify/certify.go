@@ -14,7 +14,7 @@ import (
 	"trireme/internal/access"
 	"trireme/internal/kind"
 	"trireme/internal/object"
-	"trireme/internal/object/validate"
+	"trireme/internal/object/validate/trust"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -58,7 +58,7 @@ func (s *Signer) answer(ctx context.Context, key object.Key) error {
 	if !ok {
 		return nil // somebody else's
 	}
-	request, err := validate.CertificateRequest(r.Spec.Request)
+	request, err := trust.CertificateRequest(r.Spec.Request)
 	if err != nil {
 		return s.write(ctx, r, condition(certificatesv1.CertificateFailed, "SignerValidationFailure", err.Error()), nil)
 	}

@@ -11,6 +11,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/trust"
 )
 
 // roleName holds the names of roles and bindings: one segment of a path, because
@@ -23,7 +25,7 @@ func roleName(name string, prefix bool) []string {
 func security(o runtime.Object) (field.ErrorList, bool) {
 	switch o := o.(type) {
 	case *certificatesv1.CertificateSigningRequest:
-		return append(meta(o, false, roleName), signingRequest(o)...), true
+		return append(meta(o, false, roleName), trust.SigningRequest(o)...), true
 	case *rbacv1.Role:
 		return append(meta(o, true, roleName), policyRules(o.Rules, true)...), true
 	case *rbacv1.ClusterRole:

@@ -38,7 +38,7 @@ func Status(o runtime.Object) field.ErrorList {
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		return counts(path, count{"currentReplicas", o.Status.CurrentReplicas}, count{"desiredReplicas", o.Status.DesiredReplicas})
 	case *certificatesv1.CertificateSigningRequest:
-		return signingStatus(o)
+		return trust.SigningStatus(o)
 	case *corev1.Pod:
 		var errs field.ErrorList
 		for i, ip := range o.Status.PodIPs {

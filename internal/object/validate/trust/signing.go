@@ -1,4 +1,4 @@
-package validate
+package trust
 
 import (
 	"crypto/x509"
@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -37,7 +35,8 @@ func CertificateRequest(b []byte) (*x509.CertificateRequest, error) {
 	return r, r.CheckSignature()
 }
 
-func signingRequest(r *certificatesv1.CertificateSigningRequest) (errs field.ErrorList) {
+// SigningRequest checks what a CertificateSigningRequest asks for.
+func SigningRequest(r *certificatesv1.CertificateSigningRequest) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
 	if len(r.Spec.Request) == 0 {
 		errs = append(errs, field.Required(spec.Child("request"), ""))
@@ -49,43 +48,29 @@ func signingRequest(r *certificatesv1.CertificateSigningRequest) (errs field.Err
 	}
 	for i, u := range r.Spec.Usages {
 		at := spec.Child("usages").Index(i)
-		errs = append(errs, oneOf(u, at, certificateUsages...)...)
+		switch {
+		case u == "":
+			errs = append(errs, field.Required(at, ""))
+		case !slices.Contains(certificateUsages, u):
+			errs = append(errs, field.NotSupported(at, u, certificateUsages))
+		}
 		if slices.Index(r.Spec.Usages, u) < i {
 			errs = append(errs, field.Duplicate(at, u))
 		}
 	}
-	errs = append(errs, signerName(r.Spec.SignerName, spec.Child("signerName"))...)
+	if r.Spec.SignerName == "kubernetes.io/legacy-unknown" {
+		errs = append(errs, field.Invalid(spec.Child("signerName"), r.Spec.SignerName, "may not be used: name the signer that is to sign"))
+	} else {
+		errs = append(errs, signerName(r.Spec.SignerName, spec.Child("signerName"))...)
+	}
 	if n := r.Spec.ExpirationSeconds; n != nil && *n < 600 {
 		errs = append(errs, field.Invalid(spec.Child("expirationSeconds"), *n, "may not specify a duration less than 600 seconds (10 minutes)"))
 	}
 	return errs
 }
 
-// signerName checks a signer's name: a domain, a slash, a path.
-func signerName(name string, path *field.Path) (errs field.ErrorList) {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	if name == "kubernetes.io/legacy-unknown" {
-		return field.ErrorList{field.Invalid(path, name, "may not be used: name the signer that is to sign")}
-	}
-	domain, rest, cut := strings.Cut(name, "/")
-	if !cut || len(name) > 571 {
-		return field.ErrorList{field.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")}
-	}
-	if bad := apivalidation.NameIsDNSSubdomain(domain, false); len(bad) > 0 || !strings.Contains(domain, ".") {
-		errs = append(errs, field.Invalid(path, name, "the part before the slash must be a domain with at least two segments separated by dots"))
-	}
-	for part := range strings.SplitSeq(rest, ".") {
-		for _, msg := range validation.IsDNS1123Label(part) {
-			errs = append(errs, field.Invalid(path, name, "the part after the slash: "+msg))
-		}
-	}
-	return errs
-}
-
-// signingStatus checks what was decided of a request and what was issued.
-func signingStatus(r *certificatesv1.CertificateSigningRequest) (errs field.ErrorList) {
+// SigningStatus checks what was decided of a request and what was issued.
+func SigningStatus(r *certificatesv1.CertificateSigningRequest) (errs field.ErrorList) {
 	status := field.NewPath("status")
 	seen := map[certificatesv1.RequestConditionType]bool{}
 	for i, c := range r.Status.Conditions {
