@@ -82,6 +82,7 @@ func startContainers(arg string) error {
 	if err != nil {
 		return err
 	}
+	defer removeGroups()
 	took := map[string][]time.Duration{}
 	for round := range containerRounds + 1 {
 		for _, v := range s.variants() {
@@ -99,6 +100,16 @@ func startContainers(arg string) error {
 		detail[name+"_per_s"] = perRound / median(all).Seconds()
 	}
 	return json.NewEncoder(os.Stdout).Encode(detail)
+}
+
+// removeGroups removes the control groups that the pods' own were in.
+func removeGroups() {
+	for _, pattern := range []string{"trireme-bench/*", "trireme-bench", "*/trireme-bench/*", "*/trireme-bench"} {
+		left, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", pattern)) // the pattern is well formed
+		for _, dir := range left {
+			_ = syscall.Rmdir(dir) // files of a group are no directories; a group in use stays
+		}
+	}
 }
 
 // starters are what starts containers.
