@@ -8,11 +8,14 @@ package admit
 
 import (
 	"fmt"
+	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -74,8 +77,24 @@ func PrepareCreate(o store.Object) {
 		o.Status.Phase = corev1.ClaimPending
 		protect(o, claim.ClaimProtection)
 	}
+	if r, ok := o.(*resourcev1.DeviceTaintRule); ok && r.Spec.Taint.TimeAdded == nil {
+		r.Spec.Taint.TimeAdded = second()
+	}
 	if counted(o) {
 		o.SetGeneration(1)
+	}
+}
+
+func second() *metav1.Time { return &metav1.Time{Time: time.Now().Truncate(time.Second)} }
+
+// retime notes when the rule's taint began to have its effect (API reference,
+// DeviceTaint.timeAdded).
+func retime(next, old *resourcev1.DeviceTaint) {
+	if next.TimeAdded == nil {
+		next.TimeAdded = old.TimeAdded
+	}
+	if next.Effect != old.Effect && next.TimeAdded.Equal(old.TimeAdded) {
+		next.TimeAdded = second()
 	}
 }
 
@@ -93,6 +112,8 @@ func PrepareUpdate(next, old store.Object) {
 		foldStringData(next)
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		defaults.HorizontalPodAutoscaler(next)
+	case *resourcev1.DeviceTaintRule:
+		retime(&next.Spec.Taint, &old.(*resourcev1.DeviceTaintRule).Spec.Taint)
 	case *corev1.Service:
 		updateService(next, old.(*corev1.Service))
 	}

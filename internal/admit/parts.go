@@ -23,7 +23,7 @@ func part(o store.Object, name string) reflect.Value {
 // controller follows, and the registrations of webhooks.
 func counted(o store.Object) bool {
 	switch o.(type) {
-	case *corev1.Pod, *corev1.Node, *corev1.Namespace, *corev1.Service, *corev1.PersistentVolume, *corev1.PersistentVolumeClaim, *corev1.ResourceQuota,
+	case *corev1.Node, *corev1.Namespace, *corev1.Service, *corev1.PersistentVolume, *corev1.PersistentVolumeClaim, *corev1.ResourceQuota,
 		*corev1.LimitRange, *schedulingv1.PriorityClass, *storagev1.VolumeAttachment, *storagev1.CSIDriver, *storagev1.CSINode:
 		return false
 	case *admissionv1.MutatingWebhookConfiguration, *admissionv1.ValidatingWebhookConfiguration:

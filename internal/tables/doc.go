@@ -35,7 +35,7 @@ func All() []*store.Table[store.Object, any] {
 		FlowSchemas.Any(), PriorityLevelConfigurations.Any(), MutatingWebhookConfigurations.Any(),
 		ValidatingWebhookConfigurations.Any(), ValidatingAdmissionPolicies.Any(), ValidatingAdmissionPolicyBindings.Any(),
 		MutatingAdmissionPolicies.Any(), MutatingAdmissionPolicyBindings.Any(), DeviceClasses.Any(), ResourceClaims.Any(),
-		ResourceClaimTemplates.Any(), ResourceSlices.Any(), CustomResourceDefinitions.Any(), APIServices.Any(), CustomObjects.Any(),
+		ResourceClaimTemplates.Any(), ResourceSlices.Any(), DeviceTaintRules.Any(), CustomResourceDefinitions.Any(), APIServices.Any(), CustomObjects.Any(),
 	}
 }
 

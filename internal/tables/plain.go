@@ -106,6 +106,7 @@ var (
 	DeviceClasses          = global[resourcev1.DeviceClass]("deviceclasses", resource("DeviceClass"), "deviceclasses")
 	ResourceClaims         = plain[resourcev1.ResourceClaim]("resourceclaims", resource("ResourceClaim"), "resourceclaims")
 	ResourceClaimTemplates = plain[resourcev1.ResourceClaimTemplate]("resourceclaimtemplates", resource("ResourceClaimTemplate"), "resourceclaimtemplates")
+	DeviceTaintRules       = global[resourcev1.DeviceTaintRule]("devicetaintrules", resource("DeviceTaintRule"), "devicetaintrules")
 	ResourceSlices         = global[resourcev1.ResourceSlice]("resourceslices", resource("ResourceSlice"), "resourceslices")
 )
 

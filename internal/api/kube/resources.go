@@ -104,6 +104,7 @@ func resources() []resource {
 		{dra, "deviceclasses", "deviceclass", nil, false, false, tables.DeviceClasses.Any(), list[resourcev1.DeviceClassList]},
 		{dra, "resourceclaims", "resourceclaim", nil, false, true, tables.ResourceClaims.Any(), list[resourcev1.ResourceClaimList]},
 		{dra, "resourceclaimtemplates", "resourceclaimtemplate", nil, false, false, tables.ResourceClaimTemplates.Any(), list[resourcev1.ResourceClaimTemplateList]},
+		{dra, "devicetaintrules", "devicetaintrule", nil, false, true, tables.DeviceTaintRules.Any(), list[resourcev1.DeviceTaintRuleList]},
 		{dra, "resourceslices", "resourceslice", nil, false, false, tables.ResourceSlices.Any(), list[resourcev1.ResourceSliceList]},
 	}
 }

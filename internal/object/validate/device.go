@@ -2,9 +2,11 @@ package validate
 
 import (
 	"slices"
+	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -36,6 +38,9 @@ func deviceObject(o runtime.Object) (field.ErrorList, bool) {
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), deviceClaim(&o.Spec.Devices, spec.Child("devices"))...), true
 	case *resourcev1.ResourceClaimTemplate:
 		return append(meta(o, true, apivalidation.NameIsDNSSubdomain), deviceClaim(&o.Spec.Spec.Devices, spec.Child("spec", "devices"))...), true
+	case *resourcev1.DeviceTaintRule:
+		errs := append(meta(o, false, apivalidation.NameIsDNSSubdomain), deviceTaint(&o.Spec.Taint, spec.Child("taint"))...)
+		return append(errs, taintSelector(o.Spec.DeviceSelector, spec.Child("deviceSelector"))...), true
 	case *resourcev1.ResourceSlice:
 		return append(meta(o, false, apivalidation.NameIsDNSSubdomain), resourceSlice(&o.Spec, spec)...), true
 	}
@@ -181,6 +186,37 @@ func deviceRequest(r asked, at *field.Path) (errs field.ErrorList) {
 		}
 	default:
 		errs = append(errs, oneOf(r.mode, at.Child("allocationMode"), resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount)...)
+	}
+	return errs
+}
+
+func deviceTaint(t *resourcev1.DeviceTaint, at *field.Path) field.ErrorList {
+	errs := metavalidation.ValidateLabelName(t.Key, at.Child("key"))
+	for _, msg := range validation.IsValidLabelValue(t.Value) {
+		errs = append(errs, field.Invalid(at.Child("value"), t.Value, msg))
+	}
+	return append(errs, oneOf(t.Effect, at.Child("effect"), resourcev1.DeviceTaintEffectNone, resourcev1.DeviceTaintEffectNoSchedule, resourcev1.DeviceTaintEffectNoExecute)...)
+}
+
+// taintSelector checks which devices a rule means; nil: none.
+func taintSelector(s *resourcev1.DeviceTaintSelector, at *field.Path) (errs field.ErrorList) {
+	if s == nil {
+		return nil
+	}
+	if s.Driver != nil {
+		errs = append(errs, driverName(*s.Driver, at.Child("driver"))...)
+	}
+	if s.Pool != nil {
+		for part := range strings.SplitSeq(*s.Pool, "/") {
+			for _, msg := range validation.IsDNS1123Subdomain(part) {
+				errs = append(errs, field.Invalid(at.Child("pool"), *s.Pool, msg))
+			}
+		}
+	}
+	if s.Device != nil {
+		for _, msg := range validation.IsDNS1123Label(*s.Device) {
+			errs = append(errs, field.Invalid(at.Child("device"), *s.Device, msg))
+		}
 	}
 	return errs
 }

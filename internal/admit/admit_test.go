@@ -1,0 +1,52 @@
+package admit
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestPodGeneration: a pod's generation counts the changes of its spec (API reference,
+// metadata.generation of pods).
+func TestPodGeneration(t *testing.T) {
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Generation: 3}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "a"}}}}
+	same := old.DeepCopy()
+	same.Labels, same.Generation = map[string]string{"a": "b"}, 100
+	PrepareUpdate(same, old)
+	if same.Generation != 3 {
+		t.Errorf("with another label: generation %d, want 3", same.Generation)
+	}
+	next := old.DeepCopy()
+	next.Spec.Containers[0].Image = "b"
+	PrepareUpdate(next, old)
+	if next.Generation != 4 {
+		t.Errorf("with another image: generation %d, want 4", next.Generation)
+	}
+}
+
+// TestDeviceTaintTime: a rule's taint says when its effect began.
+func TestDeviceTaintTime(t *testing.T) {
+	r := &resourcev1.DeviceTaintRule{}
+	r.Spec.Taint.Effect = resourcev1.DeviceTaintEffectNoSchedule
+	PrepareCreate(r)
+	made := r.Spec.Taint.TimeAdded
+	if made == nil || r.Generation != 1 {
+		t.Fatalf("a new rule: timeAdded %v, generation %d", made, r.Generation)
+	}
+	early := metav1.NewTime(made.Add(-time.Hour))
+	r.Spec.Taint.TimeAdded = &early
+	next := r.DeepCopy()
+	next.Spec.Taint.Value, next.Spec.Taint.TimeAdded = "v", nil
+	PrepareUpdate(next, r)
+	if !next.Spec.Taint.TimeAdded.Equal(&early) {
+		t.Errorf("with the same effect: %v, want %v", next.Spec.Taint.TimeAdded, early)
+	}
+	next.Spec.Taint.Effect = resourcev1.DeviceTaintEffectNoExecute
+	PrepareUpdate(next, r)
+	if next.Spec.Taint.TimeAdded.Equal(&early) || next.Generation != 2 {
+		t.Errorf("with another effect: %v, generation %d", next.Spec.Taint.TimeAdded, next.Generation)
+	}
+}
