@@ -68,6 +68,8 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.Audit.LogBackups, "audit-log-maxbackup", c.Audit.LogBackups, "how many audit logs that were put aside are kept")
 	f.IntVar(&c.Audit.LogMaxDays, "audit-log-maxage", c.Audit.LogMaxDays, "how many days they are kept; 0: for ever")
 	f.StringVar(&c.Audit.WebhookFile, "audit-webhook-config-file", c.Audit.WebhookFile, "kubeconfig of a server that requests are reported to")
+	f.IntVar(&c.RequestsMax, "max-requests-inflight", c.RequestsMax, "requests that the API works on at a time, with those of the next flag; priority levels share them")
+	f.IntVar(&c.MutatingMax, "max-mutating-requests-inflight", c.MutatingMax, "added to max-requests-inflight")
 	identityFlags(f, &c.Authentication)
 	f.BoolVar(&c.UnsafeNoSync, "unsafe-no-sync", false, "do not wait for the disk: a crash loses writes")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers on this machine")

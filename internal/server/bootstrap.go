@@ -18,6 +18,7 @@ import (
 
 	"trireme/internal/access"
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/fairness"
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/policy"
@@ -47,6 +48,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			ensureNamespace(tx, name)
 		}
 		access.Bootstrap(tx)
+		fairness.Bootstrap(tx)
 		ensureExtensionAuth(tx, m.pki.CAPEM(), m.identity.Front.Published())
 		for _, c := range policy.SystemClasses() {
 			if _, ok := tables.PriorityClasses.Row(tx, object.Key{Name: c.Name}); !ok {

@@ -50,6 +50,10 @@ type ManagerConfig struct {
 	Grace Duration `json:"grace"`
 	// Audit is what is written down of requests to the API [nothing].
 	Audit auditlog.Config `json:"audit"`
+	// RequestsMax and MutatingMax are, together, how many requests the API works on at
+	// a time; priority levels share them [400 and 200].
+	RequestsMax int `json:"requestsMax"`
+	MutatingMax int `json:"mutatingMax"`
 	// Authentication says whose word about callers is taken [nobody's].
 	Authentication identity.Config `json:"authentication"`
 }
@@ -98,6 +102,7 @@ func Default() Config {
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(),
+			RequestsMax: 400, MutatingMax: 200,
 		},
 		Agent: AgentConfig{Enabled: true, Listen: ":10250", Runtime: RuntimeCRI, PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
 	}
@@ -145,6 +150,10 @@ func (c *Config) validate() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Manager.RequestsMax < 0 || c.Manager.MutatingMax < 0 || c.Manager.RequestsMax+c.Manager.MutatingMax == 0 {
+		return invalid("manager.requestsMax", "--max-requests-inflight %d and --max-mutating-requests-inflight %d: the API must work on one request at a time at least",
+			c.Manager.RequestsMax, c.Manager.MutatingMax)
 	}
 	if !c.Manager.Enabled && len(c.Agent.Managers) == 0 {
 		return invalid("agent.managers", "a machine that is no manager must be told where one is: trireme join --token TOKEN ADDRESS")

@@ -20,6 +20,7 @@ import (
 	"trireme/internal/allocate"
 	"trireme/internal/api/kube"
 	"trireme/internal/api/kube/auditlog"
+	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/certify"
 	"trireme/internal/dispatch"
@@ -165,6 +166,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return signer.Run(ctx) })
 	g.Go(func() error { return m.audit.Run(ctx) })
 	g.Go(func() error { return m.identity.Run(ctx) })
+	g.Go(func() error { return fairness.Keep(ctx, s) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
 	return g.Wait()
@@ -228,7 +230,7 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 		return nil, err
 	}
 	return kube.New(s, kube.Config{
-		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity,
+		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity, Seats: m.cfg.Manager.RequestsMax + m.cfg.Manager.MutatingMax,
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
 		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Log: m.cfg.Log,
 	})

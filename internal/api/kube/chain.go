@@ -11,7 +11,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
-	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/view"
 )
 
@@ -20,7 +19,7 @@ import (
 // tracing). Without a policy, audit costs nothing.
 func (s *Server) chain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	h := genericapifilters.WithAuthorization(view.Direct(s.short(api)), c.Authorization.Authorizer, c.Serializer)
-	h = fairness.New(fairness.Seats(), c.RequestTimeout/4).Handler(h, c.LongRunningFunc)
+	h = s.fair.Handler(h, c.LongRunningFunc, c.RequestTimeout/4)
 	h = impersonation.WithImpersonation(h, c.Authorization.Authorizer, c.Serializer)
 	h = genericapifilters.WithAudit(h, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
 	unknown := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,6 +26,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/client-go/kubernetes"
 
 	"trireme/internal/access"
 	"trireme/internal/account"
@@ -33,6 +35,7 @@ import (
 	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/api/kube/auth"
 	"trireme/internal/api/kube/extend"
+	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/api/kube/openapi"
@@ -41,8 +44,12 @@ import (
 	"trireme/internal/store"
 )
 
+// DefaultSeats is the sum of kube-apiserver's --max-requests-inflight and
+// --max-mutating-requests-inflight.
+const DefaultSeats = 600
+
 // Config configures the door. Everything but Accounts, Identity, Audit, ProxyCert,
-// ProxyKey and Log is required.
+// ProxyKey, Seats and Log is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -62,6 +69,9 @@ type Config struct {
 	// ProxyCert and ProxyKey are the files of what the door shows to aggregated
 	// API servers; empty: nothing.
 	ProxyCert, ProxyKey string
+	// Seats is how many requests the door works on at a time, beside those of exempt
+	// priority levels; 0: DefaultSeats.
+	Seats int
 	// Audit writes requests down; nil: nobody does. Who opened it runs it.
 	Audit *auditlog.Log
 	Log   *slog.Logger
@@ -80,6 +90,7 @@ type Server struct {
 	reads  *fast.Reader
 	writes *fast.Writer
 	docs   *openapi.Documents
+	fair   *fairness.Fairness
 	loop   loopback
 	who    *auth.Authenticator
 	admit  *admission.Chain
@@ -102,6 +113,11 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if srv.admit, err = admission.New(admission.Config{Store: s, Scheme: plain, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
 		return nil, err
 	}
+	client, err := kubernetes.NewForConfig(srv.loop.config())
+	if err != nil {
+		return nil, err
+	}
+	srv.fair = fairness.New(s, client, cmp.Or(cfg.Seats, DefaultSeats))
 	c := srv.config(plain)
 	srv.writes = fast.NewWriter(fast.WriterConfig{
 		Store: s, Scheme: served, Admit: srv.admit, BytesMax: c.MaxRequestBodyBytes,
@@ -128,6 +144,12 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	srv.docs = openapi.New(srv.api.Handler.GoRestfulContainer, c.OpenAPIConfig, c.OpenAPIV3Config)
 	srv.docs.Install(srv.api.Handler.NonGoRestfulMux)
 	if err := srv.ext.Aggregate(srv.api, groups); err != nil {
+		return nil, err
+	}
+	if err := srv.ext.Front().AddPostStartHook("priority-and-fairness-informers", func(ctx genericapiserver.PostStartHookContext) error {
+		srv.fair.Informers.Start(ctx.Done())
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	if err := srv.ext.Front().AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
@@ -186,6 +208,7 @@ func (s *Server) config(plain *runtime.Scheme) *genericapiserver.Config {
 	c.OpenAPIV3Config.Info.Title = "Trireme"
 	c.SkipOpenAPIInstallation = true // openapi.Documents does it
 	c.LongRunningFunc = longRunning
+	c.FlowControl = s.fair.Control
 	c.AdmissionControl = s.admit
 	if s.cfg.Audit != nil {
 		c.AuditBackend, c.AuditPolicyRuleEvaluator = s.cfg.Audit.Sink, s.cfg.Audit.Rules
@@ -219,6 +242,7 @@ func (s *Server) install() (versions []schema.GroupVersion, err error) {
 		add(r.gv, storages)
 		s.reads.Add(r.gv.WithResource(r.plural), r.table)
 		s.writes.Add(r.gv.WithResource(r.plural), r.table, storages[r.plural])
+		s.fair.Add(r.gv.WithResource(r.plural).GroupResource(), r.table)
 	}
 	add(usage.GroupVersion, usage.Storages(s.store))
 	add(authorizationv1.SchemeGroupVersion, s.auth.AccessReviews())

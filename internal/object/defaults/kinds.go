@@ -65,6 +65,7 @@ func Object(o runtime.Object) {
 		storageObject(o)
 		networkObject(o)
 		deviceObject(o)
+		flow(o)
 	}
 }
 
@@ -80,7 +81,7 @@ func Kinds() []runtime.Object {
 		&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{},
 		&admissionv1.MutatingAdmissionPolicy{}, &admissionv1.MutatingAdmissionPolicyBinding{},
 	}
-	return slices.Concat(own, storageKinds(), networkKinds(), deviceKinds())
+	return slices.Concat(own, storageKinds(), networkKinds(), deviceKinds(), flowKinds())
 }
 
 // Namespace defaults a namespace: it carries its own name as a label, so that

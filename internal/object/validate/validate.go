@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"trireme/internal/object/validate/flow"
 	"trireme/internal/object/validate/trust"
 )
 
@@ -70,6 +71,9 @@ func Object(o runtime.Object) field.ErrorList {
 		return errs
 	}
 	if errs, ok := trust.Object(o); ok {
+		return errs
+	}
+	if errs, ok := flow.Object(o); ok {
 		return errs
 	}
 	if o, ok := o.(metav1.Object); ok {

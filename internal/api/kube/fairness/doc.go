@@ -1,13 +1,14 @@
-// Package fairness keeps one client's flood from starving others: the door works
-// on so many requests at a time, and users whose requests wait take turns.
+// Package fairness keeps one client's flood from starving others: requests are
+// classified by FlowSchemas, and each priority level has its seats and its queues
+// (Kubernetes, "API Priority and Fairness"; KEP-1040). The queues are the API
+// library's; this package feeds them: the objects by an informer over the loopback
+// client, how much a list will cost from the tables, and the objects that every
+// cluster has, which it also keeps.
 //
-// It is not Kubernetes' API Priority and Fairness: flow schemas and priority levels
-// are kept and not acted on. Members of system:masters, which the manager's own
-// parts are, do not wait; what may last (watches, streams) is not counted.
+// Ordering: until the informer has listed, only the mandatory objects classify.
 //
-// Concurrency: one lock around a few pointers; a request that need not wait takes
-// it twice.
-//
-// How to debug: a request that is refused is told 429 and to come again in a
-// second.
+// How to debug: `kubectl get flowschemas`, `kubectl get --raw
+// /debug/api_priority_and_fairness/dump_priority_levels`, the response headers
+// X-Kubernetes-PF-FlowSchema-UID and -PriorityLevel-UID, metrics
+// apiserver_flowcontrol_….
 package fairness

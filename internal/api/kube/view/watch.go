@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
 
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -123,6 +124,7 @@ func (w *watcher) run(ctx context.Context, from store.Rev, initial, endMark bool
 	} else if from == 0 {
 		from = w.view.store.Snapshot().TableRev(w.view.table)
 	}
+	flowcontrol.WatchInitialized(ctx) // its seat is free for others
 	w.last = from
 	w.flush()
 	if w.pred.AllowWatchBookmarks {
