@@ -45,6 +45,7 @@ func ValidateStatus(o store.Object) field.ErrorList { return validate.Status(o) 
 // PrepareCreate clears what only the system writes, and sets what it gives a
 // new object.
 func PrepareCreate(o store.Object) {
+	object.SetUnderReview(o, false)
 	switch o := o.(type) {
 	case *corev1.Pod:
 		defaults.CreatedPod(o)
@@ -101,6 +102,7 @@ func retime(next, old *resourcev1.DeviceTaint) {
 // PrepareUpdate keeps in next what only the system writes, and counts a new
 // generation where what the user asked for changed.
 func PrepareUpdate(next, old store.Object) {
+	object.SetUnderReview(next, false)
 	if status := part(next, "Status"); status.IsValid() {
 		status.Set(part(old, "Status"))
 	}
@@ -138,6 +140,7 @@ func ValidateEphemeral(next, old *corev1.Pod) field.ErrorList {
 // PrepareStatus keeps in next everything but its status and what the status's
 // writer may change of the metadata.
 func PrepareStatus(next, old store.Object) {
+	object.SetUnderReview(next, false)
 	if spec := part(next, "Spec"); spec.IsValid() {
 		spec.Set(part(old, "Spec"))
 	}

@@ -45,7 +45,7 @@ const disruptedMax = 2000
 func Evict(tx *store.Tx, e Eviction) error {
 	pod, ok := tables.Pods.Get(tx, e.Pod)
 	switch {
-	case !ok:
+	case !ok || object.UnderReview(pod):
 		return kind.New(kind.NotFound, "pods %q not found", e.Pod.Name)
 	case e.UID != "" && e.UID != string(pod.UID):
 		return kind.New(kind.Conflict, "Precondition failed: UID in precondition: %s, UID in object meta: %s", e.UID, pod.UID)

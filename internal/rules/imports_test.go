@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"etcdlog":     {"kind", "object", "store"},
 	"rollout":     {"kind", "object"},
 	"tell":        {"kind", "object", "store", "tables"},
+	"review":      {"kind", "object", "store", "tables", "policy", "tell"},
 	"policy":      {"kind", "object", "store", "tables"},
 	"certify":     {"kind", "object", "store", "tables", "access"},
 	"account":     {"kind", "object", "store", "tables"},

@@ -31,6 +31,7 @@ import (
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/policy"
 	"trireme/internal/registry"
+	"trireme/internal/review"
 	"trireme/internal/schedule"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -159,6 +160,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
+	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
 	if err != nil {
 		return err
@@ -175,7 +177,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 // Loops returns every control loop of a manager in the order of the pipeline:
 // orchestrate, schedule, allocate.
 func Loops(alloc *allocate.Allocator, caPEM []byte) []loop.Reconciler {
-	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow}})
+	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}})
 	loops = append(loops, schedule.New(schedule.Config{}))
 	return append(loops, alloc.Loops()...)
 }

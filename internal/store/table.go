@@ -142,8 +142,12 @@ func (r Row[T, H]) Key() object.Key { return object.ParseKey(r.r.key) }
 // that writes it.
 func (r Row[T, H]) Rev() Rev { return r.r.rev }
 
-// Head returns what the table's Head function extracted. Shared; do not change.
-func (r Row[T, H]) Head() H { return r.r.head.(H) }
+// Head returns what the table's Head function extracted, the zero H of a row that was
+// read back from the log's history. Shared; do not change.
+func (r Row[T, H]) Head() H {
+	h, _ := r.r.head.(H)
+	return h
+}
 
 // Indexed returns the values under which the named index finds the row, without
 // decoding it. Shared; do not change. It panics if the table has no such index.

@@ -28,13 +28,16 @@ const (
 	// PodsEphemeral finds, under "true", the pods with volumes whose claims are made
 	// for them alone.
 	PodsEphemeral = "ephemeral"
+	// PodsUnderReview finds, under "true", the pods that admission has yet to see.
+	PodsUnderReview = "review"
 )
 
 // deletionCost is the annotation that ranks pods for deletion (Kubernetes,
 // "ReplicaSet", pod deletion cost).
 const deletionCost = "controller.kubernetes.io/pod-deletion-cost"
 
-// PodHead is what loops look at without decoding the pod.
+// PodHead is what loops look at without decoding the pod. A pod under review has no
+// node yet, whatever it asks for, and waits for none.
 type PodHead struct {
 	UID        types.UID
 	Owner      types.UID // of the controller; empty: none
@@ -56,6 +59,7 @@ type PodHead struct {
 	JobTracked   bool          // its Job has yet to count it: it has the finalizer batch.kubernetes.io/job-tracking
 	Restarts     int32         // of all its containers
 	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
+	UnderReview  bool          // admission has yet to see it
 }
 
 // Ended reports whether the pod's containers will not run again.
@@ -74,6 +78,9 @@ var Pods = store.NewTable(store.Spec[*corev1.Pod, *PodHead]{
 	Indexes: map[string]func(*corev1.Pod) []string{
 		OwnerIndex: owners[*corev1.Pod],
 		PodsByNode: func(p *corev1.Pod) []string {
+			if object.UnderReview(p) {
+				return nil
+			}
 			ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 			if p.Spec.NodeName == "" && ended {
 				return nil
@@ -92,14 +99,31 @@ var Pods = store.NewTable(store.Spec[*corev1.Pod, *PodHead]{
 			}
 			return keys
 		},
+		PodsUnderReview: func(p *corev1.Pod) []string {
+			if !object.UnderReview(p) {
+				return nil
+			}
+			return []string{"true"}
+		},
 		PodsEphemeral: func(p *corev1.Pod) []string {
-			if !slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil }) {
+			if object.UnderReview(p) || !slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil }) {
 				return nil
 			}
 			return []string{"true"}
 		},
 	},
 })
+
+// Hidden reports whether doors must not show the row: its object is under review.
+func Hidden(row store.Row[store.Object, any]) bool {
+	switch h := row.Head().(type) {
+	case *PodHead:
+		return h.UnderReview
+	case nil: // read back from the log's history
+		return object.UnderReview(row.Object())
+	}
+	return false
+}
 
 func podHead(p *corev1.Pod) *PodHead {
 	h := &PodHead{
@@ -110,7 +134,10 @@ func podHead(p *corev1.Pod) *PodHead {
 	if p.Spec.Priority != nil {
 		h.Priority = *p.Spec.Priority
 	}
-	h.Waits = h.Node == "" && !h.Deleting && !h.Ended()
+	if h.UnderReview = object.UnderReview(p); h.UnderReview {
+		h.Node = ""
+	}
+	h.Waits = h.Node == "" && !h.UnderReview && !h.Deleting && !h.Ended()
 	h.JobTracked = slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer)
 	h.Restarts, h.EndedAt = ran(p)
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {

@@ -24,6 +24,12 @@ var (
 		ID: "scalehistories", GVK: samples("ScaleHistory"), Prefix: "/registry/metrics.k8s.io/scalehistories/",
 		Namespaced: true, Volatile: true, New: func() *object.ScaleHistory { return &object.ScaleHistory{} },
 	})
+	// Refusals is what admission last said against the pods of an owner, whose UID is the
+	// row's name.
+	Refusals = store.NewTable(store.Spec[*object.Refusal, none]{
+		ID: "refusals", GVK: samples("Refusal"), Prefix: "/registry/metrics.k8s.io/refusals/",
+		Namespaced: true, Volatile: true, New: func() *object.Refusal { return &object.Refusal{} },
+	})
 )
 
 func samples(kind string) schema.GroupVersionKind {
@@ -32,5 +38,5 @@ func samples(kind string) schema.GroupVersionKind {
 
 // Samples returns the tables of samples, for tests that open a store of their own.
 func Samples() []*store.Table[store.Object, any] {
-	return []*store.Table[store.Object, any]{NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any()}
+	return []*store.Table[store.Object, any]{NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any(), Refusals.Any()}
 }

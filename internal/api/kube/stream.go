@@ -60,7 +60,7 @@ func (p *podStream) ConnectMethods() []string { return p.methods }
 func (p *podStream) Connect(ctx context.Context, name string, _ runtime.Object, r rest.Responder) (http.Handler, error) {
 	ns := request.NamespaceValue(ctx)
 	pod, ok := tables.Pods.Get(p.server.store.Snapshot(), object.Key{Namespace: ns, Name: name})
-	if !ok {
+	if !ok || object.UnderReview(pod) {
 		return nil, apierrors.NewNotFound(corev1.Resource("pods"), name)
 	}
 	if pod.Spec.NodeName == "" {

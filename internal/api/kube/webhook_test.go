@@ -56,6 +56,9 @@ func serveHooks(t *testing.T) *hooks {
 	answer("/label", func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		return patch(`[{"op":"add","path":"/metadata/labels","value":{"hook":"was-here"}}]`)
 	})
+	answer("/sidecar", func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		return patch(`[{"op":"add","path":"/spec/containers/-","value":{"name":"sidecar","image":"side"}}]`)
+	})
 	answer("/data", func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		return patch(`[{"op":"add","path":"/data","value":{"by":"hook"}}]`)
 	})

@@ -13,7 +13,7 @@ import (
 
 // The scripts run with the scheduler, which binds each pod to the node it names.
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
 		return []loop.Reconciler{daemonset.New(sow.Rules{}), schedule.New(schedule.Config{})}
 	})
 }

@@ -45,7 +45,7 @@ func (l *Loop) Name() string { return "orchestrate/daemonset" }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{tables.DaemonSets.ID(), tables.Pods.ID(), tables.Nodes.ID(), tables.ControllerRevisions.ID(),
-		tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
+		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
@@ -113,6 +113,9 @@ func (l *Loop) observe(tx *store.Tx) {
 		l.markIn(tx, key.Name)
 	}
 	for key := range tables.ResourceQuotas.Changed(tx) {
+		l.markIn(tx, key.Namespace)
+	}
+	for key := range tables.Refusals.Changed(tx) {
 		l.markIn(tx, key.Namespace)
 	}
 }

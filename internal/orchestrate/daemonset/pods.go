@@ -46,7 +46,9 @@ func (s *step) make(sp *spot) bool {
 	}
 	delete(s.loop.failures[s.key], sp.node)
 	s.wrote++
-	s.tell(corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+key.Name)
+	if !object.UnderReview(p) { // else who lets it through tells
+		s.tell(corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+key.Name)
+	}
 	return true
 }
 

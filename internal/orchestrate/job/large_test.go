@@ -39,7 +39,7 @@ spec:
 // go through the list of the uncounted. A manager may die between any two ticks and
 // within one; what a prefix of a tick leaves must count every pod once.
 func TestLargeJobCountsOnce(t *testing.T) {
-	w := looptest.New(t, tables.All())
+	w := looptest.New(t, append(tables.All(), tables.Samples()...))
 	w.Put(large)
 	r := w.Runner(New(sow.Rules{}))
 	for range 5 {
@@ -85,7 +85,7 @@ func TestLargeJobCountsOnce(t *testing.T) {
 // TestPrefixOfATick replays what a crash within a tick leaves: the Job's row with the
 // list, the pods as they were.
 func TestPrefixOfATick(t *testing.T) {
-	w := looptest.New(t, tables.All())
+	w := looptest.New(t, append(tables.All(), tables.Samples()...))
 	w.Put(large)
 	r := w.Runner(New(sow.Rules{}))
 	for range 5 {
@@ -156,7 +156,7 @@ func TestIndexes(t *testing.T) {
 func BenchmarkTrickle(b *testing.B) {
 	const size, each = 10_000, 10
 	for b.Loop() {
-		w := looptest.New(b, tables.All())
+		w := looptest.New(b, append(tables.All(), tables.Samples()...))
 		w.Put(strings.NewReplacer("1200", fmt.Sprint(size), "backoffLimit: 6", "completionMode: Indexed\n  backoffLimit: 6").Replace(large))
 		r := w.Runner(New(sow.Rules{}))
 		for tables.Pods.Len(w.Store.Head()) < size {

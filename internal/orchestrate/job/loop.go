@@ -33,7 +33,7 @@ func New(rules sow.Rules) *Loop { return &Loop{rules: rules} }
 func (l *Loop) Name() string { return "orchestrate/job" }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.Jobs.ID(), tables.Pods.ID(), tables.Namespaces.ID()}
+	return []store.TableID{tables.Jobs.ID(), tables.Pods.ID(), tables.Namespaces.ID(), tables.Refusals.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
@@ -52,6 +52,11 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	}
 	for key := range tables.Namespaces.Changed(tx) {
 		for uid := range l.namespace[key.Name] {
+			l.dirty[uid] = true
+		}
+	}
+	for key := range tables.Refusals.Changed(tx) {
+		for uid := range l.namespace[key.Namespace] {
 			l.dirty[uid] = true
 		}
 	}

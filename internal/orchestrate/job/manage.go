@@ -192,7 +192,7 @@ func (s *sync) create() (made int) {
 			break
 		}
 		made++
-		if len(s.births) <= tellMax {
+		if len(s.births) <= tellMax && !object.UnderReview(&pod) {
 			s.say(corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+pod.Name)
 		}
 	}

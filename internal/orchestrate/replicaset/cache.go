@@ -15,11 +15,13 @@ import (
 )
 
 // counts are a set's pods by what they are. Active pods have neither ended nor
-// been asked to; the others but ending are parts of active.
-type counts struct{ active, labeled, ready, available, ending int }
+// been asked to; the others but ending are parts of active. Unseen are those that are
+// under review.
+type counts struct{ active, unseen, labeled, ready, available, ending int }
 
 func (c *counts) add(d counts, sign int) {
 	c.active += sign * d.active
+	c.unseen += sign * d.unseen
 	c.labeled += sign * d.labeled
 	c.ready += sign * d.ready
 	c.available += sign * d.available
@@ -74,6 +76,10 @@ func (s *set) one(h *tables.PodHead, now time.Time) (c counts, at time.Time) {
 		return c, at
 	}
 	c.active = 1
+	if h.UnderReview {
+		c.unseen = 1
+		return c, at
+	}
 	if contains(h.Labels, s.template) {
 		c.labeled = 1
 	}

@@ -47,8 +47,8 @@ type outcome struct {
 	settled bool  // there are as many pods as wanted, or those that lacked were made
 }
 
-// quotaChanged marks the sets of a namespace that could not make a pod.
-func (l *Loop) quotaChanged(namespace string) {
+// tryAgain marks the sets of a namespace that could not make a pod.
+func (l *Loop) tryAgain(namespace string) {
 	for uid := range l.namespace[namespace] {
 		if _, failed := l.retry[uid]; failed {
 			l.dirty[uid] = true

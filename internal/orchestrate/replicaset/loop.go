@@ -38,7 +38,7 @@ func NewControllers(rules sow.Rules) *Loop {
 func (l *Loop) Name() string { return l.noun.name }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{l.noun.id, tables.Pods.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
+	return []store.TableID{l.noun.id, tables.Pods.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
@@ -58,7 +58,10 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.observeSet(tx, key)
 	}
 	for key := range tables.ResourceQuotas.Changed(tx) {
-		l.quotaChanged(key.Namespace)
+		l.tryAgain(key.Namespace)
+	}
+	for key := range tables.Refusals.Changed(tx) {
+		l.tryAgain(key.Namespace)
 	}
 	for key := range tables.Namespaces.Changed(tx) {
 		for uid := range l.namespace[key.Name] {
@@ -144,7 +147,7 @@ func replicas(rs *appsv1.ReplicaSet) *int32 {
 func (l *Loop) writeStatus(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, out outcome) {
 	c := s.count
 	want := appsv1.ReplicaSetStatus{
-		Replicas: int32(c.active), FullyLabeledReplicas: int32(c.labeled), ReadyReplicas: int32(c.ready),
+		Replicas: int32(c.active - c.unseen), FullyLabeledReplicas: int32(c.labeled), ReadyReplicas: int32(c.ready),
 		AvailableReplicas: int32(c.available), ObservedGeneration: rs.Generation, Conditions: l.conditions(tx, s, rs, out),
 	}
 	if l.noun.ending {

@@ -29,7 +29,7 @@ func pods(tx *store.Tx, pod *corev1.Pod) error {
 }
 
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
 		rules := sow.Rules{Allow: pods}
 		return []loop.Reconciler{replicaset.New(rules), replicaset.NewControllers(rules)}
 	})

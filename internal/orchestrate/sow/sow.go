@@ -5,6 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/object/defaults"
 	"trireme/internal/store"
@@ -21,6 +22,10 @@ type Rules struct {
 	// Allow refuses a pod that there is no room for, such as by quota. It is
 	// called for each pod right before it is put, and must not change it.
 	Allow func(tx *store.Tx, pod *corev1.Pod) error
+	// Review reports whether somebody outside is to see the pod before anybody else
+	// does, such as a webhook. It is called for each pod right before it is put, must
+	// not change it, and be cheap.
+	Review func(r store.Reader, pod *corev1.Pod) bool
 }
 
 // Writes lists the tables that Put writes: pods, and the quotas that they are
@@ -30,9 +35,11 @@ func Writes() []store.TableID {
 }
 
 // FromTemplate returns a new pod of the template, controlled by owner, without a
-// name. It shares nothing with the template.
+// name. It shares nothing with the template, and is not under review, whatever that
+// says.
 func FromTemplate(owner metav1.Object, gvk schema.GroupVersionKind, t *corev1.PodTemplateSpec) *corev1.Pod {
 	t = t.DeepCopy()
+	object.SetUnderReview(t, false)
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: owner.GetNamespace(), Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
@@ -53,13 +60,36 @@ func (r Rules) Ready(from store.Reader, pod *corev1.Pod) error {
 	return r.Fill(from, pod)
 }
 
-// Put puts a pod that is ready and has a name, unless it is refused.
+// Put puts a pod that is ready and has a name, unless it is refused. One that is to be
+// reviewed is put under review (object.UnderReview): it counts, and nobody acts on it
+// until it is let through; where it is not, its row goes, and for a while Put refuses
+// other pods of its owner with what was said.
 func (r Rules) Put(tx *store.Tx, pod *corev1.Pod) error {
+	review := r.Review != nil && r.Review(tx, pod)
+	if review {
+		if err := refused(tx, pod); err != nil {
+			return err
+		}
+	}
 	if r.Allow != nil {
 		if err := r.Allow(tx, pod); err != nil {
 			return err
 		}
 	}
+	object.SetUnderReview(pod, review)
 	tables.Pods.Put(tx, pod)
 	return nil
+}
+
+// refused returns what was said against a pod of the same owner a while ago.
+func refused(tx *store.Tx, pod *corev1.Pod) error {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil {
+		return nil
+	}
+	no, ok := tables.Refusals.Get(tx, object.Key{Namespace: pod.Namespace, Name: string(owner.UID)})
+	if !ok || !tx.Now().Before(no.Until.Time) {
+		return nil
+	}
+	return kind.New(kind.Denied, "%s", no.Message)
 }

@@ -42,7 +42,7 @@ func (l *Loop) Name() string { return "orchestrate/statefulset" }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{tables.StatefulSets.ID(), tables.Pods.ID(), tables.ControllerRevisions.ID(), tables.PersistentVolumeClaims.ID(),
-		tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
+		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
@@ -106,6 +106,9 @@ func (l *Loop) observe(tx *store.Tx) {
 		l.markIn(tx, key.Name)
 	}
 	for key := range tables.ResourceQuotas.Changed(tx) {
+		l.markIn(tx, key.Namespace)
+	}
+	for key := range tables.Refusals.Changed(tx) {
 		l.markIn(tx, key.Namespace)
 	}
 }

@@ -59,7 +59,9 @@ func (s *step) tryMake(sl *slot) error {
 		return err
 	}
 	delete(s.loop.failures, sl.key)
-	s.tell(corev1.EventTypeNormal, "SuccessfulCreate", "create Pod "+sl.key.Name+" in StatefulSet "+s.key.Name+" successful")
+	if !object.UnderReview(pod) { // else who lets it through tells
+		s.tell(corev1.EventTypeNormal, "SuccessfulCreate", "create Pod "+sl.key.Name+" in StatefulSet "+s.key.Name+" successful")
+	}
 	if row, ok := tables.Pods.Row(s.tx, sl.key); ok {
 		sl.head = row.Head()
 		s.keepClaims(sl)

@@ -15,7 +15,7 @@ import (
 
 // The scripts run with the garbage collector, which ends claims with their owners.
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
 		return []loop.Reconciler{statefulset.New(sow.Rules{}), gc.New()}
 	})
 }
@@ -23,7 +23,7 @@ func TestScripts(t *testing.T) {
 // TestReplacementIsAnotherPod wants watchers to see the end of a failed pod and a
 // new one, not one pod that changes: the two may not share a transaction.
 func TestReplacementIsAnotherPod(t *testing.T) {
-	w := looptest.New(t, tables.All())
+	w := looptest.New(t, append(tables.All(), tables.Samples()...))
 	r := w.Runner(statefulset.New(sow.Rules{}))
 	w.Put(`{apiVersion: v1, kind: Namespace, metadata: {name: default}}
 ---

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"trireme/internal/policy"
 	"trireme/internal/store"
 )
 
@@ -69,7 +70,7 @@ func New(cfg Config) (*Chain, error) {
 	}
 	handlers := []admission.Interface{rules{cfg.Store}}
 	for i, p := range []admission.Interface{policies, hooks, checks, last} {
-		g := &guard{plugin: p, concerned: func(a admission.Attributes) bool { return c.concern.of(a, source(i)) }}
+		g := &guard{plugin: p, concerned: func(a admission.Attributes) bool { return c.concern.of(a, policy.HookSource(i)) }}
 		c.guards = append(c.guards, g)
 		handlers = append(handlers, g)
 	}
@@ -103,7 +104,7 @@ func (c *Chain) Validate(ctx context.Context, a admission.Attributes, o admissio
 // that operation on a resource; subresource is empty for the resource itself. It
 // costs a look at four table revisions.
 func (c *Chain) Concerned(gr schema.GroupResource, subresource string, op admission.Operation) bool {
-	for s := range sources {
+	for s := range policy.HookSources {
 		if c.concern.matches(gr.Resource, subresource, op, s) {
 			return true
 		}
@@ -194,4 +195,14 @@ func (reviews) Initialize(p admission.Interface) {
 			{Group: "authorization.k8s.io", Resource: "selfsubjectrulesreviews"}, {Group: "authorization.k8s.io", Resource: "subjectaccessreviews"},
 		})
 	}
+}
+
+// Running reports whether the chain is ready for every request.
+func (c *Chain) Running() bool {
+	for _, g := range c.guards {
+		if !g.running.Load() {
+			return false
+		}
+	}
+	return true
 }

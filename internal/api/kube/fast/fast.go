@@ -15,6 +15,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
 // Table is the untyped table of a resource.
@@ -85,7 +86,7 @@ func (r *Reader) read(w http.ResponseWriter, req *http.Request) bool {
 	switch {
 	case info.Verb == "get" && req.URL.RawQuery == "":
 		row, ok := k.table.Row(r.store.Snapshot(), object.Key{Namespace: info.Namespace, Name: info.Name})
-		if !ok {
+		if !ok || tables.Hidden(row) {
 			return false
 		}
 		value := row.Stored()
@@ -149,6 +150,9 @@ func (r *Reader) list(w http.ResponseWriter, k kind, namespace string) (size int
 	items := make([][]byte, 0, k.table.Len(snap))
 	inner := protowire.SizeTag(listMetadata) + protowire.SizeBytes(len(meta))
 	for row := range k.table.Rows(snap, namespace) {
+		if tables.Hidden(row) {
+			continue
+		}
 		raw := row.Raw()
 		if raw == nil {
 			return 0, false // an object without a protobuf form

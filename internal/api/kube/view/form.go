@@ -7,7 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"trireme/internal/object"
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
 // Row is one row of a view's table.
@@ -69,6 +71,12 @@ func Encoded(codec runtime.Codec, scope string, empty func() runtime.Object) For
 		},
 		New: empty,
 	}
+}
+
+// row returns the row at key as the door sees the table: not, where it is hidden.
+func (v *View) row(r store.Reader, key object.Key) (Row, bool) {
+	row, ok := v.table.Row(r, key)
+	return row, ok && !tables.Hidden(row)
 }
 
 // in returns what the table shall hold for o, which stays the caller's.

@@ -4,7 +4,8 @@
 // It is thin: rows are the store's, history and revisions too; a view holds
 // nothing. Reads come from committed snapshots. Read-modify-write works on the
 // head state, and its answer leaves after the commit. Objects handed out are
-// shallow copies, because encoding sets their TypeMeta.
+// shallow copies, because encoding sets their TypeMeta. Rows that tables.Hidden
+// names are not there, whoever asks; one that stops to be hidden is added.
 package view
 
 import (
@@ -26,6 +27,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
 // Table is the untyped table a view shows.
@@ -128,7 +130,7 @@ func (v *View) Get(ctx context.Context, key string, opts storage.GetOptions, out
 	if err != nil {
 		return err
 	}
-	row, ok := v.table.Row(snap, v.key(key))
+	row, ok := v.row(snap, v.key(key))
 	switch {
 	case ok:
 		return v.set(out, row)
@@ -183,7 +185,7 @@ type update struct {
 // try reads, calls the function and writes, once; errChanged: try again.
 func (v *View) try(ctx context.Context, u *update) error {
 	k := v.key(u.key)
-	row, ok := v.table.Row(v.store.Head(), k)
+	row, ok := v.row(v.store.Head(), k)
 	cur, rev := v.empty(), store.Rev(0)
 	switch {
 	case ok:
@@ -292,7 +294,7 @@ func (v *View) Delete(ctx context.Context, key string, out runtime.Object, pre *
 func (v *View) remove(ctx context.Context, key string, out runtime.Object, pre *storage.Preconditions, validate storage.ValidateObjectFunc) error {
 	k := v.key(key)
 	for {
-		row, ok := v.table.Row(v.store.Head(), k)
+		row, ok := v.row(v.store.Head(), k)
 		if !ok {
 			return storage.NewKeyNotFoundError(key, 0)
 		}
@@ -409,7 +411,7 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 	dst.Set(reflect.MakeSlice(dst.Type(), 0, 0))
 	pred := opts.Predicate
 	if !opts.Recursive {
-		if row, ok := v.table.Row(p.snap, v.key(key)); ok {
+		if row, ok := v.row(p.snap, v.key(key)); ok {
 			if err := v.appendMatch(dst, row, pred); err != nil {
 				return err
 			}
@@ -445,6 +447,9 @@ func (v *View) GetList(ctx context.Context, key string, opts storage.ListOptions
 }
 
 func (v *View) appendMatch(dst reflect.Value, row Row, pred storage.SelectionPredicate) error {
+	if tables.Hidden(row) {
+		return nil
+	}
 	o, err := v.out(row)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"trireme/internal/kind"
 	"trireme/internal/store"
+	"trireme/internal/tables"
 )
 
 // bookmarkEvery is how often an idle watcher that allows it is told how far it
@@ -157,7 +158,7 @@ func (w *watcher) matchesKey(key string) bool {
 
 func (w *watcher) sendAll(ctx context.Context, snap *store.Snapshot) bool {
 	for row := range w.view.table.RowsFrom(snap, w.prefix, "") {
-		if !w.matchesKey(row.Key().String()) {
+		if !w.matchesKey(row.Key().String()) || tables.Hidden(row) {
 			continue
 		}
 		o, ok, err := w.match(ctx, row)
@@ -186,9 +187,9 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	if w.view.form.Out != nil {
 		return w.sendFormed(ctx, e)
 	}
-	was, is := e.Type() != store.Created, e.Type() != store.Deleted
+	was, is := shown(e)
 	if !w.pred.Empty() {
-		was, is = w.matches(e)
+		was, is = w.matches(e, was, is)
 	}
 	switch {
 	case is && was:
@@ -207,12 +208,20 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	return true
 }
 
-// matches reports whether the row matched before and after a write.
-func (w *watcher) matches(e *store.Event) (was, is bool) {
-	if old := e.Old(); old != nil {
-		was, _ = w.pred.Matches(old)
+// shown reports whether there was, and is, a row that doors show.
+func shown(e *store.Event) (was, is bool) {
+	old, was := e.OldRow()
+	row, is := e.Row()
+	return was && !tables.Hidden(old), is && !tables.Hidden(row)
+}
+
+// matches reports whether the row, which was or is there, matched before and after a
+// write.
+func (w *watcher) matches(e *store.Event, before, after bool) (was, is bool) {
+	if before {
+		was, _ = w.pred.Matches(e.Old())
 	}
-	if e.Type() != store.Deleted {
+	if after {
 		is, _ = w.pred.Matches(w.view.sharing.of(e).Object)
 	}
 	return was, is
