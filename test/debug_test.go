@@ -29,6 +29,14 @@ func TestDebug(t *testing.T) {
 			t.Errorf("%s: %v %s", tt.patch, err, out)
 		}
 	}
+	// What only the ephemeral container reads reaches the node too.
+	k.must("create", "configmap", "only-here", "--from-literal=word=found")
+	k.must("patch", "pod", "web", "--subresource=ephemeralcontainers", "-p", `{"spec":{"ephemeralContainers":[{"name":"reads","image":"`+busybox+`",
+"imagePullPolicy":"IfNotPresent","command":["sh","-c","echo $word; sleep 1000"],"envFrom":[{"configMapRef":{"name":"only-here"}}]}]}}`)
+	k.must("wait", `--for=jsonpath={.status.ephemeralContainerStatuses[?(@.name=="reads")].state.running}`, "pod/web", "--timeout=60s")
+	if out := k.must("logs", "web", "-c", "reads"); !strings.Contains(out, "found") {
+		t.Errorf("a ConfigMap that only the ephemeral container names: %s", out)
+	}
 	if out := k.must("get", "pod", "web", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].restartCount}"); out != "Running 0" {
 		t.Errorf("the pod is %s", out)
 	}

@@ -2,10 +2,12 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/kind"
+	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -133,70 +135,16 @@ func (d *Dispatcher) dropRefs(s *session) {
 func references(p *corev1.Pod) []item {
 	var refs []item
 	seen := map[item]bool{}
-	add := func(t store.TableID, name string) {
-		i := item{t, p.Namespace + "/" + name}
-		if name != "" && !seen[i] {
+	object.References(p, func(r object.Reference) {
+		t := store.TableID(r.Resource)
+		i := item{t, p.Namespace + "/" + r.Name}
+		if slices.Contains(referred, t) && !seen[i] {
 			seen[i] = true
 			refs = append(refs, i)
 		}
-	}
-	secret := func(name string) { add(tables.Secrets.ID(), name) }
-	configMap := func(name string) { add(tables.ConfigMaps.ID(), name) }
-	add(tables.ServiceAccounts.ID(), p.Spec.ServiceAccountName)
-	for _, r := range p.Spec.ImagePullSecrets {
-		secret(r.Name)
-	}
-	for i := range p.Spec.InitContainers {
-		environment(&p.Spec.InitContainers[i], secret, configMap)
-	}
-	for i := range p.Spec.Containers {
-		environment(&p.Spec.Containers[i], secret, configMap)
-	}
-	for i := range p.Spec.Volumes {
-		add(tables.PersistentVolumeClaims.ID(), claim.NameFor(p, &p.Spec.Volumes[i]))
-		volume(&p.Spec.Volumes[i], secret, configMap)
-	}
+	})
 	return refs
 }
 
-func environment(c *corev1.Container, secret, configMap func(string)) {
-	for _, e := range c.EnvFrom {
-		if e.SecretRef != nil {
-			secret(e.SecretRef.Name)
-		}
-		if e.ConfigMapRef != nil {
-			configMap(e.ConfigMapRef.Name)
-		}
-	}
-	for _, e := range c.Env {
-		if e.ValueFrom == nil {
-			continue
-		}
-		if r := e.ValueFrom.SecretKeyRef; r != nil {
-			secret(r.Name)
-		}
-		if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
-			configMap(r.Name)
-		}
-	}
-}
-
-func volume(v *corev1.Volume, secret, configMap func(string)) {
-	if v.Secret != nil {
-		secret(v.Secret.SecretName)
-	}
-	if v.ConfigMap != nil {
-		configMap(v.ConfigMap.Name)
-	}
-	if v.Projected == nil {
-		return
-	}
-	for _, s := range v.Projected.Sources {
-		if s.Secret != nil {
-			secret(s.Secret.Name)
-		}
-		if s.ConfigMap != nil {
-			configMap(s.ConfigMap.Name)
-		}
-	}
-}
+// referred are the tables whose objects go to the nodes of the pods that name them.
+var referred = []store.TableID{tables.ServiceAccounts.ID(), tables.Secrets.ID(), tables.ConfigMaps.ID(), tables.PersistentVolumeClaims.ID()}

@@ -14,7 +14,7 @@ import (
 
 // The scripts run with the loop of replica sets, which carries out the sizes.
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
 		return []loop.Reconciler{deployment.New(), replicaset.New(sow.Rules{Allow: policy.Allow})}
 	})
 }
