@@ -55,8 +55,9 @@ type session struct {
 
 // held is what the sender remembers of a pod it sent.
 type held struct {
-	uid  types.UID
-	refs []item
+	uid   types.UID
+	added int32 // ephemeral containers
+	refs  []item
 }
 
 func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wire.Assignments], node string, wants []string) (*session, error) {
@@ -196,12 +197,13 @@ func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error 
 		out.release = append(out.release, old.refs...)
 		return out.put(wire.NewAssignment(string(tables.Pods.ID()), object.ParseKey(key), nil))
 	}
-	if uid := row.Head().UID; !had || old.uid != uid { // what a pod refers to is fixed
+	// What a pod refers to is fixed, but for the containers that are added to it.
+	if uid, added := row.Head().UID, row.Head().Ephemeral; !had || old.uid != uid || old.added != added {
 		refs := references(row.Object())
 		for _, r := range refs {
 			s.need(out, r)
 		}
-		s.pods[key] = held{uid, refs}
+		s.pods[key] = held{uid, added, refs}
 		out.release = append(out.release, old.refs...)
 	}
 	return out.put(wire.NewAssignment(string(tables.Pods.ID()), row.Key(), row.Raw()))

@@ -58,6 +58,7 @@ type PodHead struct {
 	Waits        bool          // the scheduler should find it a node
 	JobTracked   bool          // its Job has yet to count it: it has the finalizer batch.kubernetes.io/job-tracking
 	Restarts     int32         // of all its containers
+	Ephemeral    int32         // ephemeral containers, which may be added
 	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
 	UnderReview  bool          // admission has yet to see it
 }
@@ -129,7 +130,7 @@ func podHead(p *corev1.Pod) *PodHead {
 	h := &PodHead{
 		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
 		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
-		Demand: object.DemandOf(p), HostPorts: len(object.HostPorts(p)) > 0,
+		Demand: object.DemandOf(p), HostPorts: len(object.HostPorts(p)) > 0, Ephemeral: int32(len(p.Spec.EphemeralContainers)),
 	}
 	if p.Spec.Priority != nil {
 		h.Priority = *p.Spec.Priority
