@@ -149,7 +149,7 @@ type ContainerConfig struct {
 	RunAsUserName         string
 	RunAsGroup            *int64
 	SupplementalGroups    []int64
-	MaskedPaths           bool // the default masks apply (not procMount Unmasked)
+	MaskedPaths           bool   // the default masks apply (not procMount Unmasked)
 	TargetID              string // a container whose PID namespace this one joins; empty: as the sandbox says
 }
 
