@@ -12,10 +12,10 @@ exec 9>build/bundle.lock
 flock 9 # two builds in one tree take turns
 inputs() {
   go version
-  ls images/*/* cmd/trireme-cni internal/dataplane/plugin cmd/trireme-shim internal/runtime/shim
+  ls images/*/* cmd/trireme-cni internal/dataplane/plugin cmd/trireme-shim internal/runtime/shim cmd/trireme-tunnel internal/dataplane/tunnel internal/socket
   cat go.mod go.sum
   cat tools/go.mod tools/go.sum hack/bundle.sh hack/mkbundle/*.go hack/mkimage/*.go images/*/* cmd/trireme-cni/*.go internal/dataplane/plugin/*.go \
-    cmd/trireme-shim/*.go internal/runtime/shim/*.go
+    cmd/trireme-shim/*.go internal/runtime/shim/*.go cmd/trireme-tunnel/*.go internal/dataplane/tunnel/*.go internal/socket/*.go
 }
 hash=$(inputs | sha256sum | cut -d' ' -f1)
 [ -f "$out" ] && [ -f "${out%.tar.zst}.sha256" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && exit 0
@@ -42,6 +42,7 @@ flags=(-p 2 -trimpath -ldflags '-s -w' -buildvcs=false)
 export CGO_ENABLED=0
 go build "${flags[@]}" -o "$dir.new/cni/trireme-cni" ./cmd/trireme-cni
 go build "${flags[@]}" -o "$dir.new/bin/trireme-shim" ./cmd/trireme-shim
+go build "${flags[@]}" -o "$dir.new/bin/trireme-tunnel" ./cmd/trireme-tunnel
 gcc -Os -static -s -o build/pause images/pause/pause.c
 go build "${flags[@]}" -o build/web ./images/web
 go build -o build/mkimage ./hack/mkimage

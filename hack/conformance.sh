@@ -11,6 +11,9 @@
 #   NODES         machines of the cluster (2; a spec wants two)
 #   KUBECONFIG    an existing cluster that has the images; then none is started
 #   ROOT          where the cluster keeps its state; it needs a short path
+#   NET           prefix of its network namespaces (triconf); another lets two clusters run at once
+#   DUAL          1: a cluster of IPv4 and IPv6, for the specs of Feature:IPv6DualStack
+#   FLAGS         more flags of `trireme up` and `trireme join`, as --runtime native
 #
 # The suite is built from the module k8s.io/kubernetes in a module of its own
 # below build/conformance; nothing of Trireme imports it. There is no registry to
@@ -23,9 +26,14 @@ version=v1.37.2
 out=$PWD/build/conformance
 root=${ROOT:-/tmp/tri-conf}
 nodes=${NODES:-2}
-net=triconf
+net=${NET:-triconf}
+read -ra extra <<<"${FLAGS:-}"
+[ -z "${DUAL:-}" ] || extra+=(--pod-cidr 10.128.0.0/10,fd00:10:128::/48 --service-cidr 10.96.0.0/12,fd00:10:96::/112)
 export CGO_ENABLED=0
-flags=(-p 2 -trimpath -buildvcs=false -mod=mod -ldflags '-s -w')
+# The suite asks its own version which pods a restricted namespace takes.
+stamp=k8s.io/component-base/version
+minor=${version#v1.}
+flags=(-p 2 -trimpath -buildvcs=false -mod=mod -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*}")
 
 # module writes the throw-away module: the suite's own go.mod with its staging
 # folders replaced by the modules published of them.
@@ -77,6 +85,8 @@ image() { # NAME mkimage's arguments
   [ -f "$file" ] || build/mkimage -name "$name" -o "$file" "$@"
 }
 
+# A busybox shell runs its own nc, whatever lies in PATH, and drops variables that no
+# shell could assign: where specs want neither, the image's sh is bash.
 images() {
   local missing=() e2e=registry.k8s.io/e2e-test-images src=k8s.io/kubernetes/test/images b=$out/bin tools html
   command -v dig >/dev/null || missing+=(bind9-dnsutils)
@@ -94,14 +104,16 @@ images() {
   printf 'root:x:0:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n' >"$b/group"
   echo 'hosts: files dns' >"$b/nsswitch.conf"
   echo '<html>Welcome to nginx!</html>' >"$b/index.html"
+  mapfile -t bash < <(files bash)
   mapfile -t tools < <(files curl dig nc.openbsd ss iperf bash getent)
   html=$(cd "$out/suite" && go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images
   for v in 2.66.1 2.55; do
     image $e2e/agnhost:$v -busybox -entrypoint /agnhost -cmd pause "${tools[@]}" "$b/passwd=/etc/passwd" "$b/group=/etc/group" "$b/nsswitch.conf=/etc/nsswitch.conf" \
-      /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" "$b/index.html=/var/tmp/index.html" \
+      "$(command -v bash)=/bin/sh" /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" "$b/index.html=/var/tmp/index.html" \
       "$html/agnhost/porter/localhost.crt=/localhost.crt" "$html/agnhost/porter/localhost.key=/localhost.key"
   done
-  image $e2e/busybox:1.37.0-2 -busybox
+  # Its shell is bash: the specs of environments want names handed on that busybox's drops.
+  image $e2e/busybox:1.37.0-2 -busybox "$(command -v bash)=/bin/sh" "${bash[@]}"
   image $e2e/nonroot:1.5 -busybox -user 1234
   image registry.k8s.io/pause:3.10.2 -entrypoint /pause build/pause=/pause
   for v in 1.27.0-2 1.28.0-2; do # what the specs want of nginx is that something serves on port 80
@@ -133,13 +145,17 @@ up() {
     ip -n $net-$i link add eth0 type veth peer name p$i netns $net
     ip -n $net-$i addr add $a/24 dev eth0
     ip -n $net-$i link set eth0 up
+    if [ -n "${DUAL:-}" ]; then
+      ip -n $net-$i addr add fd77::$((i + 1))/64 dev eth0 nodad
+      a=$a,fd77::$((i + 1))
+    fi
     ip -n $net link set p$i master br0
     ip -n $net link set p$i up
     ip -n $net-$i route add default via 192.168.77.254
     if [ "$i" = 0 ]; then
-      within 0 bin/trireme up --detach --root "$root-0" --node $net-0 --address $a >&2
+      within 0 bin/trireme up --detach --root "$root-0" --node $net-0 --address $a "${extra[@]}" >&2
     else
-      TRIREME_TOKEN=$(cat "$root-0/pki/token") within "$i" bin/trireme join --detach --root "$root-$i" --node "$net-$i" --address "$a" 192.168.77.1 >&2
+      TRIREME_TOKEN=$(cat "$root-0/pki/token") within "$i" bin/trireme join --detach --root "$root-$i" --node "$net-$i" --address "$a" "${extra[@]}" 192.168.77.1 >&2
     fi
   done
 }
@@ -148,9 +164,10 @@ up() {
 # fills drops those that nobody uses.
 load() {
   local f
+  # Into the cluster's own registry: some specs pull whatever a node has.
   for f in "$out"/images/*.tar; do
-    TRIREME_ROOT=$root-0 within 0 bin/trireme image import "$f" >/dev/null 2>&1 ||
-      TRIREME_ROOT=$root-0 within 0 bin/trireme image import "$f" >&2
+    TRIREME_ROOT=$root-0 within 0 bin/trireme image push "$f" >/dev/null 2>&1 ||
+      TRIREME_ROOT=$root-0 within 0 bin/trireme image push "$f" >&2
   done
 }
 

@@ -86,7 +86,8 @@ type ledger struct {
 	seen   map[string]bool
 }
 
-func newLedger(t *testing.T, h *cluster.Host) *ledger {
+// clientset returns a client whose connections are made on the host.
+func clientset(t *testing.T, h *cluster.Host) *kubernetes.Clientset {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", h.Kubeconfig())
 	if err != nil {
@@ -98,6 +99,12 @@ func newLedger(t *testing.T, h *cluster.Host) *ledger {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cs
+}
+
+func newLedger(t *testing.T, h *cluster.Host) *ledger {
+	t.Helper()
+	cs := clientset(t, h)
 	list, err := cs.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)

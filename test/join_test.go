@@ -15,24 +15,7 @@ func TestJoin(t *testing.T) {
 	if err := bringUp(t.Context(), a, "--grace", "3s"); err != nil {
 		t.Fatal(err)
 	}
-	status, err := a.Trireme(t.Context(), "status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, join, ok := strings.Cut(status, "trireme join ")
-	if !ok {
-		t.Fatalf("status does not say how to join:\n%s", status)
-	}
-	if err := b.Start(append([]string{"join"}, strings.Fields(join)...)...); err != nil {
-		t.Fatal(err)
-	}
-	await(t, b, 30*time.Second, "the joined node is ready", func() error {
-		out, err := a.Kubectl(t.Context(), "get", "node", b.Name)
-		if err == nil && !strings.Contains(out, " Ready") {
-			err = fmt.Errorf("%s", out)
-		}
-		return err
-	})
+	join(t, a, b)
 	k := &client{t: t, h: a, namespace: "default"}
 	tar, err := busyboxArchive()
 	if err != nil {

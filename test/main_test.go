@@ -30,6 +30,8 @@ func binary() string {
 
 const busybox = "trireme.local/busybox:1"
 
+var busyboxDir string // of the image's archive; empty: it was not made
+
 var shared struct {
 	once    sync.Once
 	cluster *cluster.Cluster
@@ -53,8 +55,15 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
+	if err := os.RemoveAll(busyboxDir); err != nil {
+		fmt.Fprintln(os.Stderr, "removing the busybox image:", err)
+	}
 	os.Exit(code)
 }
+
+// webContainer is the demo's web server as an entry of a list in YAML: ready when it answers.
+const webContainer = "{name: web, image: \"trireme.local/web:1\", ports: [{containerPort: 8080}], " +
+	"readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}"
 
 // machine returns the shared machine with a running cluster of one node.
 func machine(t *testing.T) *cluster.Host {
@@ -76,7 +85,18 @@ func machine(t *testing.T) *cluster.Host {
 // ownMachines returns machines that run nothing and are removed after the test.
 func ownMachines(t *testing.T, n int) []*cluster.Host {
 	t.Helper()
-	c, err := cluster.New(t.Context(), cluster.Config{Hosts: n, Binary: binary()})
+	return ownCluster(t, n).Hosts
+}
+
+func ownCluster(t *testing.T, n int) *cluster.Cluster {
+	t.Helper()
+	return ownClusterOf(t, cluster.Config{Hosts: n})
+}
+
+func ownClusterOf(t *testing.T, cfg cluster.Config) *cluster.Cluster {
+	t.Helper()
+	cfg.Binary = binary()
+	c, err := cluster.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +110,7 @@ func ownMachines(t *testing.T, n int) []*cluster.Host {
 			t.Error(err)
 		}
 	})
-	return c.Hosts
+	return c
 }
 
 func bringUp(ctx context.Context, h *cluster.Host, args ...string) error {
@@ -108,12 +128,24 @@ func bringUp(ctx context.Context, h *cluster.Host, args ...string) error {
 	return err
 }
 
+// join makes the others nodes of the cluster that h manages, all at once, and
+// returns when they are ready.
+func join(t *testing.T, h *cluster.Host, others ...*cluster.Host) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := h.Admit(ctx, others...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // busyboxArchive makes an image of the machine's static busybox, once.
 var busyboxArchive = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "trireme-busybox-")
 	if err != nil {
 		return "", err
 	}
+	busyboxDir = dir
 	path := filepath.Join(dir, "busybox.tar")
 	cmd := exec.Command("go", "run", "./hack/mkimage", "-busybox", "-name", busybox, "-o", path)
 	cmd.Dir = ".."

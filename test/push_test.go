@@ -34,21 +34,7 @@ func TestPush(t *testing.T) {
 	if out := k.must("get", "images"); !strings.Contains(out, busybox) || !strings.Contains(out, "True") {
 		t.Errorf("kubectl get images:\n%s", out)
 	}
-	status, err := a.Trireme(t.Context(), "status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, join, _ := strings.Cut(status, "trireme join ")
-	if err := b.Start(append([]string{"join"}, strings.Fields(join)...)...); err != nil {
-		t.Fatal(err)
-	}
-	await(t, b, 30*time.Second, "the joined node is ready", func() error {
-		out, err := a.Kubectl(t.Context(), "get", "node", b.Name)
-		if err == nil && !strings.Contains(out, " Ready") {
-			err = fmt.Errorf("%s", out)
-		}
-		return err
-	})
+	join(t, a, b)
 	pod := func(name, image, policy string) {
 		k.must("run", name, "--image="+image, "--image-pull-policy="+policy, "--overrides", `{"spec":{"nodeName":"`+b.Name+`"}}`, "--command", "--", "sleep", "1000")
 	}

@@ -117,7 +117,7 @@ func TestContainerdDead(t *testing.T) {
 	uid := podUID(k, k.must("get", "pods", "-o", "jsonpath={.items[0].metadata.name}"))
 	before := pidsOf(t, uid, "web")
 	for range 2 {
-		await(t, h, 20*time.Second, "containerd runs", func() error { return killContainerd(t, h) })
+		await(t, h, 20*time.Second, "containerd runs", h.KillContainerd)
 		await(t, h, 30*time.Second, "the node takes a new pod", func() error {
 			if err := h.Ready(t.Context()); err != nil {
 				return err
@@ -131,34 +131,6 @@ func TestContainerdDead(t *testing.T) {
 	}
 	k.must("scale", "deployment/web", "--replicas=3")
 	k.must("rollout", "status", "deployment/web", "--timeout=60s")
-}
-
-// killContainerd kills the host's containerd; an error: it does not run.
-func killContainerd(t *testing.T, h *cluster.Host) error {
-	t.Helper()
-	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range cmdlines {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		name, rest, _ := strings.Cut(string(b), "\x00")
-		if filepath.Base(name) != "containerd" || !strings.Contains(rest, h.Root) {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(p, "/proc/%d/cmdline", &pid); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		return nil
-	}
-	return errors.New("no containerd of the host was found")
 }
 
 // TestImageMissing: the pod says so, and is retried.

@@ -125,7 +125,9 @@ func serve() error {
 	s := &http.Server{Addr: ":" + port, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
@@ -137,6 +139,7 @@ func serve() error {
 	if err := s.ListenAndServe(); err != http.ErrServerClosed {
 		return err
 	}
+	<-ended // requests that were under way are answered first
 	return nil
 }
 

@@ -92,6 +92,7 @@ func viewRules() []rbacv1.PolicyRule {
 		rule(reading, "events.k8s.io", "events"),
 		rule(reading, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
 		rule(reading, "metrics.k8s.io", "pods nodes"),
+		rule(reading, "trireme.dev", "floatingips floatingips/status networks networks/status"),
 	}
 }
 
@@ -101,6 +102,7 @@ func editRules() []rbacv1.PolicyRule {
 		rule("impersonate", "", "serviceaccounts"),
 		rule(writing, "", "pods pods/attach pods/exec pods/portforward pods/proxy"),
 		rule("create", "", "pods/eviction serviceaccounts/token"),
+		rule("patch update", "", "pods/resize"),
 		rule(writing, "", "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy"),
 		rule(writing, "apps", "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale"),
 		rule(writing, "autoscaling", "horizontalpodautoscalers"),
@@ -109,6 +111,7 @@ func editRules() []rbacv1.PolicyRule {
 		rule(writing, "networking.k8s.io", "ingresses networkpolicies"),
 		rule(writing, "events.k8s.io", "events"),
 		rule(writing, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
+		rule(writing, "trireme.dev", "floatingips networks"),
 		rule(readWrite, "coordination.k8s.io", "leases"),
 	}
 }

@@ -29,11 +29,12 @@ func NewKeeper(i *Issuer, s *store.Store, caPEM []byte) *Keeper { return &Keeper
 // Run keeps the secrets until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	snap := k.store.Snapshot() // of both: an account that ends between two would be missed
 	g.Go(func() error {
-		return k.store.Follow(ctx, tables.Secrets.Any(), func(key object.Key) error { return k.keep(ctx, key) })
+		return k.store.FollowFrom(ctx, snap, tables.Secrets.Any(), func(key object.Key) error { return k.keep(ctx, key) })
 	})
 	g.Go(func() error {
-		return k.store.Follow(ctx, tables.ServiceAccounts.Any(), func(key object.Key) error { return k.keepAll(ctx, key) })
+		return k.store.FollowFrom(ctx, snap, tables.ServiceAccounts.Any(), func(key object.Key) error { return k.keepAll(ctx, key) })
 	})
 	return g.Wait()
 }

@@ -8,6 +8,7 @@ package admit
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -15,6 +16,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -24,6 +26,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/validate"
+	"trireme/internal/object/validate/resize"
 	"trireme/internal/object/validate/trust"
 	"trireme/internal/policy"
 	"trireme/internal/store"
@@ -41,6 +44,12 @@ func ValidateUpdate(next, old store.Object) field.ErrorList { return validate.Up
 
 // ValidateStatus returns every fault of an object's status.
 func ValidateStatus(o store.Object) field.ErrorList { return validate.Status(o) }
+
+// ValidateStatusUpdate returns every fault of next's status, and why it may not follow
+// old's.
+func ValidateStatusUpdate(next, old store.Object) field.ErrorList {
+	return validate.StatusUpdate(next, old)
+}
 
 // PrepareCreate clears what only the system writes, and sets what it gives a
 // new object.
@@ -107,6 +116,10 @@ func PrepareUpdate(next, old store.Object) {
 		status.Set(part(old, "Status"))
 	}
 	switch next := next.(type) {
+	case *corev1.Pod:
+		if !equality.Semantic.DeepEqual(next.Spec.Tolerations, old.(*corev1.Pod).Spec.Tolerations) {
+			defaults.TolerateNodeLoss(&next.Spec) // who writes the list anew does not know of these
+		}
 	case *corev1.Namespace:
 		next.Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
 		defaults.Namespace(next)
@@ -130,12 +143,39 @@ func PrepareEphemeral(next, old *corev1.Pod) {
 	containers, managed, version := next.Spec.EphemeralContainers, next.ManagedFields, next.ResourceVersion
 	*next = *old.DeepCopy()
 	next.Spec.EphemeralContainers, next.ManagedFields, next.ResourceVersion = containers, managed, version
+	next.SetGeneration(generation(old.GetGeneration(), sameAsked(next, old)))
 }
 
 // ValidateEphemeral checks a write of pods/ephemeralcontainers.
 func ValidateEphemeral(next, old *corev1.Pod) field.ErrorList {
 	return validate.EphemeralUpdate(next, old)
 }
+
+// PrepareResize keeps all of a pod as it is stored but for what its containers ask
+// for, which is what pods/resize writes.
+func PrepareResize(next, old *corev1.Pod) {
+	asked, managed, version := next.Spec, next.ManagedFields, next.ResourceVersion
+	*next = *old.DeepCopy()
+	next.ManagedFields, next.ResourceVersion = managed, version
+	next.Spec.Containers = resized(next.Spec.Containers, asked.Containers)
+	next.Spec.InitContainers = resized(next.Spec.InitContainers, asked.InitContainers)
+	next.SetGeneration(generation(old.GetGeneration(), sameAsked(next, old)))
+}
+
+// resized takes the resources of have from asked, and asked whole where it is of
+// other containers: that is refused.
+func resized(have, asked []corev1.Container) []corev1.Container {
+	if !slices.EqualFunc(have, asked, func(a, b corev1.Container) bool { return a.Name == b.Name }) {
+		return asked
+	}
+	for i := range have {
+		have[i].Resources = asked[i].Resources
+	}
+	return have
+}
+
+// ValidateResize checks a write of pods/resize.
+func ValidateResize(next, old *corev1.Pod) field.ErrorList { return resize.Update(next, old) }
 
 // PrepareStatus keeps in next everything but its status and what the status's
 // writer may change of the metadata.

@@ -1,12 +1,14 @@
 package admit
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // TestPodGeneration: a pod's generation counts the changes of its spec (API reference,
@@ -24,6 +26,25 @@ func TestPodGeneration(t *testing.T) {
 	PrepareUpdate(next, old)
 	if next.Generation != 4 {
 		t.Errorf("with another image: generation %d, want 4", next.Generation)
+	}
+}
+
+// TestTolerationsWrittenAnew: whoever replaces a pod's tolerations keeps those that the
+// system gave it, and may take none of the others away.
+func TestTolerationsWrittenAnew(t *testing.T) {
+	old := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "a"}}}}
+	PrepareCreate(old)
+	next := old.DeepCopy()
+	next.Spec.Tolerations = []corev1.Toleration{{Key: "a", Operator: corev1.TolerationOpExists}}
+	PrepareUpdate(next, old)
+	if errs := ValidateUpdate(next, old); slices.ContainsFunc(errs, func(e *field.Error) bool { return e.Field == "spec" }) || len(next.Spec.Tolerations) != 3 {
+		t.Errorf("%v, with %d tolerations", errs.ToAggregate(), len(next.Spec.Tolerations))
+	}
+	less := next.DeepCopy()
+	less.Spec.Tolerations[0].Key = "b"
+	PrepareUpdate(less, next)
+	if errs := ValidateUpdate(less, next); !slices.ContainsFunc(errs, func(e *field.Error) bool { return e.Field == "spec" }) {
+		t.Errorf("one was taken away: %v", errs.ToAggregate())
 	}
 }
 

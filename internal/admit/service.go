@@ -83,6 +83,26 @@ func samePorts(next, old []corev1.ServicePort) bool {
 	return !slices.ContainsFunc(next, func(p corev1.ServicePort) bool { return !have[p.NodePort] })
 }
 
+// keepFamilies carries families over where the user left them out, and takes away the
+// second address with the second family.
+func keepFamilies(n, o *corev1.ServiceSpec) {
+	if o.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	if n.IPFamilyPolicy == nil {
+		n.IPFamilyPolicy = o.IPFamilyPolicy
+	}
+	if len(n.IPFamilies) == 0 {
+		n.IPFamilies = o.IPFamilies
+	}
+	if len(n.IPFamilies) == 1 && len(o.IPFamilies) == 2 && slices.Equal(n.ClusterIPs, o.ClusterIPs) && len(n.ClusterIPs) == 2 {
+		n.ClusterIPs = n.ClusterIPs[:1]
+	}
+	if len(n.ClusterIPs) == 1 && len(o.ClusterIPs) == 2 && slices.Equal(n.IPFamilies, o.IPFamilies) {
+		n.IPFamilies = n.IPFamilies[:1]
+	}
+}
+
 // keepAddresses carries over what was allocated where the user left it out.
 func keepAddresses(n, o *corev1.ServiceSpec) {
 	if n.Type == corev1.ServiceTypeExternalName {
@@ -91,6 +111,7 @@ func keepAddresses(n, o *corev1.ServiceSpec) {
 	if n.ClusterIP == "" && o.Type != corev1.ServiceTypeExternalName {
 		n.ClusterIP, n.ClusterIPs = o.ClusterIP, o.ClusterIPs
 	}
+	keepFamilies(n, o)
 	if n.Type == corev1.ServiceTypeClusterIP {
 		return
 	}

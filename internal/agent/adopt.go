@@ -4,10 +4,10 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/grant"
+	"trireme/internal/agent/machine"
 	"trireme/internal/runtime"
 )
 
@@ -15,7 +15,7 @@ import (
 // one, without touching it.
 func (w *worker) adoptPod(ctx context.Context) {
 	if len(w.adopt) == 0 {
-		w.o.adopted = true
+		w.o.Adopted = true
 		return
 	}
 	newest := w.adopt[0]
@@ -33,16 +33,16 @@ func (w *worker) adoptPod(ctx context.Context) {
 			full[c.ID] = c
 		}
 		return func() {
-			w.o.sandbox = sandboxState{id: newest.ID, attempt: newest.Attempt, made: true, ready: newest.Ready}
-			if w.o.ended {
-				w.o.stopped = !newest.Ready
+			w.o.Sandbox = machine.Sandbox{ID: newest.ID, Attempt: newest.Attempt, Made: true, Ready: newest.Ready}
+			if w.o.Ended {
+				w.o.Stopped = !newest.Ready
 			}
 			for _, c := range newest.Containers { // by creation: the newest of a name is last
 				w.adoptContainer(full[c.ID])
 			}
 			w.adoptInitialized()
-			for _, c := range w.o.containers {
-				if c.exited() {
+			for _, c := range w.o.Containers {
+				if c.Exited() {
 					w.backsOff(c)
 				}
 			}
@@ -50,41 +50,43 @@ func (w *worker) adoptPod(ctx context.Context) {
 			if err != nil {
 				w.log.Warn("describing the adopted sandbox", "err", err)
 			}
-			w.sandbox, w.o.adopted = cfg, true
+			w.sandbox, w.o.Adopted = cfg, true
 			w.look.wanted = true
 		}
 	})
 }
 
 func (w *worker) adoptContainer(full runtime.Container) {
-	c := w.o.containers[full.Name]
+	c := w.o.Containers[full.Name]
 	if c == nil {
 		return // not in the spec: it ends with its sandbox
 	}
-	if c.made {
-		c.oldID = c.full.ID
-		if c.exited() {
-			c.previous = terminated(&c.full)
+	if c.Made {
+		c.OldID = c.Full.ID
+		if c.Exited() {
+			c.Previous = machine.Terminated(&c.Full)
 		}
 	}
-	c.made, c.ran, c.current, c.attempt, c.full = true, true, true, full.Attempt, full
-	c.hooked = true
-	c.started, c.ready = c.spec.StartupProbe == nil, c.spec.StartupProbe == nil && c.spec.ReadinessProbe == nil
-	for _, list := range containerStatuses(&w.pod.Status) {
+	c.Made, c.Ran, c.Current, c.Attempt, c.Full = true, true, true, full.Attempt, full
+	c.Hooked, c.Limits = true, c.Spec.Resources
+	c.Started, c.Ready = c.Spec.StartupProbe == nil, c.Spec.StartupProbe == nil && c.Spec.ReadinessProbe == nil
+	for _, list := range machine.ContainerStatuses(&w.pod.Status) {
 		for i := range list {
-			if st := &list[i]; st.ContainerID == runtimeScheme+full.ID {
-				c.started, c.ready = c.started || st.Started != nil && *st.Started, c.ready || st.Ready
+			if st := &list[i]; st.ContainerID == machine.RuntimeScheme+full.ID {
+				c.Limits = grant.Limits(st, c.Spec)
+				c.Started, c.Ready = c.Started || st.Started != nil && *st.Started, c.Ready || st.Ready
 			}
 		}
 	}
-	if full.Attempt > 0 {
-		c.pause = min(w.a.cfg.BackOffMin<<min(full.Attempt-1, 8), crashPauseMax)
+	if full.Attempt > 0 && w.o.Sandbox.Ready { // else it ended with its machine: that was no crash
+		c.Pause = min(w.a.cfg.BackOffMin<<min(full.Attempt-1, 8), machine.CrashPauseMax)
 	}
 	switch {
-	case c.exited():
-		c.crashed()
-	case c.running() && full.Annotations[hashAnnotation] != "" && full.Annotations[hashAnnotation] != c.spec.Image:
-		c.kill = &killOrder{"Container " + full.Name + " definition changed, will be restarted", graceOf(w.pod)}
+	case c.Exited():
+		c.Crashed(time.Now())
+	case c.Running() && full.Annotations[hashAnnotation] != "" && full.Annotations[hashAnnotation] != c.Spec.Image:
+		c.Kill = &machine.KillOrder{Message: "Container " + full.Name + " definition changed, will be restarted", Grace: machine.GraceOf(w.pod)}
+		c.Renew = true
 	}
 }
 
@@ -92,8 +94,8 @@ func (w *worker) adoptContainer(full runtime.Container) {
 // had done their work.
 func (w *worker) adoptInitialized() {
 	for i := range w.pod.Spec.Containers {
-		if c := w.o.containers[w.pod.Spec.Containers[i].Name]; c.current {
-			w.o.initialized = true
+		if c := w.o.Containers[w.pod.Spec.Containers[i].Name]; c.Current {
+			w.o.Initialized = true
 		}
 	}
 }
@@ -102,53 +104,33 @@ func (w *worker) adoptInitialized() {
 // the newest change is passed over.
 func (w *worker) listed(ctx context.Context, sandboxes []runtime.Sandbox, began time.Time) {
 	w.tell(ctx, func() {
-		sb := &w.o.sandbox
-		if !w.o.adopted || sb.busy || anyBusy(&w.o) || w.o.removing || !began.After(w.touched) {
+		sb := &w.o.Sandbox
+		if !w.o.Adopted || sb.Busy || machine.AnyBusy(&w.o) || w.o.Removing || !began.After(w.touched) {
 			return
 		}
 		there := false
 		for _, s := range sandboxes {
-			if s.ID != sb.id {
+			if s.ID != sb.ID {
 				continue
 			}
 			there = true
-			if sb.ready && !s.Ready {
-				sb.ready, w.look.wanted = false, true
+			if sb.Ready && !s.Ready {
+				sb.Ready, w.look.wanted = false, true
 			}
 			for _, c := range s.Containers {
-				if known := w.o.containers[c.Name]; known != nil && known.full.ID == c.ID && known.full.State != c.State {
+				if known := w.o.Containers[c.Name]; known != nil && known.Full.ID == c.ID && known.Full.State != c.State {
 					w.look.wanted = true
 				}
 			}
 		}
-		if sb.id != "" && !there {
-			*sb = sandboxState{attempt: sb.attempt, made: true, retry: sb.retry}
-			for _, c := range w.o.containers {
-				c.lost(time.Now())
+		if sb.ID != "" && !there {
+			*sb = machine.Sandbox{Attempt: sb.Attempt, Made: true, Retry: sb.Retry}
+			for _, c := range w.o.Containers {
+				c.Lost(time.Now())
 			}
-			w.o.initialized = false
+			w.o.Initialized = false
 		}
 	})
-}
-
-// orphan returns a pod that stands for what the runtime has of a pod that is
-// assigned no more.
-func orphan(s runtime.Sandbox) *corev1.Pod {
-	now := metav1.Now()
-	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: s.Name, Namespace: s.Namespace, UID: s.UID, Labels: s.Labels, Annotations: s.Annotations,
-		DeletionTimestamp: &now, DeletionGracePeriodSeconds: &grace,
-	}}
-	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	seen := map[string]bool{}
-	for _, c := range s.Containers {
-		if !seen[c.Name] {
-			seen[c.Name] = true
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: c.Name, Image: c.ImageRef})
-		}
-	}
-	return pod
 }
 
 func byPod(sandboxes []runtime.Sandbox) map[types.UID][]runtime.Sandbox {

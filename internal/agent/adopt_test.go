@@ -29,3 +29,29 @@ func TestAdoptedBackOff(t *testing.T) {
 		}
 	})
 }
+
+// TestRebootIsNoCrash: what ended with its machine starts as soon as the machine is
+// back, however often that happens.
+func TestRebootIsNoCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, runtime.FakeConfig{})
+		p := pod("a")
+		r.full(p)
+		time.Sleep(2 * time.Second)
+		for boot := range int32(3) {
+			list, err := r.fake.List(t.Context())
+			if err != nil || len(list) == 0 {
+				t.Fatalf("before boot %d: %v %v", boot, list, err)
+			}
+			r.stop()
+			r.fake.KillSandbox(list[len(list)-1].ID)
+			r.start()
+			r.full(p)
+			time.Sleep(2 * time.Second)
+			if st := r.status(p.UID).ContainerStatuses[0]; st.RestartCount != boot+1 || st.State.Running == nil {
+				t.Errorf("after boot %d: restarts %d, state %+v", boot, st.RestartCount, st.State)
+			}
+		}
+		r.stop()
+	})
+}

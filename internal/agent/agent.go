@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -14,16 +15,28 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/assigned"
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/config"
+	"trireme/internal/agent/cpus"
 	"trireme/internal/agent/credential"
+	"trireme/internal/agent/csi"
+	"trireme/internal/agent/device"
+	"trireme/internal/agent/grant"
+	"trireme/internal/agent/host"
 	"trireme/internal/agent/image"
 	"trireme/internal/agent/mirror"
+	"trireme/internal/agent/pressure"
+	"trireme/internal/agent/static"
 	"trireme/internal/agent/stream"
+	"trireme/internal/agent/sysctl"
+	"trireme/internal/agent/usage"
 	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
+	"trireme/internal/dataplane/link"
 	"trireme/internal/kind"
 	"trireme/internal/runtime"
 	"trireme/internal/wire"
@@ -32,7 +45,7 @@ import (
 // Config is what an agent needs. All without another word is required.
 type Config struct {
 	Node, Root    string
-	NodeIP        netip.Addr
+	NodeIPs       []netip.Addr       // at most one a family; peers use the first
 	Managers      []string           // host:port of agent listeners
 	TLS           func() *tls.Config // of the session, asked at each dial
 	ServerTLS     *tls.Config        // of the HTTPS; nil: it is not served
@@ -43,20 +56,36 @@ type Config struct {
 	RegistryDir   string // where the runtime looks for its registries' hosts.toml; empty: it cannot be told
 	ClusterDNS    string // empty: pods use the node's resolver
 	ClusterDomain string
-	Labels        map[string]string // of the node, beside the usual ones
-	MaxPods       int               // 0: 110
-	BackOffMin    time.Duration     // of crashes and pulls; 0: 10 s
+	Labels        map[string]string   // of the node, beside the usual ones
+	MaxPods       int                 // 0: 110
+	BackOffMin    time.Duration       // of crashes and pulls; 0: 10 s
+	Eviction      *pressure.Rules     // nil: the usual ones
+	Reserved      corev1.ResourceList // what of the node no pod may have; may be empty
+	Ingress       bool                // the node answers for ingresses
+	DevicePlugins string              // directory of their sockets; empty: none are served
+	ExclusiveCPUs bool                // Guaranteed pods with whole CPUs have them to themselves
+	Sysctls       sysctl.Allowed      // what pods may ask the kernel for
+	KubeletDir    string              // how CSI drivers name Root; empty: as it is
+	StaticPods    string              // directory of manifests that run without a manager; empty: none
+	Metrics       func(io.Writer)     // more for /metrics, in Prometheus' text format; may be nil
 	Log           *slog.Logger
 
 	// session and cgroups replace the real ones in tests.
 	session func(assign func(context.Context, bool, []wire.Item) error) session
 	cgroups cgroups
+	meter   pressure.Meter
 }
 
 // Network is the node's network, which hears of every object that it may be
 // made from.
 type Network interface {
 	Apply(ctx context.Context, full bool, changes []dataplane.Change) error
+	// Renew lets the node answer for its floating addresses that much longer.
+	Renew(lease time.Duration) error
+	// Traffic is what pods have received and sent, by "namespace/name".
+	Traffic() (map[string]link.Traffic, error)
+	// Annotations are what the network has the node say of itself; may be nil.
+	Annotations() map[string]string
 }
 
 // session is what the agent says to a manager; *wire.Client is the real one.
@@ -64,14 +93,20 @@ type session interface {
 	credential.Session
 	ReportPod(wire.PodReport)
 	ReportNode(*corev1.NodeStatus)
+	Announce()
 	ReportEvent(*corev1.Event)
+	ReportMirrors([]*corev1.Pod)
+	ReportStorage(*storagev1.CSINode, map[string]string)
+	Lease() time.Duration
 	Run(context.Context) error
 }
 
 // cgroups is the tree that pods run in.
 type cgroups interface {
 	Parent(*corev1.Pod) string
-	Create(*corev1.Pod) error
+	Create(*corev1.Pod) error // or widen it
+	Fit(*corev1.Pod) error
+	Bound(corev1.ResourceList) error // of all pods together
 	Remove(types.UID) error
 }
 
@@ -82,8 +117,9 @@ const slotsMax = 8
 type Agent struct {
 	cfg         Config
 	session     session
-	objects     *objects
+	objects     *assigned.Objects
 	volumes     *volume.Manager
+	drivers     *csi.Drivers
 	keeper      *credential.Keeper
 	images      *image.Manager
 	mirror      *mirror.Mirror // nil: none
@@ -91,8 +127,17 @@ type Agent struct {
 	slots       chan struct{}
 	relist      chan struct{}
 	dirtyCache  chan struct{}
+	repin       chan struct{} // others have other CPUs now
 	memoryBytes int64
 	status      nodeStatus
+	grants      grant.Ledger
+	pressure    *pressure.Manager
+	meter       *usage.Meter
+	rules       *pressure.Rules
+	static      *static.Set
+	devices     *device.Manager
+	cpus        *cpus.Manager // nil: none are exclusive
+	assigning   sync.Mutex    // held while assignments are taken over
 
 	mu       sync.Mutex
 	workers  map[types.UID]*worker
@@ -105,7 +150,7 @@ type Agent struct {
 
 // New returns an agent that is not running yet.
 func New(cfg Config) (*Agent, error) {
-	if cfg.Node == "" || cfg.Root == "" || !cfg.NodeIP.IsValid() || cfg.Runtime == nil || cfg.Network == nil || cfg.Log == nil {
+	if cfg.Node == "" || cfg.Root == "" || len(cfg.NodeIPs) == 0 || cfg.Runtime == nil || cfg.Network == nil || cfg.Log == nil {
 		return nil, kind.New(kind.Invalid, "agent: Config lacks a required field")
 	}
 	if cfg.Listen == "" {
@@ -118,8 +163,8 @@ func New(cfg Config) (*Agent, error) {
 		cfg.BackOffMin = 10 * time.Second
 	}
 	a := &Agent{
-		cfg: cfg, objects: newObjects(), slots: make(chan struct{}, slotsMax), relist: make(chan struct{}, 1),
-		dirtyCache: make(chan struct{}, 1), cgroups: cfg.cgroups, workers: map[types.UID]*worker{},
+		cfg: cfg, objects: assigned.New(), slots: make(chan struct{}, slotsMax), relist: make(chan struct{}, 1),
+		dirtyCache: make(chan struct{}, 1), repin: make(chan struct{}, 1), cgroups: cfg.cgroups, workers: map[types.UID]*worker{},
 	}
 	if a.cgroups == nil {
 		tree, err := cgroup.Open(cfg.Root)
@@ -128,24 +173,32 @@ func New(cfg Config) (*Agent, error) {
 		}
 		a.cgroups = tree
 	}
-	a.memoryBytes = memoryBytes()
+	a.memoryBytes = host.MemoryBytes()
 	a.keeper = credential.New(credential.Config{
-		Session: func() credential.Session { return a.session }, Account: a.objects.accountUID, Context: a.runContext,
+		Session: func() credential.Session { return a.session }, Account: a.objects.AccountUID, Context: a.runContext,
 	})
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, a.objects)
+	a.drivers = csi.New(csi.Config{
+		Home: csi.Home{Root: cfg.Root, Named: cfg.KubeletDir}, Node: cfg.Node, Objects: a.objects, Token: a.keeper.Token,
+		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Log: cfg.Log,
+	})
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
+	if err := errors.Join(a.watchPressure(), a.openDevices(), a.bound(), a.openCPUs()); err != nil {
+		return nil, err
+	}
+	a.static = static.New(cfg.StaticPods, cfg.Node)
 	if cfg.session != nil {
-		a.session = cfg.session(a.assign)
+		a.session = mirroring{cfg.session(a.assign), a.static}
 		return a, nil
 	}
 	client, err := wire.NewClient(wire.ClientConfig{
-		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: []string{"services", "endpointslices", "nodes", "clustertrustbundles"},
+		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: assigned.Tables(cfg.Ingress),
 		Assign: a.assign, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.session = client
+	a.session = mirroring{client, a.static}
 	if cfg.RegistryDir != "" {
 		a.mirror = mirror.New(mirror.Config{Source: client, Dir: cfg.RegistryDir, TLS: cfg.TLS, Log: cfg.Log})
 	}
@@ -164,23 +217,34 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	a.refreshNode(ctx)
 	a.nodeEvent(corev1.EventTypeNormal, "Starting", "Starting the agent.")
+	a.scanStatic(ctx)
 	if err := a.loadCache(ctx); err != nil {
 		a.cfg.Log.Error("reading the last assignments", "err", err)
 	}
+	if a.cfg.StaticPods != "" {
+		g.Go(func() error { return a.staticLoop(ctx) })
+	}
+	if a.cfg.DevicePlugins != "" {
+		g.Go(func() error { return a.devices.Run(ctx) })
+	}
 	g.Go(func() error { return a.watchRuntime(ctx) })
 	g.Go(func() error { return a.relistLoop(ctx) })
+	g.Go(func() error { return a.repinLoop(ctx) })
 	g.Go(func() error { return a.nodeLoop(ctx) })
 	g.Go(func() error { return a.cacheLoop(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.rotateLoop(ctx) })
+	g.Go(func() error { return a.pressure.Run(ctx) })
 	g.Go(func() error { return a.credentialLoop(ctx) })
+	g.Go(func() error { return a.leaseLoop(ctx) })
+	g.Go(func() error { return a.drivers.Run(ctx) })
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.mirror != nil {
 		g.Go(func() error { return a.mirror.Run(ctx) })
 	}
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{
-			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.scrape, Log: a.cfg.Log,
+			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.meter.Scrape, Metrics: a.cfg.Metrics, Log: a.cfg.Log,
 		})
 		g.Go(func() error { return s.Run(ctx) })
 	}
@@ -346,7 +410,7 @@ func (a *Agent) allWorkers() map[types.UID]*worker {
 // node is what pods may learn about this node.
 func (a *Agent) node() *config.Node {
 	return &config.Node{
-		Name: a.cfg.Node, IP: a.cfg.NodeIP, Allocatable: a.status.allocatable(), ClusterDNS: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain,
+		Name: a.cfg.Node, IPs: a.cfg.NodeIPs, Allocatable: a.status.allocatable(), ClusterDNS: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain,
 	}
 }
 

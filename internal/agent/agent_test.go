@@ -14,10 +14,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
+	"trireme/internal/dataplane/link"
 	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/runtime"
@@ -35,13 +38,19 @@ type rig struct {
 	// certificate answers as a manager; nil: there is none.
 	certificate func(context.Context, *wire.CertificateRequest) (*wire.CertificateResponse, error)
 	stop        func()
+	meter       fakeMeter
+	static      string // the directory of static pods
+	reserved    corev1.ResourceList
+	exclusive   bool // the policy of CPUs is static
 
 	mu      sync.Mutex
 	reports map[types.UID]wire.PodReport
+	last    map[types.UID]*corev1.PodStatus // as a manager has it, whichever agent said it
 	phases  map[types.UID][]corev1.PodPhase
 	events  []*corev1.Event
 	node    *corev1.NodeStatus
 	applied int
+	mirrors []*corev1.Pod
 }
 
 func (r *rig) ReportPod(p wire.PodReport) {
@@ -49,6 +58,10 @@ func (r *rig) ReportPod(p wire.PodReport) {
 	defer r.mu.Unlock()
 	r.reports[p.UID] = p
 	if p.Status != nil {
+		if r.last == nil {
+			r.last = map[types.UID]*corev1.PodStatus{}
+		}
+		r.last[p.UID] = p.Status
 		if l := r.phases[p.UID]; len(l) == 0 || l[len(l)-1] != p.Status.Phase {
 			r.phases[p.UID] = append(l, p.Status.Phase)
 		}
@@ -72,7 +85,16 @@ func (r *rig) Certificate(ctx context.Context, q *wire.CertificateRequest) (*wir
 	}
 	return r.certificate(ctx, q)
 }
-func (r *rig) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (r *rig) ReportStorage(*storagev1.CSINode, map[string]string) {}
+func (r *rig) ReportMirrors(pods []*corev1.Pod)                    { r.mu.Lock(); defer r.mu.Unlock(); r.mirrors = pods }
+func (r *rig) Run(ctx context.Context) error                       { <-ctx.Done(); return ctx.Err() }
+func (r *rig) Lease() time.Duration                                { return 0 }
+func (r *rig) Announce()                                           {}
+func (r *rig) Annotations() map[string]string                      { return nil }
+func (r *rig) Renew(time.Duration) error                           { return nil }
+
+func (r *rig) Traffic() (map[string]link.Traffic, error) { return nil, nil }
+
 func (r *rig) Apply(context.Context, bool, []dataplane.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,9 +105,11 @@ func (r *rig) Apply(context.Context, bool, []dataplane.Change) error {
 // noCgroups stands in for the kernel's tree.
 type noCgroups struct{}
 
-func (noCgroups) Parent(*corev1.Pod) string { return "/t" }
-func (noCgroups) Create(*corev1.Pod) error  { return nil }
-func (noCgroups) Remove(types.UID) error    { return nil }
+func (noCgroups) Parent(*corev1.Pod) string       { return "/t" }
+func (noCgroups) Create(*corev1.Pod) error        { return nil }
+func (noCgroups) Fit(*corev1.Pod) error           { return nil }
+func (noCgroups) Bound(corev1.ResourceList) error { return nil }
+func (noCgroups) Remove(types.UID) error          { return nil }
 
 func newRig(t *testing.T, cfg runtime.FakeConfig) *rig {
 	r := &rig{t: t, fake: runtime.NewFake(cfg), root: t.TempDir()}
@@ -96,10 +120,15 @@ func newRig(t *testing.T, cfg runtime.FakeConfig) *rig {
 // start starts an agent, the second time one that finds what the first left.
 func (r *rig) start() {
 	r.t.Helper()
+	r.t.Cleanup(func() {
+		if err := volume.Teardown(r.root); err != nil {
+			r.t.Error(err)
+		}
+	})
 	r.reports, r.phases, r.events = map[types.UID]wire.PodReport{}, map[types.UID][]corev1.PodPhase{}, nil
 	a, err := New(Config{
-		Node: "n1", Root: r.root, NodeIP: netip.MustParseAddr("192.0.2.1"), Runtime: r.fake, Network: r,
-		ClusterDomain: "cluster.local", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), cgroups: noCgroups{},
+		Node: "n1", Root: r.root, NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Runtime: r.fake, Network: r,
+		ClusterDomain: "cluster.local", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), cgroups: noCgroups{}, meter: &r.meter, StaticPods: r.static, ExclusiveCPUs: r.exclusive, Reserved: r.reserved,
 		session: func(assign func(context.Context, bool, []wire.Item) error) session { r.assign = assign; return r },
 	})
 	if err != nil {

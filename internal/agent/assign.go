@@ -3,58 +3,53 @@ package agent
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/assigned"
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
+	"trireme/internal/object/floating"
+	"trireme/internal/object/network"
+	"trireme/internal/object/route"
 	"trireme/internal/runtime"
 	"trireme/internal/wire"
 )
 
-// assign takes what a manager says this node has to run. The network hears of it
-// first: a pod's address is there before its sandbox.
-func (a *Agent) assign(ctx context.Context, full bool, items []wire.Item) error {
-	changes := a.objects.apply(full, items)
+// take takes over what the node has to run. The network hears of it first: a pod's
+// address is there before its sandbox.
+func (a *Agent) take(ctx context.Context, full bool, items []wire.Item) {
+	changes := a.objects.Apply(full, items)
 	a.network(ctx, full, changes)
 	a.assignPods(ctx, changes)
 	a.removeVolumes(ctx, full, changes)
-	if full {
-		a.mu.Lock()
-		a.fullSeen = true
-		a.mu.Unlock()
-		a.relistSoon() // which ends what is assigned no more
-	}
 	select {
 	case a.dirtyCache <- struct{}{}:
 	default:
 	}
-	return nil
-}
-
-// change is one object that came, changed or went. Where it went, object is what
-// it was.
-type change struct {
-	table   string
-	object  metav1.Object
-	deleted bool
 }
 
 // network tells the network what changed; after an error, everything.
-func (a *Agent) network(ctx context.Context, full bool, changes []change) {
+func (a *Agent) network(ctx context.Context, full bool, changes []assigned.Change) {
 	a.mu.Lock()
 	again := a.netErr != nil
 	a.mu.Unlock()
 	if again {
-		full, changes = true, a.objects.all()
+		full, changes = true, a.objects.All()
 	}
 	var out []dataplane.Change
 	for _, c := range changes {
-		switch c.table {
-		case "services", "endpointslices", "nodes", "pods":
-			out = append(out, dataplane.Change{Object: c.object, Deleted: c.deleted})
+		switch c.Table {
+		case "services", "endpointslices", "nodes", "pods", "networkpolicies", "peergroups", "secrets", route.TableName, floating.Table, network.Table:
+			out = append(out, dataplane.Change{Object: c.Object, Deleted: c.Deleted})
+		case network.MembersTable:
+			if o, ok := c.Object.(*discoveryv1.EndpointSlice); ok {
+				out = append(out, dataplane.Change{Object: &dataplane.Members{EndpointSlice: o}, Deleted: c.Deleted})
+			}
 		}
 	}
 	if len(out) == 0 && !full {
@@ -69,36 +64,69 @@ func (a *Agent) network(ctx context.Context, full bool, changes []change) {
 	a.netErr = err
 }
 
-func (a *Agent) assignPods(ctx context.Context, changes []change) {
+const leaseEvery = time.Second // well within a lease
+
+// leaseLoop renews the node's right to its floating addresses while a manager hears of
+// it. Where nothing renews it the kernel drops them: another node has them.
+func (a *Agent) leaseLoop(ctx context.Context) error {
+	t := time.NewTicker(leaseEvery)
+	defer t.Stop()
+	for {
+		if lease := a.session.Lease(); lease > 0 {
+			if err := a.cfg.Network.Renew(lease); err != nil {
+				a.cfg.Log.Error("renewing floating addresses", "err", err)
+			}
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (a *Agent) assignPods(ctx context.Context, changes []assigned.Change) {
 	touched := map[string]bool{} // namespaces whose configuration changed
 	trust := false               // authorities changed, which any pod may have
+	mount := false               // volumes did, or who serves them
+	again := false               // runtime classes did, which sandboxes may wait for
 	for _, c := range changes {
-		switch c.table {
+		switch c.Table {
 		case "pods":
 			a.assignPod(ctx, c)
 		case "secrets", "configmaps":
-			touched[c.object.GetNamespace()] = true
+			touched[c.Object.GetNamespace()] = true
+		case "runtimeclasses":
+			again = true
+		case "csidrivers", "volumeattachments", "persistentvolumes", "persistentvolumeclaims":
+			mount = true
 		case "clustertrustbundles":
 			trust = true
 		}
+	}
+	if mount {
+		a.retryVolumes(ctx)
 	}
 	for _, w := range a.allWorkers() {
 		if trust || touched[w.key.Namespace] {
 			w.refresh(ctx)
 		}
+		if again {
+			w.tell(ctx, func() { w.o.Sandbox.Retry.NotBefore = time.Time{} })
+		}
 	}
 }
 
-func (a *Agent) assignPod(ctx context.Context, c change) {
-	pod, ok := c.object.(*corev1.Pod)
+func (a *Agent) assignPod(ctx context.Context, c assigned.Change) {
+	pod, ok := c.Object.(*corev1.Pod)
 	if !ok {
 		return
 	}
 	w := a.worker(pod.UID)
 	switch {
-	case c.deleted && w != nil:
+	case c.Deleted && w != nil:
 		w.dismiss(ctx)
-	case c.deleted:
+	case c.Deleted:
 	case w == nil:
 		a.startWorker(pod)
 	default:
@@ -116,8 +144,8 @@ func (a *Agent) startWorker(pod *corev1.Pod) {
 	refused := a.refusalLocked(pod)
 	w := newWorker(a, pod, a.found[pod.UID])
 	if refused != nil {
-		w.o.failure = refused
-		w.event(corev1.EventTypeWarning, refused.reason, refused.message, "")
+		w.o.Failure = refused
+		w.event(corev1.EventTypeWarning, refused.Reason, refused.Message, "")
 	}
 	delete(a.found, pod.UID)
 	a.workers[pod.UID] = w
@@ -125,36 +153,59 @@ func (a *Agent) startWorker(pod *corev1.Pod) {
 	a.pool.Go(func() {
 		defer cancel() // lets what still wants to tell the worker something go
 		w.run(ctx)
+		if !w.o.Gone {
+			return // the agent ends, and the cache wants its status
+		}
+		more := a.grants.Release(w.uid)
+		a.releaseHardware(w.uid)
 		a.mu.Lock()
-		defer a.mu.Unlock()
 		delete(a.workers, w.uid)
+		a.mu.Unlock()
+		a.passOn(ctx, more)
 	})
 }
 
 // dismiss ends a pod that is in the table no more.
 func (w *worker) dismiss(ctx context.Context) {
-	w.tell(ctx, func() { w.terminate(graceOf(w.pod)) })
+	w.tell(ctx, func() { w.terminate(machine.GraceOf(w.pod)) })
 }
 
 // refresh brings the pod's volumes up to date after an object changed.
 func (w *worker) refresh(ctx context.Context) {
 	w.tell(ctx, func() {
 		w.retryNow()
-		if !w.o.prepared || w.o.preparing || w.o.terminating != nil || !volume.FromObjects(w.pod) {
-			return
-		}
-		w.o.preparing = true // one hand on the volumes at a time
-		pod := w.pod
-		w.op(ctx, func() func() {
-			err := w.a.volumes.Refresh(pod)
-			return func() {
-				w.o.preparing = false
-				if err != nil {
-					w.event(corev1.EventTypeWarning, "FailedMount", err.Error(), "")
-				}
-			}
-		})
+		w.rewrite(ctx)
 	})
+}
+
+// rewrite brings what the pod's volumes hold up to date.
+func (w *worker) rewrite(ctx context.Context) {
+	if w.o.Preparing {
+		w.stale = true // one hand on the volumes at a time
+		return
+	}
+	if !w.o.Prepared || w.o.Terminating != nil || !volume.FromObjects(w.pod) {
+		return
+	}
+	w.o.Preparing = true
+	pod := w.pod
+	w.op(ctx, func() func() {
+		err := w.a.volumes.Refresh(pod)
+		return func() {
+			w.o.Preparing = false
+			if err != nil {
+				w.event(corev1.EventTypeWarning, "FailedMount", err.Error(), "")
+			}
+			w.rewriteStale(ctx)
+		}
+	})
+}
+
+func (w *worker) rewriteStale(ctx context.Context) {
+	if w.stale {
+		w.stale = false
+		w.rewrite(ctx)
+	}
 }
 
 // endOrphans ends what the runtime has of pods that no manager assigns.
@@ -166,7 +217,7 @@ func (a *Agent) endOrphans(ctx context.Context, sandboxes map[types.UID][]runtim
 		return
 	}
 	for uid, list := range sandboxes {
-		if a.worker(uid) != nil || a.objects.pod(uid) {
+		if a.worker(uid) != nil || a.objects.Pod(uid) {
 			continue
 		}
 		a.cfg.Log.Info("ending a pod that is assigned no more", "pod", list[0].Namespace+"/"+list[0].Name)
@@ -176,16 +227,20 @@ func (a *Agent) endOrphans(ctx context.Context, sandboxes map[types.UID][]runtim
 		}
 		a.found[uid] = list
 		a.mu.Unlock()
-		a.startWorker(orphan(list[len(list)-1]))
+		a.startWorker(assigned.Orphan(list[len(list)-1]))
 	}
 	a.removeLeftVolumes()
+	has := func(uid types.UID) bool { return a.worker(uid) != nil || a.objects.Pod(uid) }
+	if err := errors.Join(a.cpus.Keep(has), a.devices.Keep(has)); err != nil {
+		a.cfg.Log.Error("noting who has what of the node", "err", err)
+	}
 }
 
 // removeLeftVolumes removes the directories of pods that nobody knows.
 func (a *Agent) removeLeftVolumes() {
 	uids, err := a.volumes.Pods()
 	for _, uid := range uids {
-		if a.worker(uid) == nil && !a.objects.pod(uid) {
+		if a.worker(uid) == nil && !a.objects.Pod(uid) {
 			err = errors.Join(err, a.volumes.Teardown(uid), a.cgroups.Remove(uid))
 		}
 	}

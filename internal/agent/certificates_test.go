@@ -61,7 +61,7 @@ func TestCertificates(t *testing.T) {
 		}}}}}
 		r.full(p)
 		read := func(name string) string {
-			b, _ := os.ReadFile(filepath.Join(r.root, "pods", string(p.UID), "volumes", "kubernetes.io~projected", "v", name))
+			b, _ := os.ReadFile(filepath.Join(r.root, "secrets", string(p.UID), "kubernetes.io~projected", "v", name))
 			return string(b)
 		}
 		check := func(when, want string) {

@@ -2,8 +2,8 @@
 //
 // It pulls: a session with a manager brings the node's pods and what they refer
 // to; statuses and events go back. One worker a pod holds what is known of the
-// pod, asks decide for the next step and executes it; see machine.go. Decisions
-// are pure; everything that takes time runs beside the worker and reports back
+// pod, asks package machine for the next step and executes it. Decisions are
+// pure; everything that takes time runs beside the worker and reports back
 // to it, so a worker never waits.
 //
 // Pods outlive managers and agents. The last assignments lie in

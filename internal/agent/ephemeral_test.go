@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/agent/machine"
 	"trireme/internal/runtime"
 )
 
@@ -40,7 +41,7 @@ func TestEphemeralContainer(t *testing.T) {
 		if len(st.EphemeralContainerStatuses) != 1 || st.EphemeralContainerStatuses[0].State.Running == nil || st.EphemeralContainerStatuses[0].Ready {
 			t.Fatalf("at the start: %+v", st.EphemeralContainerStatuses)
 		}
-		if got, want := <-targets, st.ContainerStatuses[0].ContainerID; runtimeScheme+got != want {
+		if got, want := <-targets, st.ContainerStatuses[0].ContainerID; machine.RuntimeScheme+got != want {
 			t.Errorf("its target is %s, want %s", got, want)
 		}
 		time.Sleep(time.Hour)
@@ -64,6 +65,34 @@ func TestEphemeralContainer(t *testing.T) {
 			t.Error("not gone")
 		}
 	})
+}
+
+// TestForgottenEphemeralContainer: one that the runtime has lost has ended, as was
+// last said or nobody knows how; it does not start again.
+func TestForgottenEphemeralContainer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		said corev1.ContainerState
+		want corev1.ContainerStateTerminated
+	}{
+		"ran":   {corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown"}},
+		"ended": {corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Reason: "Error"}}, corev1.ContainerStateTerminated{ExitCode: 3, Reason: "Error"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, runtime.FakeConfig{})
+				defer func() { r.stop() }()
+				p := debugging(pod("a"), "")
+				p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debugger", ContainerID: machine.RuntimeScheme + "lost", State: tt.said}}
+				r.full(p)
+				time.Sleep(time.Minute)
+				st := r.status(p.UID)
+				got := st.EphemeralContainerStatuses[0].State.Terminated
+				if got == nil || got.ExitCode != tt.want.ExitCode || got.Reason != tt.want.Reason || st.Phase != corev1.PodRunning {
+					t.Errorf("%s %+v, want the end %+v", st.Phase, st.EphemeralContainerStatuses[0], tt.want)
+				}
+			})
+		})
+	}
 }
 
 func TestEphemeralContainerWithoutItsTargetSaysSo(t *testing.T) {

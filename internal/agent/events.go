@@ -31,11 +31,11 @@ func (w *worker) event(eventType, reason, message, container string) {
 const component = "kubelet"
 
 func (w *worker) fieldPath(container string) string {
-	c := w.o.containers[container]
+	c := w.o.Containers[container]
 	switch {
 	case c == nil:
 		return ""
-	case c.init:
+	case c.Init:
 		return "spec.initContainers{" + container + "}"
 	}
 	return "spec.containers{" + container + "}"

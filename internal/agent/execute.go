@@ -10,12 +10,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 
+	"trireme/internal/agent/assigned"
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/config"
 	"trireme/internal/agent/image"
+	"trireme/internal/agent/machine"
+	"trireme/internal/agent/podfiles"
 	"trireme/internal/agent/volume"
 	"trireme/internal/kind"
+	"trireme/internal/object"
 	"trireme/internal/runtime"
 )
 
@@ -27,19 +32,20 @@ const hashAnnotation = "trireme.dev/spec-image"
 
 // prepare makes the pod's directories, control group and volumes.
 func (w *worker) prepare(ctx context.Context) {
-	w.o.preparing = true
+	w.o.Preparing = true
 	pod := w.pod
 	w.op(ctx, func() func() {
 		volumes, err := w.a.prepare(pod)
 		return func() {
-			w.o.preparing = false
+			w.o.Preparing = false
 			if err != nil {
 				w.log.Warn("preparing the pod", "err", err)
 				w.event(corev1.EventTypeWarning, "FailedMount", err.Error(), "")
-				w.o.prepareRetry = w.o.prepareRetry.again(time.Now(), retryMax)
+				w.o.PrepareRetry = w.o.PrepareRetry.Again(time.Now(), machine.RetryMax)
 				return
 			}
-			w.volumes, w.o.prepared, w.o.prepareRetry = volumes, true, retry{}
+			w.volumes, w.o.Prepared, w.o.PrepareRetry = volumes, true, machine.Retry{}
+			w.rewriteStale(ctx)
 		}
 	})
 }
@@ -67,8 +73,12 @@ func (w *worker) sandboxConfig(attempt uint32) (*runtime.SandboxConfig, error) {
 	in := config.SandboxInput{
 		Pod: w.pod, Attempt: attempt, LogDir: w.a.logDir(w.pod), CgroupParent: w.a.cgroups.Parent(w.pod),
 	}
-	if c := w.pod.Spec.RuntimeClassName; c != nil {
-		in.RuntimeHandler = *c
+	if c := w.pod.Spec.RuntimeClassName; c != nil && *c != "" {
+		class, ok := assigned.Get[*nodev1.RuntimeClass](w.a.objects, "runtimeclasses", object.Key{Name: *c})
+		if !ok {
+			return nil, fmt.Errorf("runtimeclass.node.k8s.io %q not found", *c)
+		}
+		in.RuntimeHandler = class.Handler
 	}
 	cfg, err := w.a.node().Sandbox(in)
 	if err != nil {
@@ -81,10 +91,10 @@ func (w *worker) sandboxConfig(attempt uint32) (*runtime.SandboxConfig, error) {
 // makeSandbox makes the pod's sandbox, the old one taken away first, and looks
 // for the first images meanwhile.
 func (w *worker) makeSandbox(ctx context.Context) {
-	sb := &w.o.sandbox
-	sb.busy = true
-	old, attempt := sb.id, sb.attempt
-	if sb.made {
+	sb := &w.o.Sandbox
+	sb.Busy = true
+	old, attempt := sb.ID, sb.Attempt
+	if sb.Made {
 		attempt++
 	}
 	if old != "" {
@@ -127,45 +137,35 @@ func (a *Agent) runSandbox(ctx context.Context, cfg *runtime.SandboxConfig, old 
 }
 
 func (w *worker) sandboxMade(cfg *runtime.SandboxConfig, id string, attempt uint32, err error) {
-	sb := &w.o.sandbox
-	sb.busy = false
-	for _, c := range w.o.containers {
-		c.lost(time.Now())
-		if c.waitReason == config.ReasonCreate { // for want of a sandbox, most likely
-			c.notBefore = time.Time{}
+	sb := &w.o.Sandbox
+	sb.Busy = false
+	for _, c := range w.o.Containers {
+		c.Lost(time.Now())
+		if c.WaitReason == config.ReasonCreate { // for want of a sandbox, most likely
+			c.NotBefore = time.Time{}
 		}
 	}
-	w.o.initialized = false
+	w.o.Initialized = false
 	if err != nil {
-		sb.id, sb.ready = "", false
+		sb.ID, sb.Ready = "", false
 		if kind.Is(err, kind.Exists) { // an agent before this one made it and died: next
-			sb.attempt, sb.made = attempt, true
+			sb.Attempt, sb.Made = attempt, true
 		}
 		if !errors.Is(err, context.Canceled) {
 			w.log.Warn("making the sandbox", "err", err)
 			w.event(corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error(), "")
 		}
-		sb.retry = sb.retry.again(time.Now(), retryMax)
+		sb.Retry = sb.Retry.Again(time.Now(), machine.RetryMax)
 		return
 	}
-	*sb = sandboxState{id: id, attempt: attempt, made: true, ready: true}
+	*sb = machine.Sandbox{ID: id, Attempt: attempt, Made: true, Ready: true}
 	w.sandbox = cfg
-}
-
-// lost notes that the container's sandbox is not there any more.
-func (c *containerState) lost(now time.Time) {
-	c.current, c.oldID = false, ""
-	if c.made && c.full.State != runtime.Exited {
-		c.full.State, c.full.ExitCode, c.full.Reason, c.full.Finished = runtime.Exited, 137, "ContainerStatusUnknown", now
-		c.full.Message = "The container could not be located when the pod was terminated"
-		c.crashed()
-	}
 }
 
 // prefetch asks for the images that start first while the sandbox is made.
 func (w *worker) prefetch(ctx context.Context, cfg *runtime.SandboxConfig) {
-	for _, c := range wanted(w.pod, &w.o) {
-		if c.spec.ImagePullPolicy == corev1.PullAlways || time.Now().Before(c.notBefore) {
+	for _, c := range machine.Wanted(w.pod, &w.o) {
+		if c.Spec.ImagePullPolicy == corev1.PullAlways || time.Now().Before(c.NotBefore) {
 			continue // start asks again anyway
 		}
 		r := w.imageRequest(c, cfg)
@@ -178,34 +178,34 @@ func (w *worker) prefetch(ctx context.Context, cfg *runtime.SandboxConfig) {
 	}
 }
 
-func (w *worker) imageRequest(c *containerState, sandbox *runtime.SandboxConfig) image.Request {
+func (w *worker) imageRequest(c *machine.Container, sandbox *runtime.SandboxConfig) image.Request {
 	return image.Request{
-		Ref: c.spec.Image, Policy: c.spec.ImagePullPolicy, Sandbox: sandbox,
-		Credentials: w.a.credentials(w.pod, c.spec.Image),
+		Ref: c.Spec.Image, Policy: c.Spec.ImagePullPolicy, Sandbox: sandbox,
+		Credentials: w.a.credentials(w.pod, c.Spec.Image),
 	}
 }
 
 // start brings a container up: image, configuration, create, start.
-func (w *worker) start(ctx context.Context, c *containerState) {
-	c.busy = true
-	attempt := c.attempt
-	if c.made || c.ran {
+func (w *worker) start(ctx context.Context, c *machine.Container) {
+	c.Busy = true
+	attempt := c.Attempt
+	if c.Made || c.Ran {
 		attempt++
 	}
 	opCtx, cancel := context.WithCancel(ctx)
-	w.starts[c.spec.Name] = cancel
-	if c.exited() && c.waitReason == reasonCrashLoop {
-		c.waitReason, c.waitMessage = "", ""
+	w.starts[c.Spec.Name] = cancel
+	if c.Exited() && c.WaitReason == machine.ReasonCrashLoop {
+		c.WaitReason, c.WaitMessage = "", ""
 	}
 	job := startJob{
-		w: w, pod: w.pod, c: c.spec, attempt: attempt, sandboxID: w.o.sandbox.id, sandbox: w.sandbox,
-		volumes: w.volumes, image: w.imageRequest(c, w.sandbox), oldID: c.oldID,
+		w: w, pod: w.pod, c: c.Spec, attempt: attempt, sandboxID: w.o.Sandbox.ID, sandbox: w.sandbox,
+		volumes: w.volumes, image: w.imageRequest(c, w.sandbox), oldID: c.OldID,
 	}
-	if t := w.o.containers[c.target]; t != nil && t.running() {
-		job.targetID = t.full.ID
+	if t := w.o.Containers[c.Target]; t != nil && t.Running() {
+		job.targetID = t.Full.ID
 	}
-	job.target = c.target
-	job.image.Tell = w.teller(ctx, c.spec.Name)
+	job.target = c.Target
+	job.image.Tell = w.teller(ctx, c.Spec.Name)
 	w.op(ctx, func() func() {
 		defer cancel()
 		res := job.run(opCtx)
@@ -228,6 +228,7 @@ type startJob struct {
 	volumes   map[string]volume.Volume
 	image     image.Request
 	oldID     string
+	cpus      string // that it was made with
 	// target is the container whose processes this one sees, targetID the one of
 	// that name that runs; empty: none.
 	target, targetID string
@@ -238,6 +239,8 @@ type startResult struct {
 	made    bool
 	full    runtime.Container
 	attempt uint32
+	limits  corev1.ResourceRequirements
+	cpus    string
 	err     error
 	reason  string // the waiting reason of err
 	after   time.Time
@@ -277,7 +280,7 @@ func (j *startJob) run(ctx context.Context) startResult {
 
 func (j *startJob) startMade(ctx context.Context, id string, img *runtime.Image) startResult {
 	rt := j.w.a.cfg.Runtime
-	res := startResult{made: true, attempt: j.attempt, full: runtime.Container{
+	res := startResult{made: true, attempt: j.attempt, limits: j.c.Resources, cpus: j.cpus, full: runtime.Container{
 		ID: id, Name: j.c.Name, Attempt: j.attempt, State: runtime.Running, ImageID: img.ID, ImageRef: j.c.Image, Created: time.Now(),
 	}}
 	if err := rt.StartContainer(ctx, id); err != nil {
@@ -303,23 +306,26 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 	if err := os.MkdirAll(filepath.Join(a.logDir(pod), j.c.Name), 0o755); err != nil {
 		return "", err
 	}
-	message, err := a.messageFile(pod, j.c.Name, j.attempt)
+	message, err := podfiles.MakeMessage(a.volumes.PodDir(pod.UID), j.c.Name, j.attempt)
 	if err != nil {
 		return "", err
 	}
-	hosts, err := a.hostsFile(pod)
+	hosts, err := podfiles.MakeHosts(a.volumes.PodDir(pod.UID), pod.Spec.HostNetwork, func(node []byte) []byte { return a.node().Hosts(pod, node) })
 	if err != nil {
 		return "", err
 	}
 	cfg, err := a.node().Container(config.ContainerInput{
 		Pod: pod, Container: j.c, Attempt: j.attempt, Image: img, Objects: a.objects, Mount: j.mount,
 		HostsFile: hosts, MessageFile: message, LogPath: filepath.Join(j.c.Name, strconv.Itoa(int(j.attempt))+".log"),
-		Resources: cgroup.Container(pod, j.c, a.memoryBytes), Annotations: map[string]string{hashAnnotation: j.c.Image},
+		Resources: a.limits(pod, j.c), Annotations: map[string]string{hashAnnotation: j.c.Image},
 	})
 	if err != nil {
 		return "", err
 	}
-	cfg.TargetID = j.targetID
+	if err := j.use(ctx, cfg); err != nil {
+		return "", err
+	}
+	cfg.TargetID, j.cpus = j.targetID, cfg.Resources.CPUs
 	return a.cfg.Runtime.CreateContainer(ctx, j.sandboxID, j.sandbox, cfg)
 }
 
@@ -339,9 +345,9 @@ func (j *startJob) mount(i int, sub string) (string, bool, error) {
 }
 
 // startDone takes over how a start went.
-func (w *worker) startDone(c *containerState, res startResult) {
-	c.busy = false
-	delete(w.starts, c.spec.Name)
+func (w *worker) startDone(c *machine.Container, res startResult) {
+	c.Busy = false
+	delete(w.starts, c.Spec.Name)
 	if res.made {
 		w.startMade(c, res)
 	}
@@ -352,55 +358,56 @@ func (w *worker) startDone(c *containerState, res startResult) {
 		return
 	}
 	if !res.made && res.attempt > 0 {
-		c.attempt, c.ran = res.attempt, true // the name is taken: the next attempt has another
+		c.Attempt, c.Ran = res.attempt, true // the name is taken: the next attempt has another
 	}
-	first := c.waitReason != res.reason
-	if c.waitReason != reasonCrashLoop { // then its last state says why
-		c.waitReason, c.waitMessage = res.reason, res.err.Error()
+	first := c.WaitReason != res.reason
+	if c.WaitReason != machine.ReasonCrashLoop { // then its last state says why
+		c.WaitReason, c.WaitMessage = res.reason, res.err.Error()
 	}
 	switch {
 	case !res.after.IsZero() && res.reason == image.ReasonPull:
-		c.notBefore = time.Now().Add(time.Second) // then it says that it backs off
+		c.NotBefore = time.Now().Add(time.Second) // then it says that it backs off
 	case !res.after.IsZero():
-		c.notBefore = res.after
+		c.NotBefore = res.after
 	case !res.made:
-		c.notBefore = time.Now().Add(w.a.cfg.BackOffMin)
+		c.NotBefore = time.Now().Add(w.a.cfg.BackOffMin)
 	}
 	if first || res.made {
-		w.log.Warn("starting a container", "container", c.spec.Name, "reason", res.reason, "err", res.err)
+		w.log.Warn("starting a container", "container", c.Spec.Name, "reason", res.reason, "err", res.err)
 	}
 	switch res.reason {
 	case image.ReasonPull, image.ReasonNever, image.ReasonName:
 	case image.ReasonBackOff:
-		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.reason, c.spec.Name)
+		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.reason, c.Spec.Name)
 	default:
-		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.err.Error(), c.spec.Name)
+		w.event(corev1.EventTypeWarning, "Failed", "Error: "+res.err.Error(), c.Spec.Name)
 		w.a.relistSoon() // the sandbox may have died
 	}
 }
 
 // startMade takes over a container that now exists.
-func (w *worker) startMade(c *containerState, res startResult) {
-	again := c.made || c.ran
-	if c.made {
-		if c.exited() {
-			c.previous = terminated(&c.full)
+func (w *worker) startMade(c *machine.Container, res startResult) {
+	again := c.Made || c.Ran
+	if c.Made {
+		if c.Exited() {
+			c.Previous = machine.Terminated(&c.Full)
 		}
-		if c.current {
-			c.oldID = c.full.ID
+		if c.Current {
+			c.OldID = c.Full.ID
 		}
 	}
-	c.made, c.ran, c.current, c.attempt, c.full, c.imageRef = true, true, true, res.attempt, res.full, c.spec.Image
-	c.waitReason, c.waitMessage, c.kill, c.preStopped = "", "", nil, false
-	c.hooked = c.spec.Lifecycle == nil || c.spec.Lifecycle.PostStart == nil
-	c.started = c.spec.StartupProbe == nil
-	c.ready = c.started && c.spec.ReadinessProbe == nil
-	if again {
-		c.restarted(w.a.cfg.BackOffMin)
+	c.Made, c.Ran, c.Current, c.Attempt, c.Full, c.ImageRef = true, true, true, res.attempt, res.full, c.Spec.Image
+	c.WaitReason, c.WaitMessage, c.Kill, c.PreStopped = "", "", nil, false
+	c.Hooked = c.Spec.Lifecycle == nil || c.Spec.Lifecycle.PostStart == nil
+	c.Started = c.Spec.StartupProbe == nil
+	c.Ready = c.Started && c.Spec.ReadinessProbe == nil
+	if again && !c.Renew {
+		c.Restarted(w.a.cfg.BackOffMin)
 	}
-	w.event(corev1.EventTypeNormal, "Created", "Container created", c.spec.Name)
-	if c.running() {
-		w.event(corev1.EventTypeNormal, "Started", "Container started", c.spec.Name)
+	c.Renew, c.Limits, c.CPUs = false, res.limits, res.cpus
+	w.event(corev1.EventTypeNormal, "Created", "Container created", c.Spec.Name)
+	if c.Running() {
+		w.event(corev1.EventTypeNormal, "Started", "Container started", c.Spec.Name)
 		return
 	}
 	w.afterExit(c)

@@ -8,60 +8,48 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/probe"
 )
 
-// hookExit is a hook's command that ended with another code than 0.
-type hookExit struct {
-	code   int
-	output string
-}
-
-func (e hookExit) Error() string { return fmt.Sprintf("command exited with %d: %s", e.code, e.output) }
-
-// hookStatus is a hook's request that was answered with an error.
-type hookStatus int
-
-func (e hookStatus) Error() string { return fmt.Sprintf("HTTP status %d", int(e)) }
-
 // postStart runs the hook of a container that just started.
-func (w *worker) postStart(ctx context.Context, c *containerState) {
-	c.busy = true
+func (w *worker) postStart(ctx context.Context, c *machine.Container) {
+	c.Busy = true
 	opCtx, cancel := context.WithCancel(ctx)
-	w.starts[c.spec.Name] = cancel
-	hook, target := c.spec.Lifecycle.PostStart, w.target(c)
+	w.starts[c.Spec.Name] = cancel
+	hook, target := c.Spec.Lifecycle.PostStart, w.target(c)
 	w.op(ctx, func() func() {
 		defer cancel()
 		// The API gives postStart no limit: the container's end is the limit.
-		err := runHook(opCtx, hook, target, time.Now().Add(24*time.Hour))
+		err := probe.Hook(opCtx, hook, target, time.Now().Add(24*time.Hour))
 		return func() {
-			c.busy = false
-			delete(w.starts, c.spec.Name)
+			c.Busy = false
+			delete(w.starts, c.Spec.Name)
 			switch {
 			case errors.Is(err, context.Canceled):
 			case err != nil:
-				w.event(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: "+err.Error(), c.spec.Name)
-				c.hooked = true
-				c.kill = &killOrder{"FailedPostStartHook", graceOf(w.pod)}
+				w.event(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: "+err.Error(), c.Spec.Name)
+				c.Hooked = true
+				c.Kill = &machine.KillOrder{Message: "FailedPostStartHook", Grace: machine.GraceOf(w.pod)}
 			default:
-				c.hooked = true
+				c.Hooked = true
 			}
 		}
 	})
 }
 
 // target is what probes and hooks of a container talk to.
-func (w *worker) target(c *containerState) probe.Target {
+func (w *worker) target(c *machine.Container) probe.Target {
 	t := probe.Target{IP: w.pod.Status.PodIP, Ports: map[string]int32{}}
 	if t.IP == "" && w.pod.Spec.HostNetwork {
-		t.IP = w.a.cfg.NodeIP.String()
+		t.IP = w.a.cfg.NodeIPs[0].String()
 	}
-	for _, p := range c.spec.Ports {
+	for _, p := range c.Spec.Ports {
 		if p.Name != "" {
 			t.Ports[p.Name] = p.ContainerPort
 		}
 	}
-	id := c.full.ID
+	id := c.Full.ID
 	t.Exec = func(ctx context.Context, cmd []string, timeout time.Duration) (string, int, error) {
 		stdout, stderr, code, err := w.a.cfg.Runtime.ExecSync(ctx, id, cmd, timeout)
 		return string(stdout) + string(stderr), code, err
@@ -71,9 +59,9 @@ func (w *worker) target(c *containerState) probe.Target {
 
 // keepProbes starts the probes of containers that run and stops the others'.
 func (w *worker) keepProbes(ctx context.Context) {
-	for name, c := range w.o.containers {
+	for name, c := range w.o.Containers {
 		cancel, on := w.probes[name]
-		should := c.running() && c.hooked && c.kill == nil && w.o.terminating == nil && hasProbe(c.spec)
+		should := c.Running() && c.Hooked && c.Kill == nil && w.o.Terminating == nil && hasProbe(c.Spec)
 		switch {
 		case on && !should:
 			cancel()
@@ -98,13 +86,13 @@ func (w *worker) stopProbes() {
 
 // probe runs a container's probes: startup alone until it succeeds, then the
 // other two.
-func (w *worker) probe(ctx context.Context, c *containerState) {
-	spec, id, since, target, started := c.spec, c.full.ID, c.full.Started, w.target(c), c.started
+func (w *worker) probe(ctx context.Context, c *machine.Container) {
+	spec, id, since, target, started := c.Spec, c.Full.ID, c.Full.Started, w.target(c), c.Started
 	run := func(kind string, p *corev1.Probe, apply func(probe.Outcome)) func(until probe.Result) {
 		return func(until probe.Result) {
 			probe.Run(ctx, p, target, since, func(out probe.Outcome) bool {
 				ok := w.tell(ctx, func() {
-					if c.full.ID != id || !c.running() {
+					if c.Full.ID != id || !c.Running() {
 						return // of a container before this one
 					}
 					if out.Result == probe.Failure {
@@ -124,7 +112,7 @@ func (w *worker) probe(ctx context.Context, c *containerState) {
 	liveness := run("Liveness", spec.LivenessProbe, func(out probe.Outcome) {
 		w.answer(c, "liveness", spec.LivenessProbe, out)
 	})
-	readiness := run("Readiness", spec.ReadinessProbe, func(out probe.Outcome) { c.ready = out.Result == probe.Success })
+	readiness := run("Readiness", spec.ReadinessProbe, func(out probe.Outcome) { c.Ready = out.Result == probe.Success })
 	w.ops.Go(func() {
 		if spec.StartupProbe != nil && !started {
 			startup(probe.Success) // ends on success, or when the container is killed for it
@@ -142,17 +130,17 @@ func (w *worker) probe(ctx context.Context, c *containerState) {
 }
 
 // answer takes over what a startup or liveness probe found.
-func (w *worker) answer(c *containerState, kind string, p *corev1.Probe, out probe.Outcome) {
+func (w *worker) answer(c *machine.Container, kind string, p *corev1.Probe, out probe.Outcome) {
 	if out.Result == probe.Success {
-		if kind == "startup" && !c.started {
-			c.started = true
-			c.ready = c.spec.ReadinessProbe == nil
+		if kind == "startup" && !c.Started {
+			c.Started = true
+			c.Ready = c.Spec.ReadinessProbe == nil
 		}
 		return
 	}
-	grace := graceOf(w.pod)
+	grace := machine.GraceOf(w.pod)
 	if p.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
 	}
-	c.kill = &killOrder{fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, kind), grace}
+	c.Kill = &machine.KillOrder{Message: fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Spec.Name, kind), Grace: grace}
 }

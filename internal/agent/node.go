@@ -1,25 +1,25 @@
 package agent
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"maps"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	goruntime "runtime"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"trireme/internal/runtime"
+	"trireme/internal/agent/host"
+	"trireme/internal/agent/image"
+	"trireme/internal/agent/pressure"
+	"trireme/internal/kind"
+	"trireme/internal/object"
 )
 
 // nodeStatus is the node's status as last told.
@@ -29,15 +29,10 @@ type nodeStatus struct {
 	status corev1.NodeStatus
 }
 
-// How often the node is looked at, and the thresholds of its pressures
-// (Kubernetes, "Node-pressure Eviction").
+// How often the node is looked at.
 const (
 	nodeEvery        = 10 * time.Second
 	nodeSoon         = 100 * time.Millisecond // while the node is not ready
-	imagesMax        = 50
-	memoryFreeMin    = 100 << 20
-	diskFreePercent  = 10
-	pidsUsedPercent  = 90
 	agentHTTPSPort   = 10250
 	runtimeCheckTime = 5 * time.Second
 )
@@ -52,12 +47,7 @@ func (s *nodeStatus) allocatable() corev1.ResourceList {
 func (s *nodeStatus) ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return object.NodeReadiness(&s.status) == corev1.ConditionTrue
 }
 
 // hello is the node as a manager creates it.
@@ -68,8 +58,11 @@ func (a *Agent) hello() *corev1.Node {
 		corev1.LabelHostname: a.cfg.Node, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
 	}
 	maps.Copy(labels, a.cfg.Labels)
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.cfg.Node, Labels: labels}, Status: *a.status.status.DeepCopy()}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.cfg.Node, Labels: labels, Annotations: a.cfg.Network.Annotations()}, Status: *a.status.status.DeepCopy()}
 }
+
+// Announce has managers hear of the node's annotations, which are others.
+func (a *Agent) Announce() { a.session.Announce() }
 
 func (a *Agent) nodeLoop(ctx context.Context) error {
 	t := time.NewTimer(nodeSoon)
@@ -105,6 +98,7 @@ func (a *Agent) refreshNode(ctx context.Context) {
 	changed := !reflect.DeepEqual(*old, st)
 	a.status.status = st
 	a.status.mu.Unlock()
+	a.passOn(ctx, a.grants.SetCapacity(st.Allocatable))
 	if changed {
 		a.session.ReportNode(st.DeepCopy())
 	}
@@ -127,12 +121,10 @@ func keepTimes(c *corev1.NodeCondition, old []corev1.NodeCondition) {
 }
 
 func (a *Agent) observeNode(ctx context.Context) corev1.NodeStatus {
-	capacity, allocatable := a.capacity()
+	capacity, allocatable := a.resources()
 	st := corev1.NodeStatus{
-		Capacity: capacity, Allocatable: allocatable, NodeInfo: nodeInfo(),
-		Addresses: []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: a.cfg.NodeIP.String()}, {Type: corev1.NodeHostName, Address: a.cfg.Node},
-		},
+		Capacity: capacity, Allocatable: allocatable, NodeInfo: host.Info(),
+		Addresses:       a.addresses(),
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: a.httpsPort()}},
 		Images:          a.imageList(ctx),
 		VolumesInUse:    a.volumesInUse(),
@@ -152,7 +144,14 @@ func (a *Agent) observeNode(ctx context.Context) corev1.NodeStatus {
 	} else {
 		add(corev1.NodeNetworkUnavailable, false, "NetworkProgrammed", "the node's network is programmed")
 	}
-	pressures(a.cfg.Root, add)
+	has := a.pressure.Conditions()
+	for _, p := range pressureWords {
+		if has[p.condition] {
+			add(p.condition, true, p.reason, p.message)
+		} else {
+			add(p.condition, false, p.reasonNot, p.messageNot)
+		}
+	}
 	if err := a.cfg.Runtime.Check(check); err != nil {
 		add(corev1.NodeReady, false, "KubeletNotReady", "container runtime: "+err.Error())
 	} else {
@@ -161,61 +160,49 @@ func (a *Agent) observeNode(ctx context.Context) corev1.NodeStatus {
 	return st
 }
 
-func pressures(root string, add func(t corev1.NodeConditionType, on bool, reason, message string)) {
-	if free := meminfo("MemAvailable"); free > 0 && free < memoryFreeMin {
-		add(corev1.NodeMemoryPressure, true, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
-	} else {
-		add(corev1.NodeMemoryPressure, false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-	}
-	var fs unix.Statfs_t
-	if unix.Statfs(root, &fs) == nil && fs.Blocks > 0 && fs.Bavail*100/fs.Blocks < diskFreePercent {
-		add(corev1.NodeDiskPressure, true, "KubeletHasDiskPressure", "kubelet has disk pressure")
-	} else {
-		add(corev1.NodeDiskPressure, false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
-	}
-	var info unix.Sysinfo_t
-	limit := numberIn("/proc/sys/kernel/pid_max")
-	if unix.Sysinfo(&info) == nil && limit > 0 && int64(info.Procs)*100/limit > pidsUsedPercent {
-		add(corev1.NodePIDPressure, true, "KubeletHasInsufficientPID", "kubelet has insufficient PID available")
-	} else {
-		add(corev1.NodePIDPressure, false, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
-	}
+// pressureWords are what a kubelet says of pressure: people and tools look for it.
+var pressureWords = []struct {
+	condition                              corev1.NodeConditionType
+	reason, message, reasonNot, messageNot string
+}{
+	{corev1.NodeMemoryPressure, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"},
+	{corev1.NodeDiskPressure, "KubeletHasDiskPressure", "kubelet has disk pressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"},
+	{corev1.NodePIDPressure, "KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"},
 }
 
-// capacity returns what the node has and what pods may have of it: all but the
-// disk that the images' thresholds keep free.
-func (a *Agent) capacity() (capacity, allocatable corev1.ResourceList) {
-	capacity = corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(a.memoryBytes, resource.BinarySI),
-		corev1.ResourcePods:   *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI),
-	}
-	var fs unix.Statfs_t
-	var disk int64
-	if unix.Statfs(a.cfg.Root, &fs) == nil {
-		disk = int64(fs.Blocks) * fs.Bsize
-		capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(disk, resource.BinarySI)
-	}
-	memory := a.memoryBytes
-	entries, err := os.ReadDir("/sys/kernel/mm/hugepages")
-	if err == nil {
-		for _, e := range entries {
-			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB"), 10, 64)
-			n := numberIn("/sys/kernel/mm/hugepages/" + e.Name() + "/nr_hugepages")
-			if err != nil || n <= 0 {
-				continue
-			}
-			name := corev1.ResourceHugePagesPrefix + resource.NewQuantity(kb<<10, resource.BinarySI).String()
-			capacity[corev1.ResourceName(name)] = *resource.NewQuantity(n*kb<<10, resource.BinarySI)
-			memory -= n * kb << 10
-		}
-	}
-	allocatable = maps.Clone(capacity)
-	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(memory, resource.BinarySI)
-	if disk > 0 {
-		allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(disk-disk/100*diskFreePercent, resource.BinarySI)
-	}
+// resources returns what the node has and what its pods may have of it.
+func (a *Agent) resources() (capacity, allocatable corev1.ResourceList) {
+	capacity, allocatable = host.Resources(host.Machine{
+		Root: a.cfg.Root, MemoryBytes: a.memoryBytes, Pods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
+		Kept: func(disk, memory host.Amount) (int64, int64) {
+			return a.rules.Kept(pressure.Disk, disk.Capacity), a.rules.Kept(pressure.Memory, memory.Capacity)
+		},
+	})
+	has, healthy := a.devices.Resources()
+	maps.Copy(capacity, has)
+	maps.Copy(allocatable, healthy)
 	return capacity, allocatable
+}
+
+// bound keeps all pods together within what is not reserved.
+func (a *Agent) bound() error {
+	capacity, _ := a.resources()
+	var errs []error
+	for name, q := range a.cfg.Reserved {
+		have, ok := capacity[name]
+		if ok && have.Cmp(q) <= 0 {
+			errs = append(errs, kind.New(kind.Invalid, "%s of %s are reserved, and the node has %s: reserve less", q.String(), name, have.String()))
+		}
+		have.Sub(q)
+		capacity[name] = have
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(a.cfg.Reserved) == 0 {
+		capacity = nil
+	}
+	return a.cgroups.Bound(capacity)
 }
 
 func (a *Agent) httpsPort() int32 {
@@ -231,79 +218,12 @@ func (a *Agent) imageList(ctx context.Context) []corev1.ContainerImage {
 	if err != nil {
 		return nil // the condition Ready says that the runtime does not answer
 	}
-	return containerImages(list)
+	return image.Status(list)
 }
 
-func containerImages(list []runtime.Image) []corev1.ContainerImage {
-	var out []corev1.ContainerImage
-	for _, img := range list[:min(len(list), imagesMax)] {
-		names := append(append([]string(nil), img.Digests...), img.Names...)
-		if len(names) == 0 {
-			names = []string{img.ID}
-		}
-		out = append(out, corev1.ContainerImage{Names: names, SizeBytes: img.SizeBytes})
+func (a *Agent) addresses() (out []corev1.NodeAddress) {
+	for _, ip := range a.cfg.NodeIPs {
+		out = append(out, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}
-	return out
-}
-
-func nodeInfo() corev1.NodeSystemInfo {
-	var u unix.Utsname
-	kernel := ""
-	if unix.Uname(&u) == nil {
-		kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	return corev1.NodeSystemInfo{
-		MachineID: textIn("/etc/machine-id"), SystemUUID: textIn("/sys/class/dmi/id/product_uuid"), BootID: textIn("/proc/sys/kernel/random/boot_id"),
-		KernelVersion: kernel, OSImage: osName(), ContainerRuntimeVersion: "containerd://2", KubeletVersion: kubeletVersion,
-		OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
-	}
-}
-
-// kubeletVersion is the release of the API whose kubelet this agent stands in for.
-const kubeletVersion = "v1.37.2+trireme"
-
-func osName() string {
-	f, err := os.Open("/etc/os-release")
-	if err != nil {
-		return goruntime.GOOS
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "PRETTY_NAME="); ok {
-			return strings.Trim(v, `"`)
-		}
-	}
-	return goruntime.GOOS
-}
-
-func textIn(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
-
-func numberIn(path string) int64 {
-	n, err := strconv.ParseInt(textIn(path), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-func memoryBytes() int64 { return meminfo("MemTotal") }
-
-// meminfo returns a field of /proc/meminfo in bytes, 0 if it has none.
-func meminfo(name string) int64 {
-	for line := range strings.Lines(textIn("/proc/meminfo")) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == name+":" {
-			n, err := strconv.ParseInt(f[1], 10, 64)
-			if err != nil {
-				return 0
-			}
-			return n << 10
-		}
-	}
-	return 0
+	return append(out, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.cfg.Node})
 }

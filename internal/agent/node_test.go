@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/agent/cgroup"
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/volume"
 	"trireme/internal/object"
 	"trireme/internal/runtime"
@@ -95,7 +96,7 @@ func newRealNode(t *testing.T) *realNode {
 	rt := startContainerd(t, root, bin)
 	r := &realNode{rig: &rig{t: t, root: root, reports: map[types.UID]wire.PodReport{}, phases: map[types.UID][]corev1.PodPhase{}}, rt: rt, changed: make(chan struct{}, 1)}
 	a, err := New(Config{
-		Node: "n1", Root: root, NodeIP: netip.MustParseAddr("127.0.0.1"), Runtime: rt, Network: r, ClusterDomain: "cluster.local",
+		Node: "n1", Root: root, NodeIPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Runtime: rt, Network: r, ClusterDomain: "cluster.local",
 		BackOffMin: time.Second, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		session: func(assign func(context.Context, bool, []wire.Item) error) session { r.assign = assign; return r },
 	})
@@ -205,7 +206,7 @@ func TestRealPod(t *testing.T) {
 	})
 	r.give(t, true, item("configmaps", object.KeyOf(cm), cm), item("pods", object.KeyOf(p), p))
 	st := r.await(t, p.UID, running).Status
-	id := strings.TrimPrefix(st.ContainerStatuses[0].ContainerID, runtimeScheme)
+	id := strings.TrimPrefix(st.ContainerStatuses[0].ContainerID, machine.RuntimeScheme)
 	in := r.rootOf(t, p)
 	if b, err := os.ReadFile(in + "/v/f"); err != nil || string(b) != "from a volume" {
 		t.Errorf("the volume in the container: %q %v", b, err)
@@ -271,6 +272,14 @@ func (r *realNode) limitOf(t *testing.T, p *corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+func textIn(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // rootOf is the root directory of the pod's container, as the kernel shows it.

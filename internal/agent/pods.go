@@ -9,9 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"trireme/internal/agent/cgroup"
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/stream"
 	"trireme/internal/kind"
 	"trireme/internal/object"
@@ -72,14 +71,14 @@ func (a *Agent) Container(pod object.Key, name string) (stream.Container, error)
 }
 
 func waiting(st *corev1.PodStatus, name string) string {
-	for _, list := range containerStatuses(st) {
+	for _, list := range machine.ContainerStatuses(st) {
 		for i := range list {
 			if w := list[i].State.Waiting; w != nil && list[i].Name == name {
 				return w.Reason
 			}
 		}
 	}
-	return reasonCreating
+	return machine.ReasonCreating
 }
 
 func containerOf(p *corev1.Pod, name string) *corev1.Container {
@@ -107,7 +106,7 @@ func (a *Agent) byKey(key object.Key) *worker {
 		if w.key != key {
 			continue
 		}
-		if found == nil || a.objects.pod(w.uid) {
+		if found == nil || a.objects.Pod(w.uid) {
 			found = w
 		}
 	}
@@ -116,37 +115,7 @@ func (a *Agent) byKey(key object.Key) *worker {
 
 // Summary returns what the node and its pods use now.
 func (a *Agent) Summary(ctx context.Context) (*stream.Summary, error) {
-	usage, err := a.cfg.Runtime.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := &stream.Summary{Node: stream.NodeStats{NodeName: a.cfg.Node}}
-	tree, _ := a.cgroups.(*cgroup.Tree)
-	now := metav1.NewTime(time.Now())
-	if tree != nil {
-		cpu, memory := tree.NodeUsage()
-		out.Node.CPU, out.Node.Memory = stream.CPU(now, cpu, 0), stream.Memory(now, memory)
-	}
-	for uid, w := range a.allWorkers() {
-		p := stream.PodStats{PodRef: stream.PodRef{Name: w.key.Name, Namespace: w.key.Namespace, UID: string(uid)}, StartTime: metav1.NewTime(w.o.since)}
-		var cpu, cpuNow, memory uint64
-		for _, u := range usage {
-			if u.PodUID != uid {
-				continue
-			}
-			at := metav1.NewTime(u.Time)
-			p.Containers = append(p.Containers, stream.ContainerStats{
-				Name: u.Container, StartTime: p.StartTime, CPU: stream.CPU(at, u.CPUNanoTotal, u.CPUNano), Memory: stream.Memory(at, u.MemoryBytes),
-			})
-			cpu, cpuNow, memory = cpu+u.CPUNanoTotal, cpuNow+u.CPUNano, memory+u.MemoryBytes
-		}
-		p.CPU, p.Memory = stream.CPU(now, cpu, cpuNow), stream.Memory(now, memory)
-		out.Pods = append(out.Pods, p)
-	}
-	slices.SortFunc(out.Pods, func(a, b stream.PodStats) int {
-		return strings.Compare(a.PodRef.Namespace+"/"+a.PodRef.Name, b.PodRef.Namespace+"/"+b.PodRef.Name)
-	})
-	return out, nil
+	return a.meter.Summary(ctx, a.cfg.Node)
 }
 
 // rotateLoop keeps the containers' logs small.

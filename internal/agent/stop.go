@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/probe"
 	"trireme/internal/wire"
 )
@@ -34,31 +35,31 @@ func settle(ctx context.Context) {
 
 // kill ends a container: its preStop hook, the stop signal, and the kill at the
 // deadline.
-func (w *worker) kill(ctx context.Context, k kill) {
-	c := w.o.containers[k.name]
-	c.busy = true
-	id, hook := c.full.ID, (*corev1.LifecycleHandler)(nil)
-	if c.spec.Lifecycle != nil && !c.preStopped && time.Until(k.deadline) > 0 {
-		hook = c.spec.Lifecycle.PreStop
+func (w *worker) kill(ctx context.Context, k machine.Kill) {
+	c := w.o.Containers[k.Name]
+	c.Busy = true
+	id, hook := c.Full.ID, (*corev1.LifecycleHandler)(nil)
+	if c.Spec.Lifecycle != nil && !c.PreStopped && time.Until(k.Deadline) > 0 {
+		hook = c.Spec.Lifecycle.PreStop
 	}
 	opCtx, cancel := context.WithCancel(ctx)
-	w.kills[k.name] = cancel
-	message := "Stopping container " + k.name
-	if k.message != "" {
-		message = k.message
+	w.kills[k.Name] = cancel
+	message := "Stopping container " + k.Name
+	if k.Message != "" {
+		message = k.Message
 	}
-	if !c.preStopped {
-		w.event(corev1.EventTypeNormal, "Killing", message, k.name)
+	if !c.PreStopped {
+		w.event(corev1.EventTypeNormal, "Killing", message, k.Name)
 	}
 	target := w.target(c)
-	serves := w.o.terminating != nil && hook == nil && c.ready && len(c.spec.Ports) > 0 && time.Until(k.deadline) > graceMin
+	serves := w.o.Terminating != nil && hook == nil && c.Ready && len(c.Spec.Ports) > 0 && time.Until(k.Deadline) > graceMin
 	w.op(ctx, func() func() {
 		defer cancel()
 		if serves {
 			settle(opCtx)
 		}
-		hookErr := runHook(opCtx, hook, target, k.deadline)
-		grace := max(time.Until(k.deadline), 0)
+		hookErr := probe.Hook(opCtx, hook, target, k.Deadline)
+		grace := max(time.Until(k.Deadline), 0)
 		if hook != nil && grace < graceMin {
 			grace = graceMin
 		}
@@ -67,18 +68,18 @@ func (w *worker) kill(ctx context.Context, k kill) {
 	})
 }
 
-func (w *worker) killed(ctx context.Context, c *containerState, id string, hookErr, err error) {
-	delete(w.kills, c.spec.Name)
-	c.preStopped = true
+func (w *worker) killed(ctx context.Context, c *machine.Container, id string, hookErr, err error) {
+	delete(w.kills, c.Spec.Name)
+	c.PreStopped = true
 	if hookErr != nil && !errors.Is(hookErr, context.Canceled) {
-		w.event(corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed: "+hookErr.Error(), c.spec.Name)
+		w.event(corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed: "+hookErr.Error(), c.Spec.Name)
 	}
 	if err != nil {
-		c.busy = false // a shorter grace, or a runtime that does not answer: decide again
+		c.Busy = false // a shorter grace, or a runtime that does not answer: decide again
 		if !errors.Is(err, context.Canceled) {
-			w.log.Warn("stopping a container", "container", c.spec.Name, "err", err)
-			c.busy = true
-			w.later(ctx, retryMin, func() { c.busy = false })
+			w.log.Warn("stopping a container", "container", c.Spec.Name, "err", err)
+			c.Busy = true
+			w.later(ctx, machine.RetryMin, func() { c.Busy = false })
 		}
 		return
 	}
@@ -86,10 +87,10 @@ func (w *worker) killed(ctx context.Context, c *containerState, id string, hookE
 		full := w.a.inspect(ctx, id)
 		return func() {
 			if full == nil { // the runtime does not answer
-				w.later(ctx, retryMin, func() { c.busy = false })
+				w.later(ctx, machine.RetryMin, func() { c.Busy = false })
 				return
 			}
-			c.busy = false
+			c.Busy = false
 			w.observe(c, id, full)
 		}
 	})
@@ -108,72 +109,44 @@ func (w *worker) later(ctx context.Context, d time.Duration, f func()) {
 	})
 }
 
-// runHook runs a lifecycle hook; nil is no hook.
-func runHook(ctx context.Context, h *corev1.LifecycleHandler, t probe.Target, deadline time.Time) error {
-	if h == nil {
-		return nil
-	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	switch {
-	case h.Exec != nil:
-		out, code, err := t.Exec(ctx, h.Exec.Command, time.Until(deadline))
-		if err == nil && code != 0 {
-			err = hookExit{code, out}
-		}
-		return err
-	case h.HTTPGet != nil:
-		status, _, err := t.Get(ctx, h.HTTPGet)
-		if err == nil && status >= 400 {
-			err = hookStatus(status)
-		}
-		return err
-	case h.Sleep != nil:
-		timer := time.NewTimer(time.Duration(h.Sleep.Seconds) * time.Second)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	return nil
-}
-
 // end stops the sandbox of a pod that has finished. It stays in the runtime as
 // the record of what ran.
 func (w *worker) end(ctx context.Context) {
-	sb := &w.o.sandbox
-	sb.busy = true
-	id := sb.id
+	sb := &w.o.Sandbox
+	sb.Busy = true
+	id := sb.ID
 	w.op(ctx, func() func() {
 		err := w.a.cfg.Runtime.StopSandbox(ctx, id)
+		if err == nil { // others may want its volumes
+			err = w.a.drivers.Unpublish(w.uid)
+		}
 		return func() {
-			sb.busy = false
+			sb.Busy = false
 			if err != nil {
 				w.log.Warn("stopping the sandbox", "err", err)
-				sb.retry = sb.retry.again(time.Now(), retryMax)
+				sb.Retry = sb.Retry.Again(time.Now(), machine.RetryMax)
 				return
 			}
-			sb.ready, w.o.stopped = false, true
+			sb.Ready, w.o.Stopped = false, true
 		}
 	})
 }
 
 // remove takes away everything of a pod and says that it is gone.
 func (w *worker) remove(ctx context.Context) {
-	w.o.removing = true
+	w.o.Removing = true
 	pod, ids := w.pod, w.sandboxIDs()
 	w.op(ctx, func() func() {
 		err := w.a.removePod(ctx, pod, ids)
 		return func() {
-			w.o.removing = false
+			w.o.Removing = false
 			if err != nil {
 				w.log.Warn("removing the pod", "err", err)
 				w.event(corev1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error(), "")
-				w.o.removeRetry = w.o.removeRetry.again(time.Now(), retryMax)
+				w.o.RemoveRetry = w.o.RemoveRetry.Again(time.Now(), machine.RetryMax)
 				return
 			}
-			w.o.gone = true
+			w.o.Gone = true
 			w.a.session.ReportPod(wire.PodReport{Key: w.key, UID: w.uid, Status: w.reported, Gone: true})
 		}
 	})
@@ -185,7 +158,7 @@ func (w *worker) sandboxIDs() []string {
 	for _, s := range w.adopt {
 		ids = append(ids, s.ID)
 	}
-	if id := w.o.sandbox.id; id != "" {
+	if id := w.o.Sandbox.ID; id != "" {
 		ids = append(ids, id)
 	}
 	return ids

@@ -43,7 +43,7 @@ func TestTokens(t *testing.T) {
 		check := func(when, want string) {
 			t.Helper()
 			synctest.Wait()
-			b, err := os.ReadFile(filepath.Join(r.root, "pods", string(p.UID), "volumes", "kubernetes.io~projected", "v", "token"))
+			b, err := os.ReadFile(filepath.Join(r.root, "secrets", string(p.UID), "kubernetes.io~projected", "v", "token"))
 			if err != nil || string(b) != want {
 				t.Errorf("%s: %q, want %q (%v)", when, b, want, err)
 			}

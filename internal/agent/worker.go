@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/grant"
+	"trireme/internal/agent/machine"
 	"trireme/internal/agent/volume"
 	"trireme/internal/object"
 	"trireme/internal/runtime"
@@ -27,8 +29,9 @@ type worker struct {
 	inbox chan func()
 	ended chan struct{} // closed when nothing reads inbox any more
 
-	pod        *corev1.Pod
-	o          observed
+	pod        *corev1.Pod // as it may be run: with what was granted
+	asked      *corev1.Pod // as assigned
+	o          machine.Observed
 	volumes    map[string]volume.Volume
 	sandbox    *runtime.SandboxConfig
 	adopt      []runtime.Sandbox // what the runtime had when the agent started
@@ -40,7 +43,11 @@ type worker struct {
 	kills      map[string]context.CancelFunc // of kills that a shorter grace interrupts
 	probes     map[string]context.CancelFunc // by container name
 	look       lookState
-	touched    time.Time // when the newest operation on the runtime ended
+	touched    time.Time       // when the newest operation on the runtime ended
+	waiters    []chan struct{} // closed once nothing of the pod runs
+	stale      bool            // the volumes' content changed while they were made
+	released   bool            // what it was granted is the node's again
+	freed      []types.UID     // who was granted what the pod needs less since the agent last ran
 	shown      shown
 }
 
@@ -72,15 +79,15 @@ func newWorker(a *Agent, pod *corev1.Pod, adopt []runtime.Sandbox) *worker {
 		log:    a.cfg.Log.With("pod", object.KeyOf(pod).String()),
 		starts: map[string]context.CancelFunc{}, kills: map[string]context.CancelFunc{}, probes: map[string]context.CancelFunc{},
 	}
-	w.o.containers = map[string]*containerState{}
-	w.o.since = time.Now()
+	w.o.Containers = map[string]*machine.Container{}
+	w.o.Since = time.Now()
 	if t := pod.Status.StartTime; t != nil {
-		w.o.since = t.Time
+		w.o.Since = t.Time
 	}
-	w.o.ended = object.PodEnded(pod)
+	w.o.Ended = object.PodEnded(pod)
 	w.reported = pod.Status.DeepCopy()
 	// Nothing counts as sent: what an agent before this one said may be lost.
-	w.setPod(pod)
+	w.freed = w.setPod(pod)
 	w.show(w.reported)
 	return w
 }
@@ -90,12 +97,14 @@ func (w *worker) run(ctx context.Context) {
 	defer w.ops.Wait()
 	defer close(w.ended)
 	defer w.stopProbes()
+	defer w.tellGone()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	w.adoptPod(ctx)
+	w.passOn(w.freed)
 	for {
 		next := w.turn(ctx)
-		if w.o.gone {
+		if w.o.Gone {
 			return
 		}
 		wait := time.Hour
@@ -127,44 +136,51 @@ func (w *worker) drain() {
 
 // turn does what is to be done now and returns when to look again.
 func (w *worker) turn(ctx context.Context) time.Time {
-	if w.o.adopted {
-		w.o.initialized = initialized(w.pod, &w.o)
+	if w.o.Adopted {
+		w.o.Initialized = machine.Initialized(w.pod, &w.o)
 	}
-	s := decide(w.pod, &w.o, time.Now())
-	for s.fail != nil {
-		w.o.failure = s.fail
-		w.event(corev1.EventTypeNormal, s.fail.reason, s.fail.message, "")
-		s = decide(w.pod, &w.o, time.Now())
+	if w.o.Adopted {
+		w.pin()
+		w.orderRestarts()
+	}
+	s := machine.Decide(w.pod, &w.o, time.Now())
+	for s.Fail != nil {
+		w.o.Failure = s.Fail
+		w.event(corev1.EventTypeNormal, s.Fail.Reason, s.Fail.Message, "")
+		s = machine.Decide(w.pod, &w.o, time.Now())
 	}
 	w.execute(ctx, s)
 	w.lookNow(ctx)
 	w.keepProbes(ctx)
 	if at := w.report(); !at.IsZero() {
-		s.at(at)
+		s.At(at)
 	}
-	return s.next
+	return s.Next
 }
 
-func (w *worker) execute(ctx context.Context, s step) {
-	if s.prepare {
+func (w *worker) execute(ctx context.Context, s machine.Step) {
+	if s.Prepare {
 		w.prepare(ctx)
 	}
-	if s.sandbox {
+	if s.Sandbox {
 		w.makeSandbox(ctx)
 	}
-	for _, name := range s.start {
-		w.start(ctx, w.o.containers[name])
+	for _, name := range s.Start {
+		w.start(ctx, w.o.Containers[name])
 	}
-	for _, name := range s.hook {
-		w.postStart(ctx, w.o.containers[name])
+	for _, name := range s.Hook {
+		w.postStart(ctx, w.o.Containers[name])
 	}
-	for _, k := range s.kill {
+	if s.Resize {
+		w.resize(ctx)
+	}
+	for _, k := range s.Kill {
 		w.kill(ctx, k)
 	}
-	if s.end {
+	if s.End {
 		w.end(ctx)
 	}
-	if s.remove {
+	if s.Remove {
 		w.remove(ctx)
 	}
 }
@@ -195,13 +211,29 @@ func (w *worker) op(ctx context.Context, f func() func()) {
 
 // update gives the worker a newer version of its pod.
 func (w *worker) update(ctx context.Context, pod *corev1.Pod) {
-	w.tell(ctx, func() {
-		w.setPod(pod)
-		w.retryNow()
-	})
+	w.tell(ctx, func() { w.take(ctx, pod) })
 }
 
-func (w *worker) setPod(pod *corev1.Pod) {
+// granted says that what the pod asked for was granted.
+func (w *worker) granted(ctx context.Context) {
+	w.tell(ctx, func() { w.take(ctx, w.asked) })
+}
+
+func (w *worker) take(ctx context.Context, pod *corev1.Pod) {
+	old := w.pod
+	more := w.setPod(pod)
+	w.passOn(more)
+	w.retryNow()
+	if !grant.SamePod(old, w.pod) || !maps.Equal(old.Labels, w.pod.Labels) || !maps.Equal(old.Annotations, w.pod.Annotations) {
+		w.rewrite(ctx) // volumes may tell of these
+	}
+}
+
+// setPod takes over a version of the pod, and returns the pods that were granted
+// what this one needs no more.
+func (w *worker) setPod(pod *corev1.Pod) (more []types.UID) {
+	w.asked = pod
+	pod, more = w.grantedPod(pod)
 	w.pod = pod
 	for i := range pod.Spec.InitContainers {
 		w.setContainer(&pod.Spec.InitContainers[i], true)
@@ -213,52 +245,41 @@ func (w *worker) setPod(pod *corev1.Pod) {
 		e := &pod.Spec.EphemeralContainers[i]
 		spec := corev1.Container(e.EphemeralContainerCommon)
 		w.setContainer(&spec, false)
-		c := w.o.containers[e.Name]
-		c.ephemeral, c.target = true, e.TargetContainerName
+		c := w.o.Containers[e.Name]
+		c.Ephemeral, c.Target = true, e.TargetContainerName
 	}
 	if pod.DeletionTimestamp != nil {
-		w.terminate(graceOf(pod))
+		w.terminate(machine.GraceOf(pod))
 	}
+	return more
 }
 
 func (w *worker) setContainer(spec *corev1.Container, init bool) {
-	c := w.o.containers[spec.Name]
+	c := w.o.Containers[spec.Name]
 	if c == nil {
-		c = &containerState{spec: spec, init: init}
-		w.o.containers[spec.Name] = c
-		c.seed(w.pod)
-	} else if c.spec.Image != spec.Image && c.running() && (!init || c.sidecar()) {
-		c.kill = &killOrder{"Container " + spec.Name + " definition changed, will be restarted", graceOf(w.pod)}
+		c = &machine.Container{Spec: spec, Init: init}
+		w.o.Containers[spec.Name] = c
+		c.Seed(w.pod)
+	} else if c.Spec.Image != spec.Image && c.Running() && (!init || c.Sidecar()) {
+		c.Kill = &machine.KillOrder{Message: "Container " + spec.Name + " definition changed, will be restarted", Grace: machine.GraceOf(w.pod)}
+		c.Renew = true
 	}
-	c.spec = spec
-}
-
-// seed takes over what the last report said of a container that may be gone
-// from the runtime.
-func (c *containerState) seed(pod *corev1.Pod) {
-	for _, list := range containerStatuses(&pod.Status) {
-		for i := range list {
-			if st := &list[i]; st.Name == c.spec.Name && st.ContainerID != "" {
-				c.attempt, c.ran = uint32(st.RestartCount), true
-				c.previous = st.LastTerminationState.Terminated
-			}
-		}
-	}
+	c.Spec = spec
 }
 
 // terminate begins the pod's end, or brings it nearer.
 func (w *worker) terminate(grace time.Duration) {
 	deadline := time.Now().Add(grace)
-	t := w.o.terminating
+	t := w.o.Terminating
 	switch {
 	case t == nil:
-		w.o.terminating = &termination{deadline, grace}
+		w.o.Terminating = &machine.Termination{Deadline: deadline, Grace: grace}
 		for name, cancel := range w.starts {
 			cancel()
 			delete(w.starts, name)
 		}
-	case grace < t.grace && deadline.Before(t.deadline):
-		t.deadline, t.grace = deadline, grace
+	case grace < t.Grace && deadline.Before(t.Deadline):
+		t.Deadline, t.Grace = deadline, grace
 		for name, cancel := range w.kills {
 			cancel()
 			delete(w.kills, name)
@@ -269,10 +290,10 @@ func (w *worker) terminate(grace time.Duration) {
 // retryNow forgets the pauses that a changed object may have made pointless;
 // crashes and failed pulls keep theirs.
 func (w *worker) retryNow() {
-	w.o.prepareRetry.notBefore = time.Time{}
-	for _, c := range w.o.containers {
-		if c.waitReason == reasonConfig {
-			c.notBefore = time.Time{}
+	w.o.PrepareRetry.NotBefore = time.Time{}
+	for _, c := range w.o.Containers {
+		if c.WaitReason == reasonConfig {
+			c.NotBefore = time.Time{}
 		}
 	}
 }
@@ -283,13 +304,21 @@ const quietDelay = 500 * time.Millisecond
 
 // report sends the status if it changed, and returns when to send one that waits.
 func (w *worker) report() time.Time {
-	if !w.o.adopted || w.o.gone {
+	if !w.o.Adopted || w.o.Gone {
 		return time.Time{}
 	}
 	now := time.Now()
-	st := statusOf(w.pod, &w.o, nodeFacts{w.a.cfg.NodeIP.String()}, w.reported, now)
+	st := machine.Status(w.pod, &w.o, machine.Node{IPs: w.a.cfg.NodeIPs}, w.reported, now)
 	w.reported = st
 	w.show(st)
+	if object.PodEnded(&corev1.Pod{Status: *st}) {
+		w.tellGone()
+		if !w.released {
+			w.released = true
+			w.passOn(w.a.grants.Release(w.uid))
+			w.a.releaseHardware(w.uid)
+		}
+	}
 	if reflect.DeepEqual(st, w.sent) {
 		w.quietUntil = time.Time{}
 		return time.Time{}
@@ -315,7 +344,7 @@ func quiet(st *corev1.PodStatus) bool {
 	for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
 		for i := range list {
 			w := list[i].State.Waiting
-			if w == nil || w.Reason != reasonCreating && w.Reason != reasonInitializing || list[i].RestartCount > 0 {
+			if w == nil || w.Reason != machine.ReasonCreating && w.Reason != machine.ReasonInitializing || list[i].RestartCount > 0 {
 				return false
 			}
 		}
@@ -324,16 +353,16 @@ func quiet(st *corev1.PodStatus) bool {
 }
 
 func (w *worker) show(st *corev1.PodStatus) {
-	containers := make(map[string]shownContainer, len(w.o.containers))
-	for name, c := range w.o.containers {
-		if c.made {
-			containers[name] = shownContainer{c.full.ID, c.full.ImageID, c.attempt, c.running()}
+	containers := make(map[string]shownContainer, len(w.o.Containers))
+	for name, c := range w.o.Containers {
+		if c.Made {
+			containers[name] = shownContainer{c.Full.ID, c.Full.ImageID, c.Attempt, c.Running()}
 		}
 	}
 	w.shown.mu.Lock()
 	defer w.shown.mu.Unlock()
 	same := maps.Equal(containers, w.shown.containers)
-	w.shown.pod, w.shown.status, w.shown.sandbox = w.pod, st, w.o.sandbox.id
+	w.shown.pod, w.shown.status, w.shown.sandbox = w.pod, st, w.o.Sandbox.ID
 	if !same {
 		w.shown.containers = containers
 	}

@@ -2,6 +2,7 @@ package allocate
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -11,8 +12,11 @@ import (
 
 // Config says what there is to give out.
 type Config struct {
-	PodCIDR     netip.Prefix // of all pods; each node gets a /24 of it
-	ServiceCIDR netip.Prefix // of services' cluster IPs
+	// PodCIDRs are the networks of all pods, one a family, the primary one first; each
+	// node gets a /24 or a /64 of them.
+	PodCIDRs []netip.Prefix
+	// ServiceCIDRs are the networks of services' cluster IPs, likewise.
+	ServiceCIDRs []netip.Prefix
 	// NodePortMin and NodePortMax bound node ports, both included.
 	NodePortMin, NodePortMax int32
 	// Reserved are TCP ports of every node that no service may claim.
@@ -25,9 +29,12 @@ type Allocator struct{ cfg Config }
 // New returns an Allocator.
 func New(cfg Config) *Allocator { return &Allocator{cfg: cfg} }
 
+// Reserved reports whether a TCP port of every node is the cluster's own.
+func (a *Allocator) Reserved(port int32) bool { return slices.Contains(a.cfg.Reserved, port) }
+
 // Loops returns the control loops, in the order in which they should step.
 func (a *Allocator) Loops() []loop.Reconciler {
-	return []loop.Reconciler{newNodes(a.cfg), newPods(), &services{a}}
+	return []loop.Reconciler{newNodes(a.cfg), newPods(), &floats{cfg: a.cfg}, &networks{}, &services{a}, &addresses{a: a}}
 }
 
 // Object completes an object that a door writes, inside its transaction: a

@@ -22,12 +22,12 @@ import (
 )
 
 var config = allocate.Config{
-	PodCIDR: netip.MustParsePrefix("10.128.0.0/10"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
+	PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/10")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 	NodePortMin: 30000, NodePortMax: 30010, Reserved: []int32{6443},
 }
 
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), allocate.New(config).Loops)
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.NetworkMembers.Any()), allocate.New(config).Loops)
 }
 
 func open(t *testing.T) *store.Store {
@@ -94,7 +94,7 @@ func TestService(t *testing.T) {
 			s := service("c", corev1.ServiceTypeClusterIP)
 			s.Spec.ClusterIPs = []string{"10.96.0.80", "10.96.0.81"}
 			return s
-		}(), "may only hold one address"},
+		}(), "not configured for dual-stack"},
 		{"the cluster's DNS", func() *corev1.Service {
 			s := service("c", corev1.ServiceTypeClusterIP)
 			s.Spec.ClusterIP = "10.96.0.10"
@@ -218,5 +218,33 @@ func TestRecreatedPod(t *testing.T) {
 		if p, _ := tables.Pods.Get(s.Snapshot(), key); p.Status.PodIP == "" {
 			t.Fatalf("after %d replacements the node's only pod gets no address", i+1)
 		}
+	}
+}
+
+// A load balancer that keeps to its nodes has a port on which they are asked for it.
+func TestHealthPort(t *testing.T) {
+	s := open(t)
+	local := func(name string, health int32, port int32) *corev1.Service {
+		svc := service(name, corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: port})
+		svc.Spec.ExternalTrafficPolicy, svc.Spec.HealthCheckNodePort = corev1.ServiceExternalTrafficPolicyLocal, health
+		return svc
+	}
+	a := local("a", 0, 80)
+	if err := put(s, a); err != nil || a.Spec.HealthCheckNodePort < 30000 || a.Spec.HealthCheckNodePort == a.Spec.Ports[0].NodePort {
+		t.Fatalf("%v: health port %d beside node port %d", err, a.Spec.HealthCheckNodePort, a.Spec.Ports[0].NodePort)
+	}
+	again := local("a", 0, 80)
+	again.Spec.Ports[0].NodePort = a.Spec.Ports[0].NodePort
+	if err := put(s, again); err != nil || again.Spec.HealthCheckNodePort != a.Spec.HealthCheckNodePort {
+		t.Errorf("%v: it became %d", err, again.Spec.HealthCheckNodePort)
+	}
+	for _, bad := range []*corev1.Service{local("b", a.Spec.HealthCheckNodePort, 81), local("b", a.Spec.Ports[0].NodePort, 81), local("b", 80, 81), local("a", 30009, 80)} {
+		if err := put(s, bad); !kind.Is(err, kind.Invalid) {
+			t.Errorf("%s with health port %d: %v", bad.Name, bad.Spec.HealthCheckNodePort, err)
+		}
+	}
+	cluster := service("c", corev1.ServiceTypeLoadBalancer, corev1.ServicePort{Port: 82})
+	if err := put(s, cluster); err != nil || cluster.Spec.HealthCheckNodePort != 0 {
+		t.Errorf("%v: a service of the whole cluster has health port %d", err, cluster.Spec.HealthCheckNodePort)
 	}
 }

@@ -1,11 +1,13 @@
 // Package allocate gives out what may be had only once: the pod subnet of a
 // node, the address of a pod, the cluster IP, node ports and mesh ports of a
-// service.
+// service, the address of a FloatingIP.
 //
-// Three loops read Nodes, Pods and Services. allocate/nodes writes a node's
+// Five loops read Nodes, Pods and Services. allocate/nodes writes a node's
 // spec.podCIDR; allocate/pods a pod's status.podIP, in the tick in which the pod
 // gets its node; allocate/services what a service lacks, and the ingress of
-// load balancers. Object does the services' part in a door's own transaction,
+// load balancers; allocate/floating the addresses of FloatingIPs, out of
+// AddressPools; allocate/addresses shows cluster IPs as IPAddresses and keeps
+// ServiceCIDRs, which add ranges to the cluster's own. Object does the services' part in a door's own transaction,
 // so that the answer to a create shows the addresses.
 //
 // What is taken is what the rows say: there is no other record of it, so nothing

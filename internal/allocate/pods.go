@@ -14,25 +14,26 @@ import (
 	"trireme/internal/tables"
 )
 
-// pods is the loop that gives a pod its address once it has a node.
+// pods is the loop that gives a pod its addresses once it has a node. A pod has one
+// number on its node, and the address of that number in each of the node's subnets.
 type pods struct {
 	subnets map[string]*subnet // by node
 	held    map[object.Key]held
 }
 
 // subnet is the addresses of one node. A node that is not there yet, or has no
-// subnet yet, has a zero prefix and pods that wait.
+// subnet yet, has no prefixes and pods that wait.
 type subnet struct {
-	prefix  netip.Prefix
-	node    netip.Addr // its own address, for pods on its network
-	used    [256]bool
-	next    byte
-	waiting map[object.Key]bool
+	prefixes []netip.Prefix
+	node     []netip.Addr // its own addresses, for pods on its network
+	used     [256]bool
+	next     byte
+	waiting  map[object.Key]bool
 }
 
 type held struct {
 	node string
-	host byte // the address's last byte; 0: none of the subnet's
+	host byte // the addresses' last byte; 0: none of the subnets'
 }
 
 func newPods() *pods { return &pods{} }
@@ -85,24 +86,23 @@ func (l *pods) subnet(name string) *subnet {
 
 func (l *pods) setNode(name string, n *corev1.Node) {
 	s := l.subnet(name)
-	s.prefix, s.node = netip.Prefix{}, netip.Addr{}
+	s.prefixes, s.node = nil, nil
 	if n == nil {
 		return
 	}
-	if p, err := netip.ParsePrefix(n.Spec.PodCIDR); err == nil {
-		s.prefix = p
-	}
-	s.node = nodeAddress(n)
-}
-
-// nodeAddress returns a node's internal address; the zero Addr: it has none yet.
-func nodeAddress(n *corev1.Node) netip.Addr {
-	for _, a := range n.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
-			return addr
+	for _, c := range podCIDRs(n) {
+		if p, err := netip.ParsePrefix(c); err == nil {
+			s.prefixes = append(s.prefixes, p)
 		}
 	}
-	return netip.Addr{}
+	s.node = object.NodeAddresses(n)
+}
+
+func podCIDRs(n *corev1.Node) []string {
+	if len(n.Spec.PodCIDRs) == 0 && n.Spec.PodCIDR != "" {
+		return []string{n.Spec.PodCIDR}
+	}
+	return n.Spec.PodCIDRs
 }
 
 // setPod takes in a pod's row; nil: it is gone. It returns the node to serve,
@@ -135,8 +135,9 @@ func (l *pods) setPod(key object.Key, h *tables.PodHead) string {
 		return ""
 	}
 	now := held{node: h.Node}
-	if a, err := netip.ParseAddr(h.IP); err == nil && a.Is4() && a != s.node {
-		now.host = a.As4()[3]
+	if a, err := netip.ParseAddr(h.IP); err == nil && !slices.Contains(s.node, a) {
+		b := a.AsSlice()
+		now.host = b[len(b)-1]
 		s.used[now.host] = true
 	}
 	l.held[key] = now
@@ -154,20 +155,27 @@ func (l *pods) serve(tx *store.Tx, s *subnet) {
 			delete(s.waiting, key)
 			continue
 		}
-		addr, host := s.node, byte(0)
+		addrs, host := s.node, byte(0)
 		if !p.Spec.HostNetwork {
-			addr, host = s.free()
+			addrs, host = s.free()
 		}
-		if !addr.IsValid() {
+		if len(addrs) == 0 {
 			continue // the node has no subnet yet, or it is full: an address that is freed serves it
 		}
 		s.used[host] = host != 0
 		delete(s.waiting, key)
 		l.held[key] = held{l.held[key].node, host}
 		next := *p
-		next.Status.PodIP, next.Status.PodIPs = addr.String(), []corev1.PodIP{{IP: addr.String()}}
+		next.Status.PodIPs = nil
+		for _, a := range addrs {
+			next.Status.PodIPs = append(next.Status.PodIPs, corev1.PodIP{IP: a.String()})
+		}
+		next.Status.PodIP = addrs[0].String()
 		if p.Spec.HostNetwork {
-			next.Status.HostIP, next.Status.HostIPs = addr.String(), []corev1.HostIP{{IP: addr.String()}}
+			next.Status.HostIP, next.Status.HostIPs = next.Status.PodIP, nil
+			for _, ip := range next.Status.PodIPs {
+				next.Status.HostIPs = append(next.Status.HostIPs, corev1.HostIP(ip))
+			}
 		}
 		tables.Pods.Put(tx, &next)
 	}
@@ -184,9 +192,9 @@ const (
 	hostMax = 254
 )
 
-func (s *subnet) free() (netip.Addr, byte) {
-	if !s.prefix.IsValid() {
-		return netip.Addr{}, 0
+func (s *subnet) free() ([]netip.Addr, byte) {
+	if len(s.prefixes) == 0 {
+		return nil, 0
 	}
 	for range hostMax - hostMin + 1 {
 		if s.next < hostMin || s.next > hostMax {
@@ -195,10 +203,19 @@ func (s *subnet) free() (netip.Addr, byte) {
 		h := s.next
 		s.next++
 		if !s.used[h] {
-			b := s.prefix.Addr().As4()
-			b[3] = h
-			return netip.AddrFrom4(b), h
+			return s.at(h), h
 		}
 	}
-	return netip.Addr{}, 0
+	return nil, 0
+}
+
+// at returns the addresses of a number.
+func (s *subnet) at(host byte) (all []netip.Addr) {
+	for _, p := range s.prefixes {
+		b := p.Addr().AsSlice()
+		b[len(b)-1] = host
+		a, _ := netip.AddrFromSlice(b)
+		all = append(all, a)
+	}
+	return all
 }

@@ -1,15 +1,16 @@
 package allocate
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/floating"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -26,10 +27,14 @@ func (a *Allocator) Service(tx *store.Tx, svc, old *corev1.Service) error {
 		svc.Spec.ClusterIP, svc.Spec.ClusterIPs = "", nil
 		return nil
 	}
-	if err := a.clusterIP(tx, svc); err != nil {
+	fromDefaultPool(tx, svc, old)
+	if err := a.clusterIPs(tx, svc, old); err != nil {
 		return err
 	}
 	if err := a.nodePorts(tx, svc); err != nil {
+		return err
+	}
+	if err := a.healthPort(tx, svc, old); err != nil {
 		return err
 	}
 	if err := a.meshPorts(tx, svc); err != nil {
@@ -55,79 +60,22 @@ func other(tx *store.Tx, svc *corev1.Service, index, value string) (object.Key, 
 	return object.Key{}, false
 }
 
-func (a *Allocator) clusterIP(tx *store.Tx, svc *corev1.Service) error {
-	s := &svc.Spec
-	if s.ClusterIP == "" && len(s.ClusterIPs) > 0 {
-		s.ClusterIP = s.ClusterIPs[0]
+func list(ranges []netip.Prefix) string {
+	text := make([]string, len(ranges))
+	for i, p := range ranges {
+		text[i] = p.String()
 	}
-	if len(s.ClusterIPs) > 1 {
-		return invalid("spec.clusterIPs", "Invalid value: %q: may only hold one address: the cluster has IPv4 alone", s.ClusterIPs)
-	}
-	s.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	if s.IPFamilyPolicy == nil {
-		single := corev1.IPFamilyPolicySingleStack
-		s.IPFamilyPolicy = &single
-	}
-	switch s.ClusterIP {
-	case corev1.ClusterIPNone:
-	case "":
-		ip, ok := a.freeIP(tx, svc)
-		if !ok {
-			return invalid("spec.clusterIPs", "Invalid value: []: failed to allocate a serviceIP: every address of %s is taken", a.cfg.ServiceCIDR)
-		}
-		s.ClusterIP = ip
-	default:
-		ip, err := netip.ParseAddr(s.ClusterIP)
-		if err != nil || !a.cfg.ServiceCIDR.Contains(ip) || !a.usable(ip) {
-			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: the provided IP is not in the valid range. The range of valid IPs is %s",
-				s.ClusterIP, s.ClusterIP, a.cfg.ServiceCIDR)
-		}
-		if owner, reserved := a.reserved()[ip]; reserved && owner != object.KeyOf(svc) {
-			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: it is kept for service %s", s.ClusterIP, s.ClusterIP, owner)
-		}
-		if key, taken := other(tx, svc, tables.ServicesByIP, s.ClusterIP); taken {
-			return invalid("spec.clusterIPs", "Invalid value: [%q]: failed to allocate IP %s: provided IP is already allocated (to service %s)", s.ClusterIP, s.ClusterIP, key)
-		}
-	}
-	s.ClusterIPs = []string{s.ClusterIP}
-	return nil
-}
-
-// usable reports whether the address is neither the network's own nor its
-// broadcast address.
-func (a *Allocator) usable(ip netip.Addr) bool {
-	return ip != a.cfg.ServiceCIDR.Addr() && a.cfg.ServiceCIDR.Contains(ip.Next())
+	return strings.Join(text, ", ")
 }
 
 // reserved are the addresses that the cluster's own services have.
 func (a *Allocator) reserved() map[netip.Addr]object.Key {
-	api := a.cfg.ServiceCIDR.Addr().Next()
-	dns := api
-	for range 9 {
-		dns = dns.Next()
+	all := map[netip.Addr]object.Key{}
+	for _, p := range a.cfg.ServiceCIDRs {
+		all[plus(p.Addr(), 1)] = object.Key{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
+		all[plus(p.Addr(), 10)] = object.Key{Namespace: metav1.NamespaceSystem, Name: "kube-dns"}
 	}
-	return map[netip.Addr]object.Key{
-		api: {Namespace: metav1.NamespaceDefault, Name: "kubernetes"},
-		dns: {Namespace: metav1.NamespaceSystem, Name: "kube-dns"},
-	}
-}
-
-// freeIP starts at a place that depends on the service's name, so that an
-// address that was just freed is rarely the next one given out.
-func (a *Allocator) freeIP(tx *store.Tx, svc *corev1.Service) (string, bool) {
-	count := uint32(1) << (32 - a.cfg.ServiceCIDR.Bits())
-	base := binary.BigEndian.Uint32(a.cfg.ServiceCIDR.Addr().AsSlice())
-	usable := count - reservedHosts - 1
-	start := hash(object.KeyOf(svc).String() + string(svc.UID))
-	for i := range usable {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], base+reservedHosts+(start+i)%usable)
-		ip := netip.AddrFrom4(b).String()
-		if _, taken := other(tx, svc, tables.ServicesByIP, ip); !taken {
-			return ip, true
-		}
-	}
-	return "", false
+	return all
 }
 
 // hash is FNV-1a.
@@ -183,6 +131,54 @@ func (a *Allocator) nodePorts(tx *store.Tx, svc *corev1.Service) error {
 	return nil
 }
 
+// healthPort gives and checks the port on which load balancers ask nodes whether they
+// have endpoints. It stays what it is.
+func (a *Allocator) healthPort(tx *store.Tx, svc, old *corev1.Service) error {
+	s := &svc.Spec
+	if !checked(s) {
+		return nil // what is set all the same is refused by validation
+	}
+	const field = "spec.healthCheckNodePort"
+	if old != nil && checked(&old.Spec) && old.Spec.HealthCheckNodePort != 0 {
+		switch had := old.Spec.HealthCheckNodePort; s.HealthCheckNodePort {
+		case 0, had:
+			s.HealthCheckNodePort = had
+			return nil
+		}
+		return invalid(field, "Invalid value: %d: field is immutable", s.HealthCheckNodePort)
+	}
+	own := map[string]bool{}
+	for _, p := range s.Ports {
+		own[tables.PortKey(p.NodePort, p.Protocol)] = true
+		own[tables.PortKey(p.Port, p.Protocol)] = true
+	}
+	if s.HealthCheckNodePort == 0 {
+		port, ok := a.freePort(tx, svc, corev1.ProtocolTCP, own)
+		if !ok {
+			return invalid(field, "every port of %d-%d is taken", a.cfg.NodePortMin, a.cfg.NodePortMax)
+		}
+		s.HealthCheckNodePort = port
+		return nil
+	}
+	key := tables.PortKey(s.HealthCheckNodePort, corev1.ProtocolTCP)
+	if s.HealthCheckNodePort < a.cfg.NodePortMin || s.HealthCheckNodePort > a.cfg.NodePortMax {
+		return invalid(field, "Invalid value: %d: provided port is not in the valid range. The range of valid ports is %d-%d", s.HealthCheckNodePort, a.cfg.NodePortMin, a.cfg.NodePortMax)
+	}
+	by, taken := other(tx, svc, tables.ServicesByNodePort, key)
+	if !taken {
+		by, taken = other(tx, svc, tables.ServicesByMesh, key)
+	}
+	if taken || own[key] {
+		return invalid(field, "Invalid value: %d: provided port is already allocated (%s)", s.HealthCheckNodePort, owner(by, taken))
+	}
+	return nil
+}
+
+// checked reports whether load balancers ask nodes for the service's health.
+func checked(s *corev1.ServiceSpec) bool {
+	return s.Type == corev1.ServiceTypeLoadBalancer && s.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
 // owner says who has a port.
 func owner(by object.Key, other bool) string {
 	if other {
@@ -210,21 +206,19 @@ func (a *Allocator) freePort(tx *store.Tx, svc *corev1.Service, protocol corev1.
 // meshPorts checks that no other service answers on the same ports of the
 // nodes (docs/decisions/0003).
 func (a *Allocator) meshPorts(tx *store.Tx, svc *corev1.Service) error {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+	if !floating.Meshed(svc) {
 		return nil
 	}
 	for i, p := range svc.Spec.Ports {
 		field := fmt.Sprintf("spec.ports[%d].port", i)
-		for _, r := range a.cfg.Reserved {
-			if p.Port == r && p.Protocol != corev1.ProtocolUDP {
-				return invalid(field, "Invalid value: %d: the port is the cluster's own on every node: choose another", p.Port)
-			}
+		if a.Reserved(p.Port) && p.Protocol != corev1.ProtocolUDP {
+			return invalid(field, "Invalid value: %d: the port is the cluster's own on every node: choose another", p.Port)
 		}
 		if by, taken := other(tx, svc, tables.ServicesByNodePort, tables.PortKey(p.Port, p.Protocol)); taken {
 			return invalid(field, "Invalid value: %d: the port is a node port of service %s: choose another port", p.Port, by)
 		}
 		if by, taken := other(tx, svc, tables.ServicesByMesh, tables.PortKey(p.Port, p.Protocol)); taken {
-			return invalid(field, "Invalid value: %d: the port of every node is taken by service %s of type LoadBalancer: choose another port, or type ClusterIP or NodePort", p.Port, by)
+			return invalid(field, "Invalid value: %d: the port of every node is taken by service %s of type LoadBalancer: choose another port, type ClusterIP or NodePort, or an address pool (annotation "+floating.PoolAnnotation+")", p.Port, by)
 		}
 	}
 	return nil

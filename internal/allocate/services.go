@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
+	"trireme/internal/object/floating"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -18,7 +20,7 @@ type services struct{ a *Allocator }
 func (l *services) Name() string { return "allocate/services" }
 
 func (l *services) Reads() []store.TableID {
-	return []store.TableID{tables.Services.ID(), tables.Nodes.ID()}
+	return []store.TableID{tables.Services.ID(), tables.Nodes.ID(), tables.ServiceCIDRs.ID(), tables.IPAddresses.ID(), tables.CustomObjects.ID()}
 }
 
 func (l *services) Writes() []store.TableID { return []store.TableID{tables.Services.ID()} }
@@ -36,21 +38,33 @@ func (l *services) Reconcile(tx *store.Tx) (time.Time, error) {
 		}
 		break
 	}
+	for at := range tables.CustomObjects.Changed(tx) {
+		if key, ok := tables.FloatingIPKey(at); ok {
+			if svc, ok := floating.ServiceOf(key); ok {
+				look[svc] = true
+			}
+		}
+	}
 	if len(look) == 0 {
 		return time.Time{}, nil
 	}
-	var ingress []corev1.LoadBalancerIngress
+	var nodes []corev1.LoadBalancerIngress
 	known := false
 	for _, key := range sortedKeys(look) {
 		svc, ok := tables.Services.Get(tx, key)
 		if !ok {
 			continue
 		}
-		lb := svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+		c := svc.Spec.LoadBalancerClass
+		lb := svc.Spec.Type == corev1.ServiceTypeLoadBalancer && (c == nil || *c == floating.Class) // others answer for theirs
 		if lb && !known {
-			ingress, known = readyNodes(tx), true
+			nodes, known = readyNodes(tx), true
 		}
-		l.complete(tx, svc, lb, ingress)
+		answers := answering(svc, nodes)
+		if _, pooled := floating.Wanted(svc); pooled {
+			answers = ingress(tx, svc)
+		}
+		l.complete(tx, svc, lb, answers)
 	}
 	return time.Time{}, nil
 }
@@ -82,31 +96,22 @@ func sortedKeys(set map[object.Key]bool) []object.Key {
 	return keys
 }
 
-// ingressMax bounds the nodes named in a service's status: every node answers,
-// but a thousand of them in every row would help nobody.
-const ingressMax = 16
+// answering returns the addresses of the service's families.
+func answering(svc *corev1.Service, all []corev1.LoadBalancerIngress) (out []corev1.LoadBalancerIngress) {
+	for _, in := range all {
+		if family.Answers(svc, family.Text(in.IP)) {
+			out = append(out, in)
+		}
+	}
+	return out
+}
 
-// readyNodes returns the addresses of the first ready nodes, by name.
+// readyNodes returns who answers for a service on the mesh.
 func readyNodes(tx *store.Tx) []corev1.LoadBalancerIngress {
 	vip := corev1.LoadBalancerIPModeProxy
 	var list []corev1.LoadBalancerIngress
-	for n := range tables.Nodes.All(tx) {
-		addr := nodeAddress(n)
-		if !addr.IsValid() || !ready(n) {
-			continue
-		}
-		if list = append(list, corev1.LoadBalancerIngress{IP: addr.String(), IPMode: &vip}); len(list) == ingressMax {
-			break
-		}
+	for _, a := range tables.MeshAddresses(tx) {
+		list = append(list, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &vip})
 	}
 	return list
-}
-
-func ready(n *corev1.Node) bool {
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }

@@ -55,7 +55,7 @@ func (a *app) doctorCommand() *cobra.Command {
 func (a *app) doctor(cfg *server.Config) error {
 	var all []finding
 	for _, check := range []func(*server.Config) []finding{
-		checkRoot, checkKernel, checkCgroups, checkFilesystem, checkNftables, checkPorts, checkMemory, checkClock,
+		checkRoot, checkKernel, checkCgroups, checkFilesystem, checkNftables, checkTunnel, checkPorts, checkMemory, checkClock,
 	} {
 		all = append(all, check(cfg)...)
 	}
@@ -162,6 +162,17 @@ func checkNftables(*server.Config) []finding {
 		return bad(stateFailed, "nftables", err.Error(), "modprobe nf_tables nft_nat nft_masq vxlan; and run as root")
 	}
 	return ok("nftables", "maps, nat and masquerade work")
+}
+
+func checkTunnel(cfg *server.Config) []finding {
+	if err := dataplane.CheckEncryption(); err != nil {
+		state := stateWarning
+		if e := cfg.Manager.EncryptOverlay; e != nil && *e {
+			state = stateFailed
+		}
+		return bad(state, "encryption", err.Error(), "modprobe tun, or leave --encrypt-overlay out")
+	}
+	return ok("encryption", "TUN links work")
 }
 
 func checkPorts(cfg *server.Config) []finding {

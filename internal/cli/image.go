@@ -12,10 +12,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"trireme/internal/object"
 )
 
 // nodeImage is an image as an agent's /images lists it.
@@ -60,7 +61,7 @@ func (a *app) reachable(ctx context.Context, cs kubernetes.Interface, only strin
 	}
 	var names []string
 	for i := range nodes.Items {
-		if n := &nodes.Items[i]; !ready(n) {
+		if n := &nodes.Items[i]; !object.NodeReady(n) {
 			fmt.Fprintf(a.err, "%s is not ready: left out\n", n.Name)
 			continue
 		}
@@ -191,10 +192,4 @@ func (a *app) imageLs(ctx context.Context, only string) error {
 		}
 	}
 	return a.print(all, t)
-}
-
-func ready(n *corev1.Node) bool {
-	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
 }

@@ -140,6 +140,9 @@ func (l *logPrinter) follow(ctx context.Context, g *errgroup.Group, p *corev1.Po
 	}
 }
 
+// linePiece is how much of a line is held: some never end.
+const linePiece = 64 << 10
+
 func (l *logPrinter) copy(ctx context.Context, pod, container, label string) error {
 	opts := *l.opts
 	opts.Container = container
@@ -151,18 +154,26 @@ func (l *logPrinter) copy(ctx context.Context, pod, container, label string) err
 		return fmt.Errorf("logs of %s: %w", pod, err)
 	}
 	defer r.Close()
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadString('\n')
-		if line != "" {
+	_, watched := terminal(l.app.out)
+	lines := bufio.NewReaderSize(r, linePiece)
+	for begins := true; ; {
+		piece, err := lines.ReadSlice('\n')
+		if text := string(piece); text != "" {
+			if watched {
+				text = harmless(text)
+			}
+			if begins {
+				text = label + text
+			}
+			begins = err == nil
 			l.mu.Lock()
-			fmt.Fprint(l.app.out, label, line)
+			fmt.Fprint(l.app.out, text)
 			l.mu.Unlock()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return fmt.Errorf("logs of %s: %w", pod, err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"trireme/internal/object"
 	"trireme/internal/server"
 )
 
@@ -72,12 +73,12 @@ func (a *app) nodeLs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t := table{columns: []string{"NODE", "STATE", "ADDRESS", "CPUS", "MEMORY", "PODS", "AGE", "SUBNET*", "VERSION*", "KERNEL*"}}
+	t := table{columns: []string{"NODE", "STATE", "ADDRESS", "CPUS", "MEMORY", "PODS", "AGE", "SUBNET*", "OVERLAY*", "VERSION*", "KERNEL*"}}
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		t.add(n.Name, nodeState(n), orDash(nodeAddress(n)), n.Status.Allocatable.Cpu().String(),
 			size(n.Status.Allocatable.Memory().Value()), n.Status.Allocatable.Pods().String(), age(n.CreationTimestamp),
-			orDash(n.Spec.PodCIDR), orDash(n.Status.NodeInfo.KubeletVersion), orDash(n.Status.NodeInfo.KernelVersion))
+			orDash(n.Spec.PodCIDR), object.OverlayEncryption(n), orDash(n.Status.NodeInfo.KubeletVersion), orDash(n.Status.NodeInfo.KernelVersion))
 	}
 	nodes.APIVersion, nodes.Kind = "v1", "NodeList"
 	return a.print(nodes, t)
@@ -86,16 +87,11 @@ func (a *app) nodeLs(ctx context.Context) error {
 // nodeState is a node's state in words.
 func nodeState(n *corev1.Node) string {
 	state := "Unknown"
-	for _, c := range n.Status.Conditions {
-		if c.Type != corev1.NodeReady {
-			continue
-		}
-		switch c.Status {
-		case corev1.ConditionTrue:
-			state = "Ready"
-		case corev1.ConditionFalse:
-			state = "NotReady"
-		}
+	switch object.NodeReadiness(&n.Status) {
+	case corev1.ConditionTrue:
+		state = "Ready"
+	case corev1.ConditionFalse:
+		state = "NotReady"
 	}
 	if n.Spec.Unschedulable {
 		state += ",Drained"

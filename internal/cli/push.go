@@ -233,11 +233,7 @@ func (a *app) imageRmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			config, _, err := a.clientConfig()
-			if err != nil {
-				return err
-			}
-			client, err := dynamic.NewForConfig(config)
+			client, err := a.dynamicClient()
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -110,7 +111,7 @@ Kubernetes API as its first front door.
 		a.complete(a.execCommand(), appsAndPods, false), a.complete(a.scaleCommand(), apps, false),
 		a.complete(a.updateCommand(), apps, false), a.complete(a.rollbackCommand(), apps, false),
 		a.complete(a.rmCommand(), apps, true), a.complete(a.whyCommand(), podNames, false),
-		a.topCommand(), a.imageCommand(), a.restoreCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.simCommand(),
+		a.topCommand(), a.imageCommand(), a.fipCommand(), a.restoreCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.simCommand(),
 		&cobra.Command{
 			Use: "kubectl", Short: "The Kubernetes command line, built in", DisableFlagParsing: true,
 			Run: func(_ *cobra.Command, args []string) { a.code = a.kubectl(args) },
@@ -172,6 +173,15 @@ func (a *app) client() (*kubernetes.Clientset, string, error) {
 	}
 	cs, err := kubernetes.NewForConfig(config)
 	return cs, ns, err
+}
+
+// dynamicClient returns what reaches kinds that have no Go type here.
+func (a *app) dynamicClient() (*dynamic.DynamicClient, error) {
+	config, _, err := a.clientConfig()
+	if err != nil {
+		return nil, err
+	}
+	return dynamic.NewForConfig(config)
 }
 
 // terminal reports whether w is one, and its width.

@@ -10,16 +10,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"trireme/internal/agent/pressure"
+	"trireme/internal/object"
 	"trireme/internal/server"
 )
 
@@ -42,19 +44,39 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.file, "config", "", "YAML file with the configuration; flags win over it")
 	f.StringVar(&c.Root, "root", c.Root, "state folder")
 	f.StringVar(&c.Node, "node", "", "this machine's name in the cluster (default: its host name)")
-	f.StringVar(&c.Address, "address", "", "where other machines reach this one (default: the address of the default route)")
+	f.StringVar(&c.Address, "address", "", "where other machines reach this one, on a dual-stack cluster IPV4,IPV6 (default: the addresses of the default routes)")
 	f.StringVar(&c.Agent.Listen, "listen", c.Agent.Listen, "the agent's address for logs, exec and images")
 	f.StringVar(&c.Agent.Runtime, "runtime", c.Agent.Runtime, "what runs containers: cri (containerd) or native (trireme itself, containerd for images only)")
 	f.StringVar(&c.Agent.CRIEndpoint, "cri-endpoint", "", "socket of an existing container runtime (default: our own containerd)")
 	f.StringVar(&c.Agent.Bridge, "bridge", c.Agent.Bridge, "name of the pod network's link")
+	f.StringSliceVar(&c.Agent.DNS.Upstream, "dns-upstream", nil, "resolvers for names that are not the cluster's, ADDRESS[:PORT] (default: those of /etc/resolv.conf)")
+	f.StringArrayVar(&c.Agent.DNS.Stubs, "dns-stub", nil, "resolvers of one domain, DOMAIN=ADDRESS[:PORT][,ADDRESS[:PORT]...]; may be given again")
+	f.BoolVar(&c.Agent.Ingress, "ingress", c.Agent.Ingress, "answer for ingresses on this machine, on ports 80 and 443 while there are any")
 	f.StringToStringVar(&c.Agent.Labels, "label", nil, "labels of this node, key=value")
 	f.IntVar(&c.Agent.PodsMax, "pods-max", c.Agent.PodsMax, "most pods this node takes")
+	f.TextVar(&c.Agent.OverlayKeyLife, "overlay-key-life", c.Agent.OverlayKeyLife, "how long this node's key is used where the overlay is encrypted")
 	f.TextVar(&c.Agent.BackOffMin, "back-off", c.Agent.BackOffMin, "first pause before a crashed container is started again")
-	f.StringVar(&c.PodCIDR, "pod-cidr", c.PodCIDR, "addresses of pods; the same on all machines")
-	f.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "addresses of services; the same on all machines")
+	evictionFlags(f, &c.Agent.Eviction)
+	f.StringToStringVar(&c.Agent.SystemReserved, "system-reserved", nil, "what no pod may have of the node, for its system: cpu=500m,memory=1Gi,ephemeral-storage=1Gi,pid=1000")
+	f.StringToStringVar(&c.Agent.KubeReserved, "kube-reserved", nil, "the same, for Trireme itself")
+	f.StringVar(&c.Agent.CPUManagerPolicy, "cpu-manager-policy", c.Agent.CPUManagerPolicy, "static: Guaranteed pods with whole CPUs have them to themselves; or none")
+	f.StringSliceVar(&c.Agent.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel settings that pods may ask for beside the safe ones: kernel.msg*,net.core.somaxconn")
+	f.StringVar(&c.Agent.KubeletDir, "kubelet-dir", c.Agent.KubeletDir, "the directory that CSI drivers' manifests mount from their node; they get --root instead")
+	f.StringVar(&c.Agent.StaticPods, "pod-manifest-path", "", "directory of manifests of pods that this node runs without a manager")
+	f.StringVar(&c.PodCIDR, "pod-cidr", c.PodCIDR, "addresses of pods, one network or one of each family: 10.128.0.0/10,fd00:10:128::/48; the same on all machines")
+	f.StringVar(&c.ServiceCIDR, "service-cidr", c.ServiceCIDR, "addresses of services, of the same families: 10.96.0.0/12,fd00:10:96::/112; the same on all machines")
 	f.BoolVarP(&o.detach, "detach", "d", false, "go on in the background once the machine is ready")
 	f.DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long --detach waits")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what only a developer wants to know")
+}
+
+func evictionFlags(f *pflag.FlagSet, c *pressure.Config) {
+	f.StringVar(&c.Hard, "eviction-hard", c.Hard, "what a node must have left; below it pods are evicted at once")
+	f.StringVar(&c.Soft, "eviction-soft", c.Soft, "the same, once it has lasted as long as the next flag says: memory.available<1Gi")
+	f.StringVar(&c.SoftGrace, "eviction-soft-grace-period", c.SoftGrace, "memory.available=1m30s and so on")
+	f.Int64Var(&c.MaxPodGraceSeconds, "eviction-max-pod-grace-period", c.MaxPodGraceSeconds, "seconds at most that a pod gets to end that a soft threshold evicts")
+	f.StringVar(&c.MinimumReclaim, "eviction-minimum-reclaim", c.MinimumReclaim, "how much more than a threshold must be free again: memory.available=100Mi")
+	f.StringVar(&c.Transition, "eviction-pressure-transition-period", c.Transition, "for how long a condition of pressure stays after its cause")
 }
 
 func (o *upOptions) managerFlags(f *pflag.FlagSet) {
@@ -62,6 +84,8 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.APIListen, "api-listen", c.APIListen, "address of the Kubernetes API")
 	f.StringVar(&c.AgentListen, "agent-listen", c.AgentListen, "address for the sessions of agents")
 	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
+	f.Var(&optional{&c.EncryptOverlay}, "encrypt-overlay", "encrypt what pods say to pods of other machines; =false ends it; without it all stays as it was")
+	f.Lookup("encrypt-overlay").NoOptDefVal = "true"
 	f.StringVar(&c.Audit.PolicyFile, "audit-policy-file", c.Audit.PolicyFile, "what the audit log holds: a file of kind audit.k8s.io/v1 Policy")
 	f.StringVar(&c.Audit.LogPath, "audit-log-path", c.Audit.LogPath, "where requests are written down as JSON lines; - is standard output")
 	f.IntVar(&c.Audit.LogMaxMiB, "audit-log-maxsize", c.Audit.LogMaxMiB, "size in MiB at which the audit log is put aside")
@@ -102,6 +126,24 @@ func (o *upOptions) load(f *pflag.FlagSet) error {
 	o.cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	return o.cfg.Complete()
 }
+
+// optional is a flag that may be true, false, or not given.
+type optional struct{ to **bool }
+
+func (o *optional) Set(s string) error {
+	v, err := strconv.ParseBool(s)
+	*o.to = &v
+	return err
+}
+
+func (o *optional) String() string {
+	if o.to == nil || *o.to == nil {
+		return ""
+	}
+	return strconv.FormatBool(**o.to)
+}
+
+func (*optional) Type() string { return "bool" }
 
 // givenFlags returns, for each flag that was given, what sets it to its value of
 // now again.
@@ -268,12 +310,10 @@ func (a *app) ready(ctx context.Context, o *upOptions) error {
 	if err != nil {
 		return fmt.Errorf("starting the node")
 	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue && n.Spec.PodCIDR != "" {
-			return nil
-		}
+	if !object.NodeReady(n) || n.Spec.PodCIDR == "" {
+		return errors.New("waiting for the node to be ready")
 	}
-	return errors.New("waiting for the node to be ready")
+	return nil
 }
 
 // agentReady asks the agent of this machine, where no manager is.

@@ -52,14 +52,14 @@ func (a *app) why(ctx context.Context, cs kubernetes.Interface, p *corev1.Pod) e
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Status != corev1.ConditionTrue && c.Type != corev1.PodScheduled && c.Message != "" {
-			fmt.Fprintf(a.out, "not %s: %s: %s\n", c.Type, c.Reason, c.Message)
+			fmt.Fprintf(a.out, "not %s: %s: %s\n", c.Type, c.Reason, harmless(c.Message))
 		}
 	}
 	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		whyContainer(a.out, &s)
 	}
 	if p.Status.Message != "" {
-		fmt.Fprintf(a.out, "%s: %s\n", p.Status.Reason, p.Status.Message)
+		fmt.Fprintf(a.out, "%s: %s\n", p.Status.Reason, harmless(p.Status.Message))
 	}
 	return a.whyEvents(ctx, cs, p)
 }
@@ -107,11 +107,11 @@ func (a *app) whyNoNode(ctx context.Context, cs kubernetes.Interface, p *corev1.
 func whyContainer(w io.Writer, s *corev1.ContainerStatus) {
 	switch {
 	case s.State.Waiting != nil:
-		fmt.Fprintf(w, "container %s waits: %s: %s\n", s.Name, s.State.Waiting.Reason, s.State.Waiting.Message)
+		fmt.Fprintf(w, "container %s waits: %s: %s\n", s.Name, s.State.Waiting.Reason, harmless(s.State.Waiting.Message))
 	case s.State.Running != nil:
 		fmt.Fprintf(w, "container %s runs since %s, ready: %v, restarts: %d\n", s.Name, age(s.State.Running.StartedAt), s.Ready, s.RestartCount)
 	case s.State.Terminated != nil:
-		fmt.Fprintf(w, "container %s ended: %s, exit code %d %s\n", s.Name, s.State.Terminated.Reason, s.State.Terminated.ExitCode, s.State.Terminated.Message)
+		fmt.Fprintf(w, "container %s ended: %s, exit code %d %s\n", s.Name, s.State.Terminated.Reason, s.State.Terminated.ExitCode, harmless(s.State.Terminated.Message))
 	}
 	if t := s.LastTerminationState.Terminated; t != nil {
 		fmt.Fprintf(w, "container %s ended before: %s, exit code %d, %s ago\n", s.Name, t.Reason, t.ExitCode, age(t.FinishedAt))
@@ -137,7 +137,7 @@ func (a *app) whyEvents(ctx context.Context, cs kubernetes.Interface, p *corev1.
 		if e.Count > 1 {
 			times = fmt.Sprintf(" (%d times)", e.Count)
 		}
-		fmt.Fprintf(a.out, "  %s ago: %s: %s%s\n", age(e.LastTimestamp), e.Reason, e.Message, times)
+		fmt.Fprintf(a.out, "  %s ago: %s: %s%s\n", age(e.LastTimestamp), e.Reason, harmless(e.Message), times)
 	}
 	return nil
 }

@@ -28,7 +28,9 @@ func (d *Dataplane) AddPod(ctx context.Context, sandbox, netns string, pod types
 }
 
 // DelPod takes a sandbox's link away; it is no error if there is none.
-func (d *Dataplane) DelPod(_ context.Context, sandbox string) error { return d.links.DelPod(sandbox) }
+func (d *Dataplane) DelPod(_ context.Context, sandbox string) error {
+	return errors.Join(d.links.DelPod(sandbox), d.tenants.leave(sandbox))
+}
 
 // Ready says whether pods can be wired: once this node's subnet is known.
 func (d *Dataplane) Ready() error {

@@ -8,7 +8,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object/peers"
 )
 
 // many returns n services of ten endpoints each.
@@ -75,4 +78,40 @@ func BenchmarkPodLink(b *testing.B) {
 			b.Fatal(out)
 		}
 	}
+}
+
+// BenchmarkPeerChange is a pod that comes to the peers of policies, or goes; its time
+// must not grow with how many peers there are.
+func BenchmarkPeerChange(b *testing.B) {
+	for _, n := range []int{100, 10000} {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			m := newWorld(b).node(1)
+			m.pod("a", 2)
+			p := &networkingv1.NetworkPolicy{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
+				Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{
+					From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}},
+				}}},
+			}
+			m.apply(false, p)
+			read := peers.Read(p)
+			for id := range read.Groups() {
+				for node := range n / 100 {
+					m.apply(false, somePeers(id, node, 100))
+				}
+				for i := 0; b.Loop(); i++ {
+					m.apply(false, somePeers(id, 0, 100+i%2))
+				}
+			}
+		})
+	}
+}
+
+// somePeers returns n members of a group on one node.
+func somePeers(id string, node, n int) *peers.Part {
+	part := &peers.Part{ObjectMeta: metav1.ObjectMeta{Namespace: id, Name: fmt.Sprint("node-", node)}}
+	for i := range n {
+		part.Members = append(part.Members, peers.Member{Address: netip.AddrFrom4([4]byte{10, 130, byte(node), byte(i)})})
+	}
+	return part
 }

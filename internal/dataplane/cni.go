@@ -74,13 +74,13 @@ func (d *Dataplane) call(ctx context.Context, r plugin.Request) (any, error) {
 	case "ADD":
 		return d.addPod(ctx, r)
 	case "DEL":
-		return nil, d.links.DelPod(r.ContainerID)
+		return nil, d.DelPod(ctx, r.ContainerID)
 	case "CHECK":
 		pod, err := d.pod(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		return nil, d.links.CheckPod(r.ContainerID, pod.Address)
+		return nil, d.links.CheckPod(r.ContainerID, pod.Addresses)
 	case "GC":
 		hosts := map[string]bool{}
 		for _, a := range r.Config.Valid {
@@ -136,21 +136,34 @@ func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	more, err := d.awaitTenants(ctx, r, pod.Name)
+	if err != nil {
+		return nil, err
+	}
 	w, err := d.links.AddPod(pod)
 	if err != nil {
 		return nil, err
 	}
-	gw := w.Gateway.String()
-	return result{
+	if err := d.join(more); err != nil {
+		return nil, errors.Join(err, d.DelPod(ctx, r.ContainerID))
+	}
+	res := result{
 		CNIVersion: r.Config.CNIVersion,
 		Interfaces: []iface{{Name: w.Host, MAC: w.HostMAC}, {Name: r.IfName, MAC: w.MAC, Sandbox: r.NetNS}},
-		IPs:        []ipResult{{Interface: 1, Address: netip.PrefixFrom(pod.Address, 32).String(), Gateway: gw}},
-		Routes:     []ipRoute{{Dst: "0.0.0.0/0", GW: gw}},
-	}, nil
+	}
+	for i, a := range pod.Addresses {
+		gw, everywhere := w.Gateways[i].String(), "0.0.0.0/0"
+		if a.Is6() {
+			everywhere = "::/0"
+		}
+		res.IPs = append(res.IPs, ipResult{Interface: 1, Address: netip.PrefixFrom(a, a.BitLen()).String(), Gateway: gw})
+		res.Routes = append(res.Routes, ipRoute{Dst: everywhere, GW: gw})
+	}
+	return res, nil
 }
 
 // pod returns the place of the call's pod, once its address and this node's
-// subnet are known.
+// subnet are known and the rules for it are in force.
 func (d *Dataplane) pod(ctx context.Context, r plugin.Request) (link.Pod, error) {
 	args := map[string]string{}
 	for _, pair := range strings.Split(r.Args, ";") {
@@ -163,11 +176,11 @@ func (d *Dataplane) pod(ctx context.Context, r plugin.Request) (link.Pod, error)
 	defer cancel()
 	for {
 		d.podsMu.Lock()
-		pod, changed, ready := d.pods[key], d.changed, d.ready
+		pod, changed, ready := d.settled[key], d.changed, d.ready
 		d.podsMu.Unlock()
 		if pod != nil && ready && (uid == "" || uid == string(pod.UID)) {
-			if a, err := netip.ParseAddr(pod.Status.PodIP); err == nil && a.Is4() {
-				return link.Pod{ID: r.ContainerID, Name: key.String(), Address: a, NetNS: r.NetNS, IfName: r.IfName}, nil
+			if all := podAddresses(pod); len(all) > 0 {
+				return link.Pod{ID: r.ContainerID, Name: key.String(), Addresses: all, NetNS: r.NetNS, IfName: r.IfName}, nil
 			}
 		}
 		select {

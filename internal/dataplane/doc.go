@@ -6,8 +6,11 @@
 // went rewrites a handful of map elements, in one transaction.
 //
 //	balance  objects → pools → elements that differ    (pure)
-//	nft      elements → nftables
+//	filter   policies → chains, sets → what differs           (pure)
+//	nft      elements, chains, sets → nftables
 //	link     anchor, veths, VXLAN, routes
+//	tunnel   keys and the process of an encrypted overlay
+//	health   whether services that keep to their nodes have endpoints here
 //	dns      names of services and pods
 //	plugin   what the CNI plugin says to us
 //

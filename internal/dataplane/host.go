@@ -9,11 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/filter"
 	"trireme/internal/dataplane/link"
 	"trireme/internal/dataplane/nft"
 	"trireme/internal/kind"
@@ -29,6 +36,14 @@ const routeLocalnet = "net/ipv4/conf/all/route_localnet"
 func (d *Dataplane) settings() error {
 	if _, err := d.links.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(d.cfg.Networks, Network.v6) {
+		if err := d.links.KeepAdvertisements(); err != nil {
+			return err
+		}
+		if _, err := d.links.Sysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
+			return err
+		}
 	}
 	was, err := d.links.Sysctl(routeLocalnet, "1")
 	if err != nil || was == "1" {
@@ -93,13 +108,16 @@ func Teardown(ctx context.Context, root, bridge string) error {
 		_, err = links.Sysctl(routeLocalnet, string(was)) // before the guard goes
 		errs = append(errs, err)
 	}
-	table, err := nft.Open(int(links.NS()), bridge)
-	if err == nil {
-		err = table.Remove()
-		table.Close()
+	for _, v6 := range []bool{false, true} {
+		table, err := nft.Open(int(links.NS()), bridge, v6)
+		if err == nil {
+			err = table.Remove()
+			table.Close()
+		}
+		errs = append(errs, err)
 	}
-	errs = append(errs, err, links.Remove())
-	errs = append(errs, os.RemoveAll(filepath.Join(root, "cni", "net.d")))
+	errs = append(errs, links.Remove(), links.PruneSpaces(spacesDir(root), nil))
+	errs = append(errs, os.RemoveAll(filepath.Join(root, "cni", "net.d")), os.RemoveAll(tunnelDir(root)))
 	for _, path := range []string{settingFile(root), filepath.Join(root, "cni.sock"), filepath.Join(root, "cni")} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 			errs = append(errs, err)
@@ -112,6 +130,9 @@ func Teardown(ctx context.Context, root, bridge string) error {
 func (d *Dataplane) Teardown(ctx context.Context) error {
 	return d.links.Do(func() error { return Teardown(ctx, d.cfg.Root, d.cfg.Bridge) })
 }
+
+// CheckEncryption reports that this machine cannot encrypt the overlay.
+func CheckEncryption() error { return link.CheckTunnel() }
 
 // Check reports what this kernel lacks, by building a small network in a network
 // namespace that is thrown away. It needs root.
@@ -141,11 +162,11 @@ func check() error {
 	dns := netip.MustParseAddr("10.96.0.10")
 	if err := errors.Join(
 		links.Anchor(dns), links.Subnet(netip.MustParsePrefix("10.128.0.0/24"), services, self),
-		links.Peers("a", self, map[string]link.Peer{"b": {Address: peer, Subnet: netip.MustParsePrefix("10.128.1.0/24")}}),
+		links.Peers("a", self, map[string]link.Peer{"b": {Address: peer, Subnets: [2]netip.Prefix{netip.MustParsePrefix("10.128.1.0/24")}}}),
 	); err != nil {
 		return err
 	}
-	table, err := nft.Open(int(links.NS()), "check0")
+	table, err := nft.Open(int(links.NS()), "check0", false)
 	if err != nil {
 		return err
 	}
@@ -153,7 +174,26 @@ func check() error {
 	some := balance.NewTable()
 	backends := []netip.AddrPort{netip.AddrPortFrom(peer, 1), netip.AddrPortFrom(peer, 2)}
 	some.Set("a", []balance.Pool{{Name: "a", Proto: 6, Backends: backends, Fronts: []balance.Front{{Addr: self, Proto: 6, Port: 1}}}})
-	some.Set("b", []balance.Pool{{Name: "b", Proto: 6, Backends: backends, Affinity: true, Fronts: []balance.Front{{Proto: 6, Port: 2}}}})
+	some.Set("b", []balance.Pool{{Name: "b", Proto: 6, Backends: backends, Affinity: true, Stick: 60, Fronts: []balance.Front{{Proto: 6, Port: 2}}}})
 	some.Set("c", []balance.Pool{{Name: "c", Proto: 17, Fronts: []balance.Front{{Proto: 17, Port: 3}}}})
-	return table.Rebuild(nft.Base{PodCIDR: pods, ServiceCIDR: services, DNS: dns, Gateway: links.Gateway(), Overlay: links.Overlay()}, some.All())
+	base := nft.Base{PodCIDR: pods, ServiceCIDR: services, DNS: dns, Gateway: links.Gateway(dns), Overlay: links.Overlay(), PodLinks: link.PodLinks}
+	return table.Rebuild(base, some.All(), somePolicies().All())
+}
+
+// somePolicies is a pod and a policy that needs a set and a chain of each kind.
+func somePolicies() *filter.Table {
+	everyone := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
+	block := networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: "0.0.0.0/0", Except: []string{"10.0.0.0/8"}}}
+	one, two, name := intstr.FromInt32(1), intstr.FromInt32(3), intstr.FromString("http")
+	t := filter.NewTable(false)
+	t.SetPod(types.NamespacedName{Name: "a"}, &corev1.Pod{}, netip.MustParseAddr("10.128.0.2"))
+	t.SetPolicy(types.NamespacedName{Name: "a"}, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+		Ingress: []networkingv1.NetworkPolicyIngressRule{{
+			From: []networkingv1.NetworkPolicyPeer{everyone, block}, Ports: []networkingv1.NetworkPolicyPort{{Port: &one}, {Port: &two}},
+		}},
+		Egress: []networkingv1.NetworkPolicyEgressRule{{
+			To: []networkingv1.NetworkPolicyPeer{everyone}, Ports: []networkingv1.NetworkPolicyPort{{Port: &name}},
+		}},
+	}})
+	return t
 }

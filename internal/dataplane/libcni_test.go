@@ -41,7 +41,7 @@ func TestThePluginUnderLibcni(t *testing.T) {
 		got.Interfaces[1].Name != "eth0" || got.Interfaces[1].Sandbox != rt.NetNS {
 		t.Errorf("ADD answered %v", got)
 	}
-	sees(t, m.ns, p.addr.String()+":8080", "a", m.dp.links.Gateway())
+	sees(t, m.ns, p.addr.String()+":8080", "a", m.dp.links.Gateway(m.ip))
 	must(t, c.CheckNetworkList(t.Context(), conf, rt))
 	must(t, c.DelNetworkList(t.Context(), conf, rt))
 	if err := c.CheckNetworkList(t.Context(), conf, rt); err == nil {

@@ -7,13 +7,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
 	mdns "github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -126,6 +129,51 @@ func TestAffinityAndHostPort(t *testing.T) {
 		expect(t, client.ns, "tcp4", "10.96.1.1:80", first)
 	}
 
+	// It stays where it is while others come and go, on the mesh too, but not where
+	// nobody is; what it is led to then is remembered as well.
+	pods := map[string]*testPod{"a": a, "b": b, "c": c}
+	stays := func(who string, with ...*testPod) {
+		t.Helper()
+		m.apply(false, endpoints("web", with...))
+		expect(t, client.ns, "tcp4", "10.96.1.1:80", who)
+	}
+	stays(first, pods[first])
+	stays(first, a, b, c)
+	others := []*testPod{}
+	for name, p := range pods {
+		if name != first {
+			others = append(others, p)
+		}
+	}
+	for _, p := range others {
+		stays(first, pods[first], p)
+	}
+	m.apply(false, endpoints("web", others[0]))
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", others[0].Name)
+	for range 5 {
+		stays(others[0].Name, a, b, c)
+		stays(others[0].Name, others...)
+	}
+	mesh := svc.DeepCopy()
+	mesh.Spec.Type = corev1.ServiceTypeLoadBalancer
+	m.apply(false, mesh, endpoints("web", others[1]))
+	expect(t, client.ns, "tcp4", m.ip.String()+":80", others[1].Name)
+	m.apply(false, endpoints("web", a, b, c))
+	expect(t, client.ns, "tcp4", m.ip.String()+":80", others[1].Name)
+	mesh.Spec.Type = corev1.ServiceTypeClusterIP
+	m.apply(false, mesh, endpoints("web", a, b, c))
+
+	// After its time it is anybody's.
+	brief := svc.DeepCopy()
+	brief.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr(int32(1))}}
+	m.apply(false, brief)
+	m.remembers(client.addr, true) // of the time before
+	m.apply(false, brief, endpoints("web"))
+	m.apply(false, endpoints("web", pods[first]))
+	expect(t, client.ns, "tcp4", "10.96.1.1:80", first)
+	m.remembers(client.addr, true)
+	m.remembers(client.addr, false)
+
 	withPort := a.Pod.DeepCopy()
 	withPort.Spec.Containers = []corev1.Container{{Name: "x", Ports: []corev1.ContainerPort{{ContainerPort: 8080, HostPort: 9090}}}}
 	m.apply(false, withPort)
@@ -133,6 +181,70 @@ func TestAffinityAndHostPort(t *testing.T) {
 	expect(t, client.ns, "tcp4", m.ip.String()+":9090", "a")
 	m.remove(withPort)
 	refuses(t, m.ns, "tcp4", m.ip.String()+":9090")
+}
+
+// A load balancer answers the clients in its ranges and the node itself; its node port
+// and its cluster address answer everybody.
+func TestSourceRanges(t *testing.T) {
+	t.Parallel() // it waits for silence
+	w := newWorld(t)
+	m, near, far := w.node(1), w.host(200), w.host(100)
+	a, client := m.pod("a", 2), m.pod("client", 9)
+	svc := service("web", "10.96.1.1", corev1.ServiceTypeLoadBalancer, tcp(80, 30080))
+	svc.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "198.51.100.7"}}
+	svc.Spec.LoadBalancerSourceRanges = []string{"192.168.77.128/25", " 10.128.1.8/31", "fd00::/8"}
+	other := service("other", "10.96.1.2", corev1.ServiceTypeLoadBalancer, tcp(81, 30081))
+	other.Spec.LoadBalancerSourceRanges = svc.Spec.LoadBalancerSourceRanges
+	m.apply(false, svc, endpoints("web", a), other, endpoints("other", a))
+	mesh := m.ip.String() + ":80"
+	for _, from := range []netns.NsHandle{near.ns, client.ns, m.ns} {
+		expect(t, from, "tcp4", mesh, "a")
+	}
+	expect(t, m.ns, "tcp4", "127.0.0.1:80", "a")
+	expect(t, client.ns, "tcp4", "198.51.100.7:80", "a")
+	silent(t, far.ns, "tcp4", mesh)
+	silent(t, a.ns, "tcp4", mesh)
+	silent(t, a.ns, "tcp4", "198.51.100.7:80")
+	expect(t, far.ns, "tcp4", m.ip.String()+":30080", "a")
+	expect(t, a.ns, "tcp4", "10.96.1.1:80", "a")
+
+	m.apply(false, endpoints("web")) // nor is who may not call told that nobody answers
+	silent(t, far.ns, "tcp4", mesh)
+	refuses(t, near.ns, "tcp4", mesh)
+	m.apply(false, endpoints("web", a))
+
+	wider := svc.DeepCopy()
+	wider.Spec.LoadBalancerSourceRanges = []string{"192.168.0.0/16"}
+	m.apply(false, wider)
+	expect(t, far.ns, "tcp4", mesh, "a")
+	silent(t, client.ns, "tcp4", mesh)
+	silent(t, far.ns, "tcp4", m.ip.String()+":81")
+	everybody := svc.DeepCopy()
+	everybody.Spec.LoadBalancerSourceRanges = nil
+	m.apply(false, everybody)
+	expect(t, client.ns, "tcp4", mesh, "a")
+	m.remove(other)
+	for name := range sets(t, m) {
+		if strings.HasPrefix(name, "from-") && name != "from-vips" && name != "from-ports" {
+			t.Errorf("set %s is left", name)
+		}
+	}
+}
+
+// remembers waits until the machine knows where a client of cluster addresses was led,
+// or does not.
+func (m *machine) remembers(client netip.Addr, want bool) {
+	m.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(5 * time.Second)
+	for contains(sets(m.t, m)["vip-clients"], client.String()) != want {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			m.t.Fatalf("client %s is remembered: %t, want %t", client, !want, want)
+		}
+	}
 }
 
 func TestTwoNodes(t *testing.T) {
@@ -175,6 +287,23 @@ func TestTwoNodes(t *testing.T) {
 	if who, _, err := ask(t, outside.ns, "tcp4", one.ip.String()+":80"); !errors.Is(err, os.ErrDeadlineExceeded) && !isTimeout(err) {
 		t.Fatalf("%q answered (%v), want silence", who, err)
 	}
+
+	// But pods and the node itself get there by any way.
+	for _, from := range []netns.NsHandle{a.ns, one.ns} {
+		for _, addr := range []string{one.ip.String() + ":80", one.ip.String() + ":30080", "198.51.100.7:80", "10.96.1.1:80"} {
+			if from == one.ns && strings.HasPrefix(addr, "198.") {
+				continue // the machine has no way to there
+			}
+			expect(t, from, "tcp4", addr, "b")
+		}
+	}
+	expect(t, one.ns, "tcp4", "127.0.0.1:80", "b")
+	sees(t, a.ns, "198.51.100.7:80", "b", a.addr)
+	one.apply(false, endpoints("web", a, b))
+	expect(t, a.ns, "tcp4", one.ip.String()+":80", "a", "b")
+	sees(t, outside.ns, one.ip.String()+":80", "a", outside.ip)
+	one.apply(false, endpoints("web"))
+	refuses(t, a.ns, "tcp4", one.ip.String()+":80")
 
 	// A node goes: nothing leads to it.
 	one.remove(w.nodes[1])
@@ -295,6 +424,37 @@ func TestRestartAdoptsAndPrunes(t *testing.T) {
 	m.apply(false, old, endpoints("old", a))
 	expect(t, client.ns, "tcp4", "10.96.1.1:80", "a")
 	expect(t, client.ns, "tcp4", "10.96.1.2:80", "a")
+}
+
+// TestOtherRanges: a cluster IP outside of the cluster's own range, a ServiceCIDR's, is
+// reached from pods and from the node, and gone with its service, restarts included.
+func TestOtherRanges(t *testing.T) {
+	m := newWorld(t).node(1)
+	a, client := m.pod("a", 2), m.pod("client", 9)
+	more := service("more", "10.250.0.1", corev1.ServiceTypeClusterIP, tcp(80, 0))
+	routes := func() (n int) {
+		must(t, within(t, m.ns, func() error {
+			_, dst, err := net.ParseCIDR("10.250.0.1/32")
+			if err != nil {
+				return err
+			}
+			all, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: dst}, netlink.RT_FILTER_DST)
+			n = len(all)
+			return err
+		}))
+		return n
+	}
+	m.apply(false, more, endpoints("more", a))
+	expect(t, client.ns, "tcp4", "10.250.0.1:80", "a")
+	expect(t, m.ns, "tcp4", "10.250.0.1:80", "a")
+	m.stop()
+	m.start()
+	m.apply(true, m.nodeObject(), more, endpoints("more", a), a.Pod, client.Pod)
+	expect(t, m.ns, "tcp4", "10.250.0.1:80", "a")
+	m.apply(true, m.nodeObject(), a.Pod, client.Pod)
+	if n := routes(); n != 0 {
+		t.Errorf("%d routes are left", n)
+	}
 }
 
 func TestCNI(t *testing.T) {

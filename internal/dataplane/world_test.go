@@ -170,9 +170,9 @@ func (m *machine) start() {
 	t.Helper()
 	must(t, within(t, m.ns, func() (err error) {
 		m.dp, err = New(Config{
-			Node: m.name, NodeIP: m.ip, Root: m.root, Upstream: []string{}, DNS: netip.MustParseAddr("10.96.0.10"),
-			PodCIDR: netip.MustParsePrefix("10.128.0.0/10"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
-			Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			Node: m.name, NodeIPs: []netip.Addr{m.ip}, Root: m.root, Upstream: []string{},
+			Networks: []Network{{netip.MustParsePrefix("10.128.0.0/10"), netip.MustParsePrefix("10.96.0.0/12"), netip.MustParseAddr("10.96.0.10")}},
+			Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 		})
 		return err
 	}))
@@ -230,14 +230,16 @@ func (m *machine) cni(command string, p *testPod) (string, int) {
 
 // pod makes a pod on the machine, wired, that answers on port 8080 of TCP and
 // UDP with its name and the client's address.
-func (m *machine) pod(name string, last int) *testPod {
+func (m *machine) pod(name string, last int) *testPod { return m.podWith(name, last, nil) }
+
+func (m *machine) podWith(name string, last int, annotations map[string]string) *testPod {
 	t := m.t
 	t.Helper()
 	p := &testPod{ns: newNS(t), id: "sandbox-of-" + name, on: m}
 	subnet := netip.MustParsePrefix(m.nodeObject().Spec.PodCIDR).Addr().As4()
 	p.addr = netip.AddrFrom4([4]byte{subnet[0], subnet[1], subnet[2], byte(last)})
 	p.Pod = &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name + "-uid")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name + "-uid"), Annotations: annotations},
 		Spec:       corev1.PodSpec{NodeName: m.name}, Status: corev1.PodStatus{PodIP: p.addr.String()},
 	}
 	m.apply(false, p.Pod)

@@ -24,7 +24,8 @@ func TestBusyIsNotSilent(t *testing.T) {
 	}
 	s := &session{node: "n"}
 	s.ctx, s.cancel = context.WithCancelCause(t.Context())
-	s.heard.Store(now.Add(-time.Hour).UnixNano())
+	long := now.Add(-time.Hour)
+	s.heard.Store(&long)
 	d := &Dispatcher{cfg: Config{Grace: time.Minute}, store: st, sessions: map[string]*session{"n": s}, lost: map[string]time.Time{}}
 	s.busy.Store(true)
 	d.away(now)

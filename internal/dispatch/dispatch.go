@@ -28,7 +28,8 @@ type Config struct {
 	Certificate tls.Certificate // a manager's, to serve with
 	Accounts    *account.Issuer // signs the tokens of pods; nil: pods get none
 	Registry    Registry        // the images that users gave to the cluster; nil: none
-	Heartbeat   time.Duration   // how often agents say something; 0: 5 s
+	Overlay     string          // object.OverlayEncrypted or Clear, for all nodes; empty: they go on as before
+	Heartbeat   time.Duration   // how often agents say something; 0: 5 s, or a third of Grace
 	Grace       time.Duration   // how long a node may be away before it is Unknown; 0: 15 s
 	Log         *slog.Logger
 	Now         func() time.Time // 0: time.Now
@@ -45,6 +46,7 @@ type Dispatcher struct {
 	sessions map[string]*session
 	lost     map[string]time.Time // nodes without a session, and since when
 	started  time.Time
+	crowd    crowd
 	refs     map[item]map[*session]struct{} // who needs an object that pods refer to
 	wants    map[store.TableID]map[*session]struct{}
 	own      map[*tables.PodHead]struct{} // rows that report a session's own words
@@ -55,11 +57,11 @@ func New(s *store.Store, cfg Config) (*Dispatcher, error) {
 	if s == nil || cfg.PKI == nil || cfg.Log == nil || len(cfg.Certificate.Certificate) == 0 || cfg.Token.Secret == "" {
 		return nil, kind.New(kind.Invalid, "dispatch: Config lacks a required field")
 	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 5 * time.Second
-	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 15 * time.Second
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = min(5*time.Second, cfg.Grace/3)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -12,7 +12,9 @@
 // groups, one transaction for all that came while the last one was committing.
 //
 // Nodes: a node's row is made at its hello. Liveness is the session, in memory
-// alone; a node that stays away longer than the grace becomes Unknown, once.
+// alone; a node that stays away longer than the grace becomes Unknown, once. Where
+// most nodes were away, those that come back are told nothing until all are there,
+// for 3 s at most: they go on with what they know.
 //
 // It is not for taints and eviction (orchestrate/node), addresses (allocate) or
 // the protocol's encoding (wire).
@@ -20,13 +22,17 @@
 // # Tables
 //
 // Reads pods, secrets, configmaps, serviceaccounts, services, endpointslices,
-// nodes and clustertrustbundles. Writes the status of pods and nodes, deletes pods that are terminating
-// and gone from their node, makes nodes, and writes and prunes events.
+// nodes, clustertrustbundles, networkpolicies, peergroups, routes, runtimeclasses,
+// csidrivers, volumeattachments and floating IPs. Writes the status of pods and nodes,
+// deletes pods that are terminating and gone from their node, makes nodes and csinodes,
+// and writes and prunes events.
 //
 // # Trust
 //
 // A session speaks for the node that its certificate names: it gets that node's
-// pods and what they refer to, and may report on pods bound to it. A join token
+// pods, what they refer to, the network policies that select them and the groups these
+// name, where it answers for ingresses the routes and the secrets of their certificates,
+// and may report on pods bound to it. A join token
 // lets a machine take any name that has no live session.
 //
 // # How to debug

@@ -27,17 +27,24 @@ const watchEvery = time.Second
 // pruneEvery is how often old events are dropped.
 const pruneEvery = time.Minute
 
-// hello makes the node's row or brings it up to date: a session makes it ready.
-func (d *Dispatcher) hello(ctx context.Context, said *corev1.Node) error {
-	_, err := d.store.Update(ctx, func(tx *store.Tx) error {
+// hello makes the node's row or brings it up to date: a session makes it ready. It
+// returns whether the node had been given up.
+func (d *Dispatcher) hello(ctx context.Context, said *corev1.Node) (away bool, err error) {
+	_, err = d.store.Update(ctx, func(tx *store.Tx) error {
 		key := object.Key{Name: said.Name}
 		old, ok := tables.Nodes.Get(tx, key)
+		if away = ok && object.NodeReadiness(&old.Status) == corev1.ConditionUnknown; away {
+			trustPods(tx, old, said)
+		}
 		next := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: said.Name}}
 		if ok {
 			next = old.DeepCopy()
 		}
 		next.Labels = merge(next.Labels, said.Labels)
 		next.Annotations = merge(next.Annotations, said.Annotations)
+		if d.cfg.Overlay != "" {
+			next.Annotations = merge(next.Annotations, map[string]string{object.OverlayAnnotation: d.cfg.Overlay})
+		}
 		next.Labels = merge(map[string]string{
 			corev1.LabelHostname:   said.Name,
 			corev1.LabelOSStable:   said.Status.NodeInfo.OperatingSystem,
@@ -50,7 +57,7 @@ func (d *Dispatcher) hello(ctx context.Context, said *corev1.Node) error {
 		tables.Nodes.Put(tx, next)
 		return nil
 	})
-	return err
+	return away, err
 }
 
 // nodeStatus writes a node's status if it changed.
@@ -77,11 +84,7 @@ func (d *Dispatcher) nodeStatus(ctx context.Context, name string, said *corev1.N
 func nodeStatus(old, said *corev1.NodeStatus, now time.Time) corev1.NodeStatus {
 	next := *said.DeepCopy()
 	object.KeepExtended(&next, old)
-	ready := false
-	for _, c := range next.Conditions {
-		ready = ready || c.Type == corev1.NodeReady
-	}
-	if !ready {
+	if object.NodeReadiness(&next) == "" {
 		next.Conditions = append(next.Conditions, corev1.NodeCondition{
 			Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: reasonReady, Message: "the node's agent is connected",
 		})
@@ -174,20 +177,11 @@ func (d *Dispatcher) away(now time.Time) []string {
 	}
 	var names []string
 	for n := range tables.Nodes.All(head) {
-		if lost(n.Name) && !unknown(n) {
+		if lost(n.Name) && object.NodeReadiness(&n.Status) != corev1.ConditionUnknown {
 			names = append(names, n.Name)
 		}
 	}
 	return names
-}
-
-func unknown(n *corev1.Node) bool {
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionUnknown
-		}
-	}
-	return false
 }
 
 // markAway makes the nodes' conditions Unknown and their pods not ready.
@@ -229,16 +223,14 @@ func (d *Dispatcher) connected(name string) bool {
 }
 
 func setUnknown(n *corev1.Node, at metav1.Time) {
-	ready := false
 	for i := range n.Status.Conditions {
 		c := &n.Status.Conditions[i]
-		ready = ready || c.Type == corev1.NodeReady
 		if c.Status != corev1.ConditionUnknown {
 			c.Status, c.Reason, c.Message = corev1.ConditionUnknown, reasonUnknown, "the node's agent is not heard from"
 			c.LastTransitionTime = at
 		}
 	}
-	if !ready {
+	if object.NodeReadiness(&n.Status) == "" {
 		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{
 			Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Reason: reasonUnknown,
 			Message: "the node's agent is not heard from", LastTransitionTime: at,

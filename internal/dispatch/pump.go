@@ -1,10 +1,13 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
@@ -16,8 +19,10 @@ import (
 // carried are the tables that sessions carry.
 var carried = []*store.Table[store.Object, any]{
 	tables.Pods.Any(), tables.Secrets.Any(), tables.ConfigMaps.Any(), tables.ServiceAccounts.Any(),
-	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(), tables.ClusterTrustBundles.Any(),
-	tables.PersistentVolumeClaims.Any(), tables.PersistentVolumes.Any(),
+	tables.Services.Any(), tables.EndpointSlices.Any(), tables.Nodes.Any(), tables.ClusterTrustBundles.Any(), tables.RuntimeClasses.Any(),
+	tables.PersistentVolumeClaims.Any(), tables.PersistentVolumes.Any(), tables.CustomObjects.Any(),
+	tables.NetworkPolicies.Any(), tables.PeerGroups.Any(), tables.Routes.Any(), tables.NetworkMembers.Any(),
+	tables.CSIDrivers.Any(), tables.VolumeAttachments.Any(),
 }
 
 var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
@@ -28,8 +33,9 @@ var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
 	return m
 }()
 
-// wholeTables are the tables a node may have whole: no secrets among them.
-var wholeTables = []store.TableID{tables.Services.ID(), tables.EndpointSlices.ID(), tables.Nodes.ID(), tables.ClusterTrustBundles.ID()}
+// wholeTables are the tables a node may have whole: no secrets among them, but with
+// the routes come those of their certificates.
+var wholeTables = []store.TableID{tables.Services.ID(), tables.EndpointSlices.ID(), tables.Nodes.ID(), tables.ClusterTrustBundles.ID(), tables.RuntimeClasses.ID(), tables.CSIDrivers.ID(), tables.Routes.ID()}
 
 // pump marks a table's committed changes in the sessions they concern. Sessions
 // are woken when all that is committed is marked, so that many changes that were
@@ -77,6 +83,10 @@ func (d *Dispatcher) markAll() {
 // concern marks the event's row in the sessions it concerns.
 func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 	i := item{e.Table(), e.Key().String()}
+	var nodes map[string]bool
+	if p, ok := e.Object().(*networkingv1.NetworkPolicy); ok && e.Type() != store.Deleted {
+		nodes = d.nodesOf(p)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	mark := func(s *session) {
@@ -103,7 +113,26 @@ func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 			}
 		}
 	}
-	for s := range d.refs[i] {
+	if at, ok := cmp.Or(e.Object(), e.Old()).(*storagev1.VolumeAttachment); ok && d.sessions[at.Spec.NodeName] != nil {
+		mark(d.sessions[at.Spec.NodeName]) // its node does not change
+	}
+	if i.table == tables.CustomObjects.ID() {
+		for _, node := range floatingNodes(e) {
+			if s := d.sessions[node]; s != nil {
+				mark(s)
+			}
+		}
+	}
+	for node := range nodes {
+		if s := d.sessions[node]; s != nil {
+			mark(s)
+		}
+	}
+	group := i
+	if i.table == tables.PeerGroups.ID() || i.table == tables.NetworkMembers.ID() {
+		group = item{i.table, e.Key().Namespace}
+	}
+	for s := range d.refs[group] {
 		mark(s)
 	}
 	for s := range d.wants[i.table] {
@@ -143,7 +172,7 @@ func references(p *corev1.Pod) []item {
 			refs = append(refs, i)
 		}
 	})
-	return refs
+	return append(refs, networkItems(p)...)
 }
 
 // referred are the tables whose objects go to the nodes of the pods that name them.

@@ -54,7 +54,12 @@ func (s *session) receive() error {
 		if err != nil {
 			return err
 		}
-		s.heard.Store(s.d.cfg.Now().UnixNano())
+		s.hear()
+		if r.Hello != nil {
+			if err := s.helloAgain(r.Hello); err != nil {
+				return err
+			}
+		}
 		if r.NodeStatus != nil {
 			status := &corev1.NodeStatus{}
 			if err := status.Unmarshal(r.NodeStatus); err != nil {
@@ -64,18 +69,38 @@ func (s *session) receive() error {
 				return err
 			}
 		}
+		if r.Mirrors != nil {
+			if err := s.d.mirror(s.ctx, s.node, r.Mirrors); err != nil {
+				return err
+			}
+		}
+		if r.Storage != nil {
+			if err := s.d.storage(s.ctx, s.node, r.Storage); err != nil {
+				return err
+			}
+		}
 		pods, events, err := s.decode(r)
 		if err != nil {
 			return err
 		}
 		s.busy.Store(true)
 		err = s.d.reports.add(s.ctx, pods, events)
-		s.heard.Store(s.d.cfg.Now().UnixNano())
+		s.hear()
 		s.busy.Store(false)
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// helloAgain takes what a node says of itself later.
+func (s *session) helloAgain(h *wire.Hello) error {
+	node := &corev1.Node{}
+	if node.Unmarshal(h.Node) != nil || node.Name != s.node {
+		return kind.New(kind.Malformed, "a hello names its node, %s", s.node)
+	}
+	_, err := s.d.hello(s.ctx, node)
+	return err
 }
 
 func (s *session) decode(r *wire.Report) ([]podReport, []*corev1.Event, error) {

@@ -115,7 +115,11 @@ func (v *service) Session(stream grpc.BidiStreamingServer[wire.Report, wire.Assi
 	// In before the node is ready, so that nobody takes it for away in between.
 	v.d.enter(s)
 	defer v.d.leave(s)
-	if err := v.d.hello(s.ctx, node); err != nil {
+	away, err := v.d.hello(s.ctx, node)
+	if err == nil {
+		err = v.d.awaitOthers(s.ctx, away)
+	}
+	if err != nil {
 		return toStatus(err)
 	}
 	v.d.cfg.Log.Debug("session open", "node", name)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,8 +39,8 @@ type session struct {
 	stream grpc.BidiStreamingServer[wire.Report, wire.Assignments]
 	ctx    context.Context // of this one call
 	cancel context.CancelCauseFunc
-	heard  atomic.Int64 // when the agent last said something, Unix nanoseconds
-	busy   atomic.Bool  // what it said waits for our room: it is not silent, we do not listen
+	heard  atomic.Pointer[time.Time] // when the agent last said something
+	busy   atomic.Bool               // what it said waits for our room: it is not silent, we do not listen
 	wake   chan struct{}
 
 	mu     sync.Mutex
@@ -49,8 +50,15 @@ type session struct {
 	// The sender's own.
 	pods map[string]held // pods the agent holds
 	refs map[item]int    // objects the agent holds for its pods, and for how many
-	lead map[item]item   // of the claims among them, to the volumes that they lead to
+	lead map[item][]item // of the claims and volumes among them, to what they lead to
 	own  map[string]bool // volumes that lie on the node and that the agent holds
+
+	policies map[string][]string        // network policies the agent holds, and the groups they name
+	parts    map[string]map[string]bool // parts of peer groups the agent holds, by group, node
+	fips     map[string]bool            // floating IPs that the agent holds
+	routes   map[string][]item          // routes the agent holds, and the secrets of their certificates
+	members  map[string]map[string]bool // nodes whose members of networks the agent knows, by the network's ID
+	attached map[string]bool            // volume attachments that the agent holds
 }
 
 // held is what the sender remembers of a pod it sent.
@@ -58,13 +66,12 @@ type held struct {
 	uid   types.UID
 	added int32 // ephemeral containers
 	refs  []item
+	label map[string]string // its labels, which network policies select by; shared
 }
 
 func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wire.Assignments], node string, wants []string) (*session, error) {
-	s := &session{
-		d: d, node: node, stream: stream, wake: make(chan struct{}, 1),
-		dirty: map[item]struct{}{}, pods: map[string]held{}, refs: map[item]int{}, lead: map[item]item{}, own: map[string]bool{},
-	}
+	s := &session{d: d, node: node, stream: stream, wake: make(chan struct{}, 1), dirty: map[item]struct{}{}}
+	s.forget()
 	for _, w := range wants {
 		if !slices.Contains(wholeTables, store.TableID(w)) {
 			return nil, kind.New(kind.Denied, "table %q is not given to nodes as a whole", w)
@@ -72,12 +79,26 @@ func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wir
 		s.wants = append(s.wants, store.TableID(w))
 	}
 	s.ctx, s.cancel = context.WithCancelCause(stream.Context())
-	s.heard.Store(d.cfg.Now().UnixNano())
+	s.hear()
 	return s, nil
 }
 
+// forget makes the sender hold nothing.
+func (s *session) forget() {
+	s.pods, s.refs, s.lead, s.own = map[string]held{}, map[item]int{}, map[item][]item{}, map[string]bool{}
+	s.policies, s.parts, s.fips, s.routes = map[string][]string{}, map[string]map[string]bool{}, map[string]bool{}, map[string][]item{}
+	s.members, s.attached = map[string]map[string]bool{}, map[string]bool{}
+}
+
 // seen returns when the agent last said something.
-func (s *session) seen() time.Time { return time.Unix(0, s.heard.Load()) }
+// hear notes that the agent says something. The time keeps its monotonic reading: a clock
+// that is set makes no node seem away.
+func (s *session) hear() {
+	now := s.d.cfg.Now()
+	s.heard.Store(&now)
+}
+
+func (s *session) seen() time.Time { return *s.heard.Load() }
 
 // run sends assignments until the session ends, and returns why it did.
 func (s *session) run() error {
@@ -126,12 +147,23 @@ func (s *session) signal() {
 // sendFull sends everything that concerns the node.
 func (s *session) sendFull() error {
 	s.d.dropRefs(s)
-	s.pods, s.refs, s.lead, s.own = map[string]held{}, map[item]int{}, map[item]item{}, map[string]bool{}
-	out := &outbox{s: s, next: &wire.Assignments{Full: true, HeartbeatMs: uint32(s.d.cfg.Heartbeat.Milliseconds())}}
+	s.forget()
+	out := s.outbox()
+	out.next.Full, out.next.HeartbeatMs = true, uint32(s.d.cfg.Heartbeat.Milliseconds())
 	snap := s.d.store.Snapshot()
 	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
 		if err := s.sendPod(out, row.Key().String(), row, true); err != nil {
 			return err
+		}
+	}
+	if err := s.sendPolicies(out, snap, out.look); err != nil {
+		return err
+	}
+	if slices.Contains(s.wants, tables.Routes.ID()) {
+		for row := range tables.Routes.Rows(snap, "") {
+			if err := s.sendRoute(out, snap, row.Key()); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.sendRefs(out); err != nil {
@@ -142,7 +174,20 @@ func (s *session) sendFull() error {
 			return err
 		}
 	}
+	for row := range tables.CustomObjects.By(snap, tables.FloatingByNode, s.node) {
+		if err := s.sendFloating(out, snap, row.Key().String()); err != nil {
+			return err
+		}
+	}
+	for row := range tables.VolumeAttachments.By(snap, tables.AttachmentsByNode, s.node) {
+		if err := s.sendAttachment(out, snap, row.Key()); err != nil {
+			return err
+		}
+	}
 	for _, t := range s.wants {
+		if t == tables.Routes.ID() {
+			continue // sent above, with their secrets
+		}
 		for row := range carriedByID[t].Rows(snap, "") {
 			if err := out.put(wire.NewAssignment(string(t), row.Key(), row.Raw())); err != nil {
 				return err
@@ -161,26 +206,45 @@ func (s *session) sendDirty() error {
 	if resync {
 		return s.sendFull()
 	}
-	out := &outbox{s: s, next: &wire.Assignments{}}
+	out := s.outbox()
 	snap := s.d.store.Snapshot()
 	for i := range dirty {
-		var err error
-		if i.table == tables.Pods.ID() {
-			row, ok := tables.Pods.Row(snap, object.ParseKey(i.key))
-			err = s.sendPod(out, i.key, row, ok && row.Head().Node == s.node)
-		} else if s.refs[i] > 0 || slices.Contains(s.wants, i.table) {
-			err = s.sendRow(out, snap, i)
-		} else if i.table == tables.PersistentVolumes.ID() {
-			err = s.sendOwn(out, snap, i)
-		}
-		if err != nil {
+		if err := s.sendItem(out, snap, i); err != nil {
 			return err
 		}
+	}
+	if err := s.sendPolicies(out, snap, out.look); err != nil {
+		return err
 	}
 	if err := s.sendRefs(out); err != nil {
 		return err
 	}
 	return out.flush()
+}
+
+func (s *session) sendItem(out *outbox, snap *store.Snapshot, i item) error {
+	switch {
+	case i.table == tables.Pods.ID():
+		row, ok := tables.Pods.Row(snap, object.ParseKey(i.key))
+		return s.sendPod(out, i.key, row, ok && row.Head().Node == s.node)
+	case i.table == tables.NetworkPolicies.ID():
+		out.look.policies[i.key] = true
+	case i.table == tables.PeerGroups.ID():
+		return s.sendPart(out, snap, i)
+	case i.table == tables.Routes.ID():
+		return s.sendRoute(out, snap, i.objectKey())
+	case i.table == tables.NetworkMembers.ID():
+		return s.sendMember(out, snap, i)
+	case s.refs[i] > 0 || slices.Contains(s.wants, i.table):
+		return s.sendRow(out, snap, i)
+	case i.table == tables.PersistentVolumes.ID():
+		return s.sendOwn(out, snap, i)
+	case i.table == tables.VolumeAttachments.ID():
+		return s.sendAttachment(out, snap, object.ParseKey(i.key))
+	case i.table == tables.CustomObjects.ID():
+		return s.sendFloating(out, snap, i.key)
+	}
+	return nil
 }
 
 type podRow = store.Row[*corev1.Pod, *tables.PodHead]
@@ -194,18 +258,24 @@ func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error 
 			return nil
 		}
 		delete(s.pods, key)
+		out.look.namespaces[object.ParseKey(key).Namespace] = true
 		out.release = append(out.release, old.refs...)
 		return out.put(wire.NewAssignment(string(tables.Pods.ID()), object.ParseKey(key), nil))
 	}
+	h := row.Head()
+	now := held{h.UID, h.Ephemeral, old.refs, h.Labels}
 	// What a pod refers to is fixed, but for the containers that are added to it.
-	if uid, added := row.Head().UID, row.Head().Ephemeral; !had || old.uid != uid || old.added != added {
-		refs := references(row.Object())
-		for _, r := range refs {
+	if !had || old.uid != now.uid || old.added != now.added {
+		now.refs = references(row.Object())
+		for _, r := range now.refs {
 			s.need(out, r)
 		}
-		s.pods[key] = held{uid, added, refs}
 		out.release = append(out.release, old.refs...)
 	}
+	if !had || old.uid != now.uid || !maps.Equal(old.label, now.label) {
+		out.look.namespaces[row.Key().Namespace] = true
+	}
+	s.pods[key] = now
 	return out.put(wire.NewAssignment(string(tables.Pods.ID()), row.Key(), row.Raw()))
 }
 
@@ -228,6 +298,12 @@ func (s *session) sendRefs(out *outbox) error {
 		need := out.need
 		out.need = nil
 		for _, r := range need {
+			if r.table == tables.NetworkMembers.ID() {
+				if err := s.sendMembers(out, snap, r.key); err != nil {
+					return err
+				}
+				continue
+			}
 			if _, ok := carriedByID[r.table].Row(snap, object.ParseKey(r.key)); !ok {
 				continue // not there yet: its creation marks it
 			}
@@ -245,38 +321,60 @@ func (s *session) sendRefs(out *outbox) error {
 		}
 		delete(s.refs, r)
 		s.d.dropRef(s, r)
-		if v, ok := s.lead[r]; ok {
-			delete(s.lead, r)
-			out.release = append(out.release, v)
+		if r.table == tables.NetworkMembers.ID() {
+			if err := s.dropMembers(out, r.key); err != nil {
+				return err
+			}
+			continue
 		}
+		out.release = append(out.release, s.lead[r]...)
+		delete(s.lead, r)
 		if slices.Contains(s.wants, r.table) || s.owns(s.d.store.Snapshot(), r) {
 			continue
 		}
-		if err := out.put(wire.NewAssignment(string(r.table), object.ParseKey(r.key), nil)); err != nil {
+		if err := out.put(assignment(r, nil)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// follow needs the volume of a claim that is sent, and releases the one it led to
-// before.
+// follow needs what a claim or a volume that is sent leads to, and releases what it led
+// to before.
 func (s *session) follow(out *outbox, snap *store.Snapshot, i item) {
-	var to item
-	if c, ok := tables.PersistentVolumeClaims.Get(snap, object.ParseKey(i.key)); ok && c.Spec.VolumeName != "" {
-		to = item{tables.PersistentVolumes.ID(), c.Spec.VolumeName}
-	}
-	was, had := s.lead[i]
-	if to == was {
+	to, was := leads(snap, i), s.lead[i]
+	if slices.Equal(to, was) {
 		return
 	}
-	if had {
-		out.release = append(out.release, was)
+	for _, r := range to {
+		s.need(out, r)
 	}
-	if delete(s.lead, i); to.key != "" {
+	out.release = append(out.release, was...)
+	if delete(s.lead, i); len(to) > 0 {
 		s.lead[i] = to
-		s.need(out, to)
 	}
+}
+
+// leads returns what a node needs beside a row: a claim's volume, and the secrets that
+// a volume's driver is given.
+func leads(snap *store.Snapshot, i item) (to []item) {
+	switch i.table {
+	case tables.PersistentVolumeClaims.ID():
+		if c, ok := tables.PersistentVolumeClaims.Get(snap, object.ParseKey(i.key)); ok && c.Spec.VolumeName != "" {
+			to = append(to, item{tables.PersistentVolumes.ID(), c.Spec.VolumeName})
+		}
+	case tables.PersistentVolumes.ID():
+		v, ok := tables.PersistentVolumes.Get(snap, object.ParseKey(i.key))
+		if !ok || v.Spec.CSI == nil {
+			return nil
+		}
+		for _, ref := range []*corev1.SecretReference{v.Spec.CSI.NodeStageSecretRef, v.Spec.CSI.NodePublishSecretRef} {
+			if ref != nil {
+				to = append(to, item{tables.Secrets.ID(), object.Key{Namespace: ref.Namespace, Name: ref.Name}.String()})
+			}
+		}
+	}
+	return to
 }
 
 // sendOwn sends a volume that lies on the node, whether or not a pod uses it:
@@ -309,15 +407,15 @@ func (s *session) owns(snap *store.Snapshot, i item) bool {
 }
 
 func (s *session) sendRow(out *outbox, snap *store.Snapshot, i item) error {
-	if i.table == tables.PersistentVolumeClaims.ID() {
-		s.follow(out, snap, i)
-	}
+	s.follow(out, snap, i)
 	key := object.ParseKey(i.key)
 	var raw []byte
 	if row, ok := carriedByID[i.table].Row(snap, key); ok {
-		raw = row.Raw()
+		if raw = row.Raw(); raw == nil {
+			raw = row.Encoded() // JSON, of a custom object
+		}
 	}
-	return out.put(wire.NewAssignment(string(i.table), key, raw))
+	return out.put(assignment(i, raw))
 }
 
 // outbox gathers a set and cuts it into messages.
@@ -327,6 +425,11 @@ type outbox struct {
 	bytes         int
 	cut           bool // a message of the set has left: another must end it
 	need, release []item
+	look          selecting
+}
+
+func (s *session) outbox() *outbox {
+	return &outbox{s: s, next: &wire.Assignments{}, look: selecting{namespaces: map[string]bool{}, policies: map[string]bool{}}}
 }
 
 func (o *outbox) put(a *wire.Assignment) error {

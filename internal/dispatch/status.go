@@ -28,12 +28,12 @@ func mergeStatus(old, report *corev1.PodStatus) corev1.PodStatus {
 	}
 	var conditions []corev1.PodCondition
 	for _, c := range old.Conditions {
-		if !fromAgent(c.Type) {
+		if !fromAgent(&c) {
 			conditions = append(conditions, c)
 		}
 	}
 	for _, c := range report.Conditions {
-		if fromAgent(c.Type) {
+		if fromAgent(&c) {
 			conditions = append(conditions, c)
 		}
 	}
@@ -43,9 +43,12 @@ func mergeStatus(old, report *corev1.PodStatus) corev1.PodStatus {
 
 // fromAgent reports whether the condition is the agent's to set: the others stay
 // as their owners (the scheduler, readiness gates of users) left them.
-func fromAgent(t corev1.PodConditionType) bool {
-	switch t {
-	case corev1.PodReady, corev1.ContainersReady, corev1.PodInitialized, corev1.PodReadyToStartContainers:
+func fromAgent(c *corev1.PodCondition) bool {
+	switch c.Type {
+	case corev1.DisruptionTarget: // who evicts says so
+		return c.Reason == corev1.PodReasonTerminationByKubelet
+	case corev1.PodReady, corev1.ContainersReady, corev1.PodInitialized, corev1.PodReadyToStartContainers,
+		corev1.PodResizePending, corev1.PodResizeInProgress:
 		return true
 	}
 	return false
@@ -77,6 +80,22 @@ func unready(p *corev1.Pod, reason string, at metav1.Time) bool {
 		c := &conditions[i]
 		if (c.Type == corev1.PodReady || c.Type == corev1.ContainersReady) && c.Status == corev1.ConditionTrue {
 			c.Status, c.Reason, c.LastTransitionTime = corev1.ConditionFalse, reason, at
+			changed = true
+		}
+	}
+	p.Status.Conditions = conditions
+	return changed
+}
+
+// readyAgain undoes unready for nodes that were away, in a copy of the conditions. It
+// reports whether there was something to undo.
+func readyAgain(p *corev1.Pod, at metav1.Time) bool {
+	changed := false
+	conditions := slices.Clone(p.Status.Conditions)
+	for i := range conditions {
+		c := &conditions[i]
+		if c.Status == corev1.ConditionFalse && c.Reason == reasonAway {
+			c.Status, c.Reason, c.LastTransitionTime = corev1.ConditionTrue, "", at
 			changed = true
 		}
 	}

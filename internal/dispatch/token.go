@@ -36,7 +36,7 @@ func (d *Dispatcher) token(node string, r *wire.TokenRequest) (*wire.TokenRespon
 	if !ok || p.UID != types.UID(r.Uid) || p.Spec.NodeName != node {
 		return nil, kind.New(kind.Denied, "node %s has no pod %s with UID %s", node, key, r.Uid)
 	}
-	if !asksFor(p, r.Audience, r.ExpirationSeconds) {
+	if !asksFor(p, r.Audience, r.ExpirationSeconds) && !driverAsks(snap, p, r.Audience, r.ExpirationSeconds) {
 		return nil, kind.New(kind.Denied, "pod %s asks for no token for audience %q that lasts %d seconds", key, r.Audience, r.ExpirationSeconds)
 	}
 	sa, ok := tables.ServiceAccounts.Get(snap, object.Key{Namespace: p.Namespace, Name: p.Spec.ServiceAccountName})

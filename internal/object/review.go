@@ -7,7 +7,7 @@ import (
 
 // reviewMark is the annotation that marks a row as under review: a loop has made the
 // object and admission has not seen it yet. It stands in the table only. Nobody can
-// write it through a door, and no door shows an object that has it (decision 0006).
+// write it through a door, and no door shows an object that has it (decision 0007).
 const reviewMark = "trireme.dev/under-review"
 
 // UnderReview reports whether admission has yet to see the object.

@@ -94,3 +94,32 @@ func (h *ScaleHistory) Same(o *ScaleHistory) bool {
 	return h.Of == o.Of && slices.EqualFunc(h.Recommended, o.Recommended, same) && slices.EqualFunc(h.Added, o.Added, same) &&
 		slices.EqualFunc(h.Removed, o.Removed, same)
 }
+
+// AdapterAnswers is what metrics adapters said of an autoscaler's metrics. It has the
+// autoscaler's name and namespace.
+type AdapterAnswers struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	At                metav1.Time     `json:"at"`
+	Of                types.UID       `json:"of"`           // the autoscaler
+	OfGeneration      int64           `json:"ofGeneration"` // of the spec that was asked for
+	Answers           []AdapterAnswer `json:"answers"`      // one for each metric of the spec
+}
+
+// AdapterAnswer is what was said of one metric.
+type AdapterAnswer struct {
+	Asked  bool               `json:"asked"`  // false: no adapter knows such metrics
+	Fault  string             `json:"fault"`  // why there are no values; empty: there are
+	Values map[string]float64 `json:"values"` // by the described object's name; of an external metric under ""
+}
+
+// DeepCopyObject is a method of runtime.Object.
+func (a *AdapterAnswers) DeepCopyObject() runtime.Object {
+	out := *a
+	a.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	out.Answers = slices.Clone(a.Answers)
+	for i := range out.Answers {
+		out.Answers[i].Values = maps.Clone(out.Answers[i].Values)
+	}
+	return &out
+}

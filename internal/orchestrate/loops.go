@@ -10,14 +10,18 @@ import (
 	"trireme/internal/orchestrate/deployment"
 	"trireme/internal/orchestrate/disruption"
 	"trireme/internal/orchestrate/endpoints"
+	"trireme/internal/orchestrate/floatingip"
+	"trireme/internal/orchestrate/gateway"
 	"trireme/internal/orchestrate/gc"
 	"trireme/internal/orchestrate/job"
 	"trireme/internal/orchestrate/mirror"
 	"trireme/internal/orchestrate/namespace"
 	"trireme/internal/orchestrate/node"
+	"trireme/internal/orchestrate/peergroup"
 	"trireme/internal/orchestrate/podgc"
 	"trireme/internal/orchestrate/quota"
 	"trireme/internal/orchestrate/replicaset"
+	"trireme/internal/orchestrate/route"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/orchestrate/statefulset"
 	"trireme/internal/orchestrate/ttl"
@@ -28,6 +32,8 @@ import (
 type Config struct {
 	CAPEM []byte    // the cluster's CA, for the config map kube-root-ca.crt; empty: no such map
 	Pods  sow.Rules // what admission says to the pods that loops make
+	// ReservedPort says which TCP ports of every node are the cluster's own; nil: none.
+	ReservedPort func(port int32) bool
 }
 
 // Loops returns new loops of every kind, in the order in which they feed each
@@ -38,8 +44,8 @@ func Loops(cfg Config) []loop.Reconciler {
 		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
-		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(),
-		clusterrole.New(), certificate.New(),
-		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(),
+		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
+		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
+		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(), volume.NewAttacher(),
 	}
 }

@@ -26,7 +26,7 @@ import (
 // pipeline is every control loop of a manager, in the server's order.
 func pipeline() []loop.Reconciler {
 	alloc := allocate.New(allocate.Config{
-		PodCIDR: netip.MustParsePrefix("10.128.0.0/10"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/10")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		NodePortMin: 30000, NodePortMax: 32767,
 	})
 	return slices.Concat(loops(), []loop.Reconciler{schedule.New(schedule.Config{})}, alloc.Loops())

@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"fmt"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
@@ -34,7 +38,7 @@ func Check(r store.Reader, o, old store.Object) error {
 	}
 	switch o := o.(type) {
 	case *corev1.Pod:
-		if old == nil {
+		if was, ok := old.(*corev1.Pod); !ok || resized(o, was) {
 			return checkLimits(r, o)
 		}
 	case *corev1.PersistentVolumeClaim:
@@ -43,6 +47,12 @@ func Check(r store.Reader, o, old store.Object) error {
 		return onlyDefault(r, o)
 	}
 	return nil
+}
+
+// resized reports whether the pod's containers ask for something else than they did.
+func resized(p, old *corev1.Pod) bool {
+	same := func(a, b corev1.Container) bool { return equality.Semantic.DeepEqual(a.Resources, b.Resources) }
+	return !slices.EqualFunc(p.Spec.Containers, old.Spec.Containers, same) || !slices.EqualFunc(p.Spec.InitContainers, old.Spec.InitContainers, same)
 }
 
 // Fill completes a pod that a loop made of a template, and that already has what
@@ -63,6 +73,16 @@ func Fill(r store.Reader, p *corev1.Pod) error {
 // or refuses it.
 func Allow(tx *store.Tx, p *corev1.Pod) error {
 	return Charge(tx, GroupResource(tables.Pods), p, nil)
+}
+
+// AllowNew books an object that a loop is about to create on the quotas of its
+// namespace, or refuses it. Pods and claims have rules of their own: Allow, AllowClaim.
+func AllowNew[T store.Object, H any](tx *store.Tx, t *store.Table[T, H], o T) error {
+	gr := GroupResource(t)
+	if err := Charge(tx, gr, o, nil); err != nil {
+		return fmt.Errorf("%s %q is forbidden: %w", gr, o.GetName(), err)
+	}
+	return nil
 }
 
 // AllowClaim completes a claim that a loop is about to put and books it on the

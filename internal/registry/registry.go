@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -399,7 +398,7 @@ func (p *peers) look() map[string][]string {
 	have := map[string][]string{}
 	for n := range tables.Nodes.All(p.store.Snapshot()) {
 		address := wire.AgentAddress(n)
-		if address == "" || !ready(n) {
+		if address == "" || !object.NodeReady(n) {
 			continue
 		}
 		for _, image := range n.Status.Images {
@@ -411,12 +410,6 @@ func (p *peers) look() map[string][]string {
 		}
 	}
 	return have
-}
-
-func ready(n *corev1.Node) bool {
-	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // digestOf returns the digest of a name such as docker.io/library/web@sha256:…

@@ -25,6 +25,8 @@ type FakeConfig struct {
 	// Behave says how a container acts once it is started; nil: it runs for ever
 	// and ends at once, with 0, on the stop signal.
 	Behave func(cfg *ContainerConfig) FakeBehaviour
+	// Sandbox sees what each sandbox is made with; may be nil.
+	Sandbox func(cfg *SandboxConfig)
 	// Fail returns the error a call ends with, nil for none. op is the method's
 	// name; on names the pod ("ns/name"), the container or the image.
 	Fail func(op, on string) error
@@ -178,6 +180,9 @@ func (f *Fake) RunSandbox(ctx context.Context, cfg *SandboxConfig) (string, erro
 			return "", &kind.Error{Kind: kind.Exists, Op: "running sandbox", Object: cfg.Namespace + "/" + cfg.Name}
 		}
 	}
+	if f.cfg.Sandbox != nil {
+		f.cfg.Sandbox(cfg)
+	}
 	s := &fakeSandbox{cfg: *cfg, Sandbox: Sandbox{
 		ID: f.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, UID: cfg.UID, Attempt: cfg.Attempt,
 		Ready: true, Created: time.Now(), Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
@@ -293,6 +298,31 @@ func (f *Fake) StartContainer(ctx context.Context, id string) error {
 	}
 	f.tellContainerLocked(c)
 	return nil
+}
+
+// UpdateContainer changes the limits of a running container.
+func (f *Fake) UpdateContainer(ctx context.Context, id string, r Resources) error {
+	if err := f.call(ctx, "UpdateContainer", id, 0); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.containers[id]
+	if c == nil || c.State != Running {
+		return notFound("changing the limits of container", id)
+	}
+	c.cfg.Resources = r
+	return nil
+}
+
+// Limits returns what limits the container now, nothing if there is none.
+func (f *Fake) Limits(id string) Resources {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[id]; c != nil {
+		return c.cfg.Resources
+	}
+	return Resources{}
 }
 
 // StopContainer sends the stop signal and kills after grace.

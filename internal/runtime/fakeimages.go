@@ -92,6 +92,7 @@ func (f *Fake) Import(ctx context.Context, archive io.Reader) ([]string, error) 
 	defer f.mu.Unlock()
 	for _, ref := range names {
 		f.images[ref] = fakeImage(ref)
+		f.images[ref].Digests = nil // no registry gave it one
 	}
 	return names, nil
 }
@@ -124,6 +125,17 @@ func (f *Fake) Content(ctx context.Context, dgst string, offset int64) (io.ReadC
 	return io.NopCloser(strings.NewReader(img.Names[0][offset:])), int64(len(img.Names[0])), nil
 }
 
+// HoldLayers returns a folder that is not there: nothing is unpacked.
+func (f *Fake) HoldLayers(ctx context.Context, ref, _ string) ([]string, error) {
+	if _, err := f.Image(ctx, ref); err != nil {
+		return nil, err
+	}
+	return []string{"/nonexistent/" + ref}, nil
+}
+
+// ReleaseLayers does nothing.
+func (f *Fake) ReleaseLayers(context.Context, string) error { return nil }
+
 // fakeImageBytes is the size of every fake image.
 const fakeImageBytes = 10 << 20
 
@@ -154,7 +166,6 @@ func (f *Fake) findImageLocked(ref string) *Image {
 }
 
 func fakeImage(ref string) *Image {
-	return &Image{
-		ID: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref))), Names: []string{ref}, SizeBytes: fakeImageBytes,
-	}
+	id := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref)))
+	return &Image{ID: id, Names: []string{ref}, Digests: []string{ref + "@" + id}, SizeBytes: fakeImageBytes}
 }

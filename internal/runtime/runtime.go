@@ -36,6 +36,9 @@ type Containers interface {
 	// CreateContainer makes a container; its image must be there.
 	CreateContainer(ctx context.Context, sandboxID string, sandbox *SandboxConfig, cfg *ContainerConfig) (id string, err error)
 	StartContainer(ctx context.Context, id string) error
+	// UpdateContainer changes the limits of a container that runs; kind.NotFound if
+	// it does not. Its OOM score stays.
+	UpdateContainer(ctx context.Context, id string, r Resources) error
 	// StopContainer sends the stop signal, and kills after grace.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
 	RemoveContainer(ctx context.Context, id string) error
@@ -74,6 +77,12 @@ type Images interface {
 	// Content opens what the image store holds under a digest, from an offset in
 	// bytes, and returns the size of the whole.
 	Content(ctx context.Context, digest string, offset int64) (body io.ReadCloser, size int64, err error)
+	// HoldLayers returns the folders of the unpacked layers of the image that ref names,
+	// the top one first, kind.NotFound if it is not here. They stay until
+	// ReleaseLayers of that holder, whatever becomes of the image.
+	HoldLayers(ctx context.Context, ref, holder string) ([]string, error)
+	// ReleaseLayers lets go of them; it is no error if the holder has none.
+	ReleaseLayers(ctx context.Context, holder string) error
 	// ImageFS returns the size in bytes of the images' file system and what is used of it.
 	ImageFS(ctx context.Context) (capacity, used int64, err error)
 }
@@ -172,6 +181,10 @@ type Resources struct {
 	CPUQuota    int64 // microseconds a period
 	CPUPeriod   int64 // microseconds
 	MemoryBytes int64
+	CPUs        string // that it runs on, as the kernel lists them; empty: its group's
+	// HugePages is bytes by page size, as the kernel writes it ("2MB"). Where the
+	// kernel does not count huge pages they are left out.
+	HugePages   map[string]int64
 	OOMScoreAdj int64
 	Unified     map[string]string // cgroup v2 only
 }
@@ -232,7 +245,7 @@ type Container struct {
 type Image struct {
 	ID        string // "sha256:…"
 	Names     []string
-	Digests   []string // "name@sha256:…"
+	Digests   []string // "name@sha256:…", as a registry gave them; none: from an archive
 	SizeBytes int64
 	User      string // as the image says: a number or a name, empty: root
 	Pinned    bool   // never collected

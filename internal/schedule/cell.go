@@ -40,7 +40,9 @@ type node struct {
 	pods    int64
 	owners  map[types.UID]int64 // pods by controller
 	ports   map[object.HostPort]int
-	held    []*use // of the pods, in no order
+	served  map[served]int // volumes of CSI drivers, and the pods that have each
+	limits  map[string]int // of these, by driver; one that is missing has none
+	held    []*use         // of the pods, in no order
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
 	version   uint64 // moves with every change
@@ -56,6 +58,7 @@ type use struct {
 	owner    types.UID
 	ports    []object.HostPort
 	claims   []string // keys
+	served   []served // the volumes behind them
 	created  int64    // when the pod was made, in seconds
 	priority int32
 	leaving  bool // the pod is deleted, and its node has yet to let go
@@ -108,7 +111,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 {
+	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 {
 		delete(c.nodes, n.name)
 	}
 }
@@ -121,11 +124,15 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 			if h.Deleting {
 				c.leave(old)
 			}
-			return // neither node nor demand change once a pod is bound
+			if !h.Demand.Equal(old.demand) {
+				c.resize(old, h.Demand)
+			}
+			return // its node does not change once it is bound
 		}
 		c.release(key)
+		claims := claimsOf(r, key)
 		c.take(c.node(h.Node), &use{
-			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claimsOf(r, key),
+			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claims, served: servedOf(r, claims),
 			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting,
 		})
 		return
@@ -166,6 +173,7 @@ func (c *cell) take(n *node, u *use) {
 		c.claimed[k]++
 	}
 	n.add(u, 1)
+	n.count(u, 1)
 	n.version++
 }
 
@@ -175,6 +183,14 @@ func (c *cell) leave(u *use) {
 		c.improve(u.node) // what is kept for others will have its room
 	}
 	u.leaving = true
+}
+
+// resize notes that a pod takes more or less of its node than it did.
+func (c *cell) resize(u *use, d object.Demand) {
+	u.node.add(u, -1)
+	u.demand = d
+	u.node.add(u, 1)
+	c.improve(u.node)
 }
 
 func (c *cell) release(key object.Key) {
@@ -196,6 +212,7 @@ func (c *cell) release(key object.Key) {
 	n.held[u.at], n.held[last].at = n.held[last], u.at
 	n.held[last], n.held = nil, n.held[:last]
 	u.node.add(u, -1)
+	u.node.count(u, -1)
 	c.improve(u.node)
 	c.drop(u.node)
 }

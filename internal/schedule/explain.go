@@ -21,6 +21,9 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	for n := range tables.Nodes.All(r) {
 		c.setNode(n.Name, n)
 	}
+	for n := range tables.CSINodes.All(r) {
+		c.setLimits(n.Name, n)
+	}
 	for row := range tables.Pods.Rows(r, "") {
 		c.setPod(r, row.Key(), row.Head())
 	}

@@ -43,13 +43,8 @@ func filterExists(_ *class, n *node) []string {
 // filterReady wants an agent that keeps its session and says that it can run
 // pods, or a pod that does not mind.
 func filterReady(c *class, n *node) []string {
-	for _, cond := range n.row.Status.Conditions {
-		if cond.Type == corev1.NodeReady {
-			if cond.Status == corev1.ConditionTrue {
-				return nil
-			}
-			break
-		}
+	if object.NodeReady(n.row) {
+		return nil
 	}
 	if c.tolerates(&corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}) {
 		return nil

@@ -73,7 +73,7 @@ func (s *Scheduler) Name() string { return "schedule/pods" }
 func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
-		tables.PodDisruptionBudgets.ID(),
+		tables.PodDisruptionBudgets.ID(), tables.CSINodes.ID(), tables.CSIDrivers.ID(), tables.CSIStorageCapacities.ID(),
 	}
 }
 
@@ -112,6 +112,10 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 	for key := range tables.Nodes.Changed(tx) {
 		n, _ := tables.Nodes.Get(tx, key)
 		s.cell.setNode(key.Name, n)
+	}
+	for key := range tables.CSINodes.Changed(tx) {
+		n, _ := tables.CSINodes.Get(tx, key)
+		s.cell.setLimits(key.Name, n)
 	}
 	for key := range tables.Pods.Changed(tx) {
 		row, ok := tables.Pods.Row(tx, key)

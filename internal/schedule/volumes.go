@@ -30,6 +30,9 @@ type wish struct {
 	claim *corev1.PersistentVolumeClaim
 	class *storagev1.StorageClass
 	free  []*corev1.PersistentVolume // that fit, the smallest first
+	// room is where the class's driver has how much, tracked that it says so.
+	room    []*storagev1.CSIStorageCapacity
+	tracked bool
 }
 
 // The words of Kubernetes' plug-ins VolumeBinding and VolumeRestrictions.
@@ -97,6 +100,7 @@ func (v *volumes) take(r store.Reader, p *corev1.Pod, name string, own bool) str
 		return notBound
 	}
 	w := wish{claim: c, class: class}
+	w.room, w.tracked = room(r, class)
 	for row := range tables.PersistentVolumes.By(r, tables.VolumesFree, class.Name) {
 		if pv := row.Object(); claim.Fits(pv, c) {
 			w.free = append(w.free, pv)
@@ -126,8 +130,17 @@ func filterVolumes(c *class, n *node) []string {
 			return []string{notHere}
 		}
 	}
-	if _, ok := v.picks(n.row); !ok {
+	picks, ok := v.picks(n.row)
+	switch {
+	case !ok:
 		return []string{noneToBind}
+	case v.exceeds(n, picks):
+		return []string{tooMany}
+	}
+	for i, pv := range picks {
+		if pv == nil && !v.wishes[i].hasRoom(n.row) {
+			return []string{noRoom}
+		}
 	}
 	return nil
 }
@@ -258,6 +271,11 @@ func (s *Scheduler) takeInVolumes(tx *store.Tx) {
 	}
 	for key := range tables.StorageClasses.Changed(tx) {
 		waiting(key.Name)
+	}
+	for key := range tables.CSIStorageCapacities.Changed(tx) {
+		if c, ok := tables.CSIStorageCapacities.Get(tx, key); ok {
+			waiting(c.StorageClassName)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(claims)) {
 		for row := range tables.Pods.By(tx, tables.PodsByClaim, key) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,6 +22,11 @@ import (
 	"trireme/internal/api/kube/fairness"
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/family"
+	"trireme/internal/object/floating"
+	"trireme/internal/object/gateway"
+	"trireme/internal/object/network"
+	"trireme/internal/object/route"
 	"trireme/internal/policy"
 	"trireme/internal/registry"
 	"trireme/internal/store"
@@ -43,6 +49,15 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
+	kinds, err := floating.Definitions()
+	if err != nil {
+		return err
+	}
+	networks, err := network.Definition()
+	if err != nil {
+		return err
+	}
+	kinds = append(kinds, images, networks)
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)
@@ -55,20 +70,26 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 				tables.PriorityClasses.Put(tx, c)
 			}
 		}
-		ensureDefinition(tx, images)
+		for _, d := range kinds {
+			ensureDefinition(tx, d)
+		}
 		ensureLocalClass(tx)
-		ensureServiceCIDR(tx, m.cfg.ServiceCIDR)
+		ensureIngressClass(tx)
+		ensureServiceCIDR(tx, strings.Split(m.cfg.ServiceCIDR, ","))
 		ensureAPIService(tx, m.cfg.serviceAddress(1).String(), int32(number))
-		ensureAPIEndpoints(tx, m.cfg.Address, int32(number))
+		ensureAPIEndpoints(tx, m.cfg.address(), int32(number))
 		return nil
 	}); err != nil {
 		return fmt.Errorf("writing the first objects: %w", err)
+	}
+	if err := bootstrapGateways(ctx, s); err != nil {
+		return err
 	}
 	admin, err := m.pki.Issue(wire.Leaf{Name: wire.AdminName, Group: wire.MastersGroup})
 	if err != nil {
 		return err
 	}
-	config, err := m.pki.Kubeconfig("https://"+net.JoinHostPort(m.cfg.Address, port), admin)
+	config, err := m.pki.Kubeconfig("https://"+net.JoinHostPort(m.cfg.address(), port), admin)
 	if err != nil {
 		return err
 	}
@@ -77,6 +98,38 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 		return fmt.Errorf("writing the kubeconfig: %w", err)
 	}
 	return os.Rename(tmp, m.cfg.KubeconfigPath())
+}
+
+// bootstrapGateways makes the kinds of the Gateway API and the class that nodes serve.
+// Definitions that somebody else installed stay as they are. Each is a transaction of
+// its own: one alone is a quarter of a megabyte.
+func bootstrapGateways(ctx context.Context, s *store.Store) error {
+	kinds, err := gateway.Definitions()
+	if err != nil {
+		return err
+	}
+	class, err := gateway.Unstructured("GatewayClass", gateway.DefaultClass())
+	if err != nil {
+		return err
+	}
+	for _, d := range kinds {
+		if _, err := s.Update(ctx, func(tx *store.Tx) error {
+			if old, ok := tables.CustomResourceDefinitions.Get(tx, object.KeyOf(d)); !ok || !gateway.Keeps(old) {
+				ensureDefinition(tx, d)
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("writing the definition %s: %w", d.Name, err)
+		}
+	}
+	_, err = s.Update(ctx, func(tx *store.Tx) error {
+		at := tables.GatewayKey(tables.GatewayClasses, object.Key{Name: gateway.Class})
+		if _, ok := tables.CustomObjects.Row(tx, at); !ok {
+			tables.CustomObjects.PutAt(tx, at, class)
+		}
+		return nil
+	})
+	return err
 }
 
 func ensureNamespace(tx *store.Tx, name string) {
@@ -103,6 +156,9 @@ func ensureDefinition(tx *store.Tx, d *apiextensionsv1.CustomResourceDefinition)
 	}
 	next := old.DeepCopy()
 	next.Spec = d.Spec
+	for name, value := range d.Annotations {
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, name, value)
+	}
 	next.Generation++
 	tables.CustomResourceDefinitions.Put(tx, next)
 }
@@ -125,14 +181,32 @@ func ensureLocalClass(tx *store.Tx) {
 	tables.StorageClasses.Put(tx, class)
 }
 
+// ensureIngressClass makes the default class of ingresses, so that they are served from
+// the first start on. One that is there is left as its owner made it.
+func ensureIngressClass(tx *store.Tx) {
+	if _, ok := tables.IngressClasses.Row(tx, object.Key{Name: route.Class}); ok {
+		return
+	}
+	tables.IngressClasses.Put(tx, &networkingv1.IngressClass{
+		ObjectMeta: metav1.ObjectMeta{Name: route.Class, Annotations: map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}, Generation: 1},
+		Spec:       networkingv1.IngressClassSpec{Controller: route.Controller},
+	})
+}
+
 // ensureServiceCIDR tells in which network services have their addresses
 // (Kubernetes, "Virtual IPs and Service Proxies", ServiceCIDR).
-func ensureServiceCIDR(tx *store.Tx, network string) {
-	if _, ok := tables.ServiceCIDRs.Row(tx, object.Key{Name: apiName}); ok {
+func ensureServiceCIDR(tx *store.Tx, networks []string) {
+	if old, ok := tables.ServiceCIDRs.Get(tx, object.Key{Name: apiName}); ok {
+		if len(old.Spec.CIDRs) == 1 && len(networks) == 2 && old.Spec.CIDRs[0] == networks[0] { // one family becomes two
+			next := old.DeepCopy()
+			next.Spec.CIDRs = networks
+			next.Generation++
+			tables.ServiceCIDRs.Put(tx, next)
+		}
 		return
 	}
 	c := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: apiName}}
-	c.Spec.CIDRs = []string{network}
+	c.Spec.CIDRs = networks
 	c.Status.Conditions = []metav1.Condition{{
 		Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready",
 		LastTransitionTime: metav1.NewTime(tx.Now()),
@@ -145,13 +219,14 @@ const apiName = "kubernetes"
 
 func ensureAPIService(tx *store.Tx, address string, port int32) {
 	key := object.Key{Namespace: metav1.NamespaceDefault, Name: apiName}
+	single := corev1.IPFamilyPolicySingleStack
 	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace, Name: key.Name,
 			Labels: map[string]string{"component": "apiserver", "provider": apiName},
 		},
 		Spec: corev1.ServiceSpec{
-			ClusterIP: address, ClusterIPs: []string{address},
+			ClusterIP: address, ClusterIPs: []string{address}, IPFamilies: []corev1.IPFamily{family.Text(address)}, IPFamilyPolicy: &single,
 			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(port)}},
 		},
 	}
@@ -172,7 +247,7 @@ func ensureAPIEndpoints(tx *store.Tx, address string, port int32) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{discoveryv1.LabelServiceName: apiName},
 		},
-		AddressType: discoveryv1.AddressTypeIPv4,
+		AddressType: discoveryv1.AddressType(family.Text(address)),
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
 	}

@@ -4,16 +4,23 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/agent/host"
+	"trireme/internal/agent/pressure"
+	"trireme/internal/agent/sysctl"
 	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/api/kube/identity"
+	"trireme/internal/dataplane"
+	"trireme/internal/dataplane/dns"
 	"trireme/internal/kind"
+	"trireme/internal/object"
 )
 
 // Version is the release, set by the linker.
@@ -31,7 +38,8 @@ type Config struct {
 	Manager ManagerConfig `json:"manager"`
 	Agent   AgentConfig   `json:"agent"`
 
-	PodCIDR     string `json:"podCIDR"`     // addresses of pods, a /24 a node [10.128.0.0/10]
+	// PodCIDR and ServiceCIDR may name a second network, of the other family, after a comma.
+	PodCIDR     string `json:"podCIDR"`     // addresses of pods, a /24 or a /64 a node [10.128.0.0/10]
 	ServiceCIDR string `json:"serviceCIDR"` // addresses of services [10.96.0.0/12]
 	Domain      string `json:"domain"`      // of cluster DNS [cluster.local]
 
@@ -48,6 +56,9 @@ type ManagerConfig struct {
 	UnsafeNoSync bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
 	// Grace is how long a silent node counts as alive [15s].
 	Grace Duration `json:"grace"`
+	// EncryptOverlay is whether all nodes encrypt what their pods say to those of others;
+	// nothing said: they go on as before [clear in a new cluster].
+	EncryptOverlay *bool `json:"encryptOverlay,omitempty"`
 	// Audit is what is written down of requests to the API [nothing].
 	Audit auditlog.Config `json:"audit"`
 	// RequestsMax and MutatingMax are, together, how many requests the API works on at
@@ -71,14 +82,70 @@ type AgentConfig struct {
 	Labels  map[string]string `json:"labels"`
 	PodsMax int               `json:"podsMax"` // [110]
 	Bridge  string            `json:"bridge"`  // the pod network's link [trireme0]
+	DNS     DNSConfig         `json:"dns"`
+	// Ingress is whether this node answers for ingresses, on ports 80 and 443 while there
+	// are any [true].
+	Ingress bool `json:"ingress"`
+	// Eviction says when pods go because the node runs short [as a kubelet's].
+	Eviction pressure.Config `json:"eviction"`
+	// SystemReserved and KubeReserved are what of the node no pod may have, for the
+	// system and for Trireme: cpu, memory, ephemeral-storage, pid [nothing].
+	SystemReserved map[string]string `json:"systemReserved"`
+	KubeReserved   map[string]string `json:"kubeReserved"`
+	// CPUManagerPolicy is "static" where Guaranteed pods that ask for whole CPUs have
+	// them to themselves, else "none"; static needs some cpu reserved [none].
+	CPUManagerPolicy string `json:"cpuManagerPolicy"`
+	// AllowedUnsafeSysctls are the kernel settings that pods may ask for beside the safe
+	// ones; a * at the end stands for any end [none].
+	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls"`
+	// StaticPods is a directory of manifests of pods that run without a manager [none].
+	StaticPods string `json:"staticPods"`
+	// KubeletDir is the directory that manifests of CSI drivers mount from their node.
+	// What a pod mounts from there it gets from Root [/var/lib/kubelet].
+	KubeletDir string `json:"kubeletDir"`
+	// OverlayKeyLife is how long the node's key is used where the overlay is encrypted [24h].
+	OverlayKeyLife Duration `json:"overlayKeyLife"`
 	// BackOffMin is the first pause before a crashed container is started again [10s].
 	BackOffMin Duration `json:"backOffMin"`
+}
+
+// DNSConfig says whom the node's DNS asks for what is not the cluster's.
+type DNSConfig struct {
+	Upstream []string `json:"upstream"` // ADDRESS[:PORT]; empty: the resolvers of /etc/resolv.conf
+	Stubs    []string `json:"stubs"`    // DOMAIN=ADDRESS[:PORT][,ADDRESS[:PORT]...]
+}
+
+// parse returns the resolvers as "ADDRESS:PORT", nil where none are given, and those of
+// stub domains.
+func (c *DNSConfig) parse() (upstream []string, stubs map[string][]string, err error) {
+	for _, s := range c.Upstream {
+		resolver, err := dns.ParseResolver(s)
+		if err != nil {
+			return nil, nil, invalid("agent.dns.upstream", "--dns-upstream: %v", err)
+		}
+		upstream = append(upstream, resolver)
+	}
+	stubs = map[string][]string{}
+	for _, s := range c.Stubs {
+		domain, resolvers, err := dns.ParseStub(s)
+		if err != nil {
+			return nil, nil, invalid("agent.dns.stubs", "--dns-stub: %v", err)
+		}
+		stubs[domain] = append(stubs[domain], resolvers...)
+	}
+	return upstream, stubs, nil
 }
 
 // The values of AgentConfig.Runtime.
 const (
 	RuntimeCRI    = "cri"
 	RuntimeNative = "native"
+)
+
+// The values of AgentConfig.CPUManagerPolicy.
+const (
+	policyNone   = "none"
+	policyStatic = "static"
 )
 
 // Duration is a time.Duration that reads and writes as "15s".
@@ -104,7 +171,7 @@ func Default() Config {
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(),
 			RequestsMax: 400, MutatingMax: 200,
 		},
-		Agent: AgentConfig{Enabled: true, Listen: ":10250", Runtime: RuntimeCRI, PodsMax: 110, Bridge: "trireme0", BackOffMin: Duration(10 * time.Second)},
+		Agent: AgentConfig{Enabled: true, Listen: ":10250", KubeletDir: "/var/lib/kubelet", Runtime: RuntimeCRI, PodsMax: 110, CPUManagerPolicy: policyNone, Bridge: "trireme0", Ingress: true, Eviction: pressure.Default(), OverlayKeyLife: Duration(dataplane.DefaultKeyLife), BackOffMin: Duration(10 * time.Second)},
 	}
 }
 
@@ -118,35 +185,48 @@ func (c *Config) Complete() error {
 		c.Node = strings.ToLower(name)
 	}
 	if c.Address == "" {
-		c.Address = defaultAddress()
+		c.Address = defaultAddress(c.PodCIDR)
 	}
 	return c.validate()
 }
 
 func (c *Config) validate() error {
-	for _, f := range []struct{ field, value string }{{"podCIDR", c.PodCIDR}, {"serviceCIDR", c.ServiceCIDR}} {
-		p, err := netip.ParsePrefix(f.value)
-		if err != nil || !p.Addr().Is4() || p.Masked() != p {
-			return invalid(f.field, "%q is not an IPv4 network such as 10.128.0.0/10", f.value)
-		}
-		if p.Bits() > 23 {
-			return invalid(f.field, "%s is too small: a /23 or larger is needed", f.value)
-		}
-	}
-	if netip.MustParsePrefix(c.PodCIDR).Overlaps(netip.MustParsePrefix(c.ServiceCIDR)) {
-		return invalid("podCIDR", "%s overlaps serviceCIDR %s", c.PodCIDR, c.ServiceCIDR)
-	}
-	if _, err := netip.ParseAddr(c.Address); err != nil {
-		return invalid("address", "%q is not an IP address", c.Address)
+	if err := c.validateNetworks(); err != nil {
+		return err
 	}
 	if !filepath.IsAbs(c.Root) {
 		return invalid("root", "%q is not an absolute path", c.Root)
+	}
+	reserved, err := c.Agent.reserved()
+	if err != nil {
+		return err
+	}
+	switch p := c.Agent.CPUManagerPolicy; {
+	case p != policyNone && p != policyStatic:
+		return invalid("agent.cpuManagerPolicy", "%q is neither %s nor %s", p, policyNone, policyStatic)
+	case p == policyStatic && reserved.Cpu().IsZero():
+		return invalid("agent.cpuManagerPolicy", "%s needs some cpu in --system-reserved or --kube-reserved", policyStatic)
+	}
+	if _, err := sysctl.Parse(c.Agent.AllowedUnsafeSysctls); err != nil {
+		return invalid("agent.allowedUnsafeSysctls", "%w", err)
+	}
+	if p := c.Agent.StaticPods; p != "" && !filepath.IsAbs(p) {
+		return invalid("agent.staticPods", "%q is not an absolute path", p)
+	}
+	if p := c.Agent.KubeletDir; p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) == "/") {
+		return invalid("agent.kubeletDir", "%q is not an absolute path below /", p)
+	}
+	if _, err := c.Agent.Eviction.Parse(); err != nil {
+		return invalid("agent.eviction", "%w", err)
 	}
 	switch r := c.Agent.Runtime; {
 	case r != RuntimeCRI && r != RuntimeNative:
 		return invalid("agent.runtime", "%q is neither %s nor %s", r, RuntimeCRI, RuntimeNative)
 	case r == RuntimeNative && c.Agent.CRIEndpoint != "":
 		return invalid("agent.runtime", "%s needs Trireme's own containerd: leave --cri-endpoint out, or say --runtime %s", r, RuntimeCRI)
+	}
+	if _, _, err := c.Agent.DNS.parse(); err != nil {
+		return err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -161,34 +241,43 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// reserved returns what no pod may have.
+func (c *AgentConfig) reserved() (corev1.ResourceList, error) {
+	system, err := host.Reserve(c.SystemReserved)
+	if err != nil {
+		return nil, invalid("agent.systemReserved", "%w", err)
+	}
+	ours, err := host.Reserve(c.KubeReserved)
+	if err != nil {
+		return nil, invalid("agent.kubeReserved", "%w", err)
+	}
+	for name, q := range ours {
+		sum := system[name]
+		sum.Add(q)
+		system[name] = sum
+	}
+	return system, nil
+}
+
 func invalid(field, format string, args ...any) error {
 	return &kind.Error{Kind: kind.Invalid, Field: field, Err: fmt.Errorf(format, args...)}
-}
-
-// defaultAddress asks the kernel which address it would send from; nothing is
-// sent.
-func defaultAddress() string {
-	c, err := net.Dial("udp4", "192.0.2.1:9")
-	if err != nil {
-		return "127.0.0.1"
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).IP.String()
-}
-
-// serviceAddress returns the n-th address of the service network.
-func (c *Config) serviceAddress(n int) netip.Addr {
-	a := netip.MustParsePrefix(c.ServiceCIDR).Addr()
-	for range n {
-		a = a.Next()
-	}
-	return a
 }
 
 // The places under the root that others need to know.
 
 // KubeconfigPath returns where the administrator's kubeconfig is.
 func (c *Config) KubeconfigPath() string { return filepath.Join(c.Root, "admin.kubeconfig") }
+
+// overlay returns how nodes are to reach the pods of others; empty: as before.
+func (c *ManagerConfig) overlay() string {
+	switch {
+	case c.EncryptOverlay == nil:
+		return ""
+	case *c.EncryptOverlay:
+		return object.OverlayEncrypted
+	}
+	return object.OverlayClear
+}
 
 func (c *Config) path(elem ...string) string {
 	return filepath.Join(append([]string{c.Root}, elem...)...)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -23,7 +22,9 @@ import (
 	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/certify"
+	"trireme/internal/certify/serving"
 	"trireme/internal/dispatch"
+	"trireme/internal/dispatch/adapters"
 	measuring "trireme/internal/dispatch/measure"
 	"trireme/internal/etcdlog"
 	"trireme/internal/loop"
@@ -137,7 +138,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 		return err
 	}
 	alloc := allocate.New(allocate.Config{
-		PodCIDR: netip.MustParsePrefix(m.cfg.PodCIDR), ServiceCIDR: netip.MustParsePrefix(m.cfg.ServiceCIDR),
+		PodCIDRs: m.cfg.podCIDRs(), ServiceCIDRs: m.cfg.serviceCIDRs(),
 		NodePortMin: m.cfg.Manager.NodePortMin, NodePortMax: m.cfg.Manager.NodePortMax,
 		Reserved: m.cfg.ports(),
 	})
@@ -161,11 +162,17 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
+	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
 	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
 	if err != nil {
 		return err
 	}
 	g.Go(func() error { return signer.Run(ctx) })
+	keeper, err := serving.New(serving.Config{Store: s, CAPEM: m.pki.CAPEM(), Sign: m.pki.Certify, Domain: m.cfg.Domain, Hosts: m.hosts()})
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return keeper.Run(ctx) })
 	g.Go(func() error { return m.audit.Run(ctx) })
 	g.Go(func() error { return m.identity.Run(ctx) })
 	g.Go(func() error { return fairness.Keep(ctx, s) })
@@ -177,16 +184,18 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 // Loops returns every control loop of a manager in the order of the pipeline:
 // orchestrate, schedule, allocate.
 func Loops(alloc *allocate.Allocator, caPEM []byte) []loop.Reconciler {
-	loops := orchestrate.Loops(orchestrate.Config{CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}})
+	loops := orchestrate.Loops(orchestrate.Config{
+		CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}, ReservedPort: alloc.Reserved,
+	})
 	loops = append(loops, schedule.New(schedule.Config{}))
 	return append(loops, alloc.Loops()...)
 }
 
 func (m *manager) hosts() []string {
-	return []string{
-		m.cfg.Address, "127.0.0.1", "localhost", m.cfg.Node, m.cfg.serviceAddress(1).String(),
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + m.cfg.Domain,
-	}
+	return append(m.cfg.hosts(),
+		"127.0.0.1", "localhost", m.cfg.Node, m.cfg.serviceAddress(1).String(),
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+m.cfg.Domain,
+	)
 }
 
 // registry opens the images that users gave to the cluster.
@@ -213,7 +222,7 @@ func (m *manager) dispatcher(s *store.Store, images *registry.Registry) (*dispat
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Registry: images, Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 	})
 }
 

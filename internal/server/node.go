@@ -8,15 +8,16 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"trireme/internal/agent"
+	"trireme/internal/agent/sysctl"
 	"trireme/internal/bundle"
 	"trireme/internal/dataplane"
 	"trireme/internal/runtime/containerd"
@@ -37,13 +38,13 @@ type node struct {
 // newNode returns the node's half; m is the manager of the same process, or nil.
 func newNode(cfg Config, m *manager) (*node, error) {
 	n := &node{cfg: cfg, managers: cfg.Agent.Managers}
-	hosts := []string{cfg.Node, cfg.Address, "127.0.0.1"}
+	hosts := append(cfg.hosts(), cfg.Node, "127.0.0.1")
 	if m != nil {
 		_, port, err := net.SplitHostPort(m.agents.Addr().String())
 		if err != nil {
 			return nil, err
 		}
-		n.managers = []string{net.JoinHostPort(cfg.Address, port)}
+		n.managers = []string{net.JoinHostPort(cfg.address(), port)}
 		n.issue = func(context.Context) (tls.Certificate, *x509.CertPool, error) {
 			c, err := m.pki.Issue(wire.Leaf{Name: wire.NodePrefix + cfg.Node, Group: wire.NodesGroup, Hosts: hosts})
 			return c, m.pki.Pool(), err
@@ -70,10 +71,15 @@ func (n *node) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
+	upstream, stubs, err := n.cfg.Agent.DNS.parse()
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
+	var announce atomic.Pointer[agent.Agent]
 	dp, err := dataplane.New(dataplane.Config{
-		Node: n.cfg.Node, NodeIP: netip.MustParseAddr(n.cfg.Address), Root: n.cfg.Root,
-		PodCIDR: netip.MustParsePrefix(n.cfg.PodCIDR), ServiceCIDR: netip.MustParsePrefix(n.cfg.ServiceCIDR),
-		DNS: n.cfg.serviceAddress(10), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
+		Node: n.cfg.Node, NodeIPs: n.cfg.addresses(), Root: n.cfg.Root, Networks: n.cfg.networks(), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
+		Upstream: upstream, Stubs: stubs, Tunnel: filepath.Join(files.Bin, "trireme-tunnel"), KeyLife: time.Duration(n.cfg.Agent.OverlayKeyLife),
+		Announce: func() { announce.Load().Announce() }, // the agent alone applies, so it is there
 	})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
@@ -82,16 +88,25 @@ func (n *node) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
+	eviction, err := n.cfg.Agent.Eviction.Parse()
+	reserved, err2 := n.cfg.Agent.reserved()
+	sysctls, err3 := sysctl.Parse(n.cfg.Agent.AllowedUnsafeSysctls)
+	if err = errors.Join(err, err2, err3); err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
 	a, err := agent.New(agent.Config{
-		Node: n.cfg.Node, Root: n.cfg.Root, NodeIP: netip.MustParseAddr(n.cfg.Address), Managers: n.managers,
+		Node: n.cfg.Node, Root: n.cfg.Root, NodeIPs: n.cfg.addresses(), Managers: n.managers,
 		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
 		PauseImage: bundle.PauseImage, RegistryDir: n.registries(), ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
-		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin),
-		Log: n.cfg.Log,
+		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
+		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
+		Metrics: dp.WriteMetrics, Log: n.cfg.Log,
+		Sysctls: sysctls,
 	})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
+	announce.Store(a)
 	g.Go(func() error { return dp.Run(ctx) })
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error { return n.renew(ctx) })
@@ -218,7 +233,7 @@ func (n *node) renew(ctx context.Context) error {
 }
 
 func (n *node) renewOnce(ctx context.Context) error {
-	hosts := []string{n.cfg.Node, n.cfg.Address, "127.0.0.1"}
+	hosts := append(n.cfg.hosts(), n.cfg.Node, "127.0.0.1")
 	var err error
 	for _, addr := range n.managers {
 		var cert tls.Certificate

@@ -11,8 +11,13 @@ import (
 // from then on, until ctx ends or f fails. It is for what acts on rows and is no
 // loop, because it is not pure; it starts over where it falls behind.
 func (s *Store) Follow(ctx context.Context, t *Table[Object, any], f func(object.Key) error) error {
-	for {
-		snap := s.Snapshot()
+	return s.FollowFrom(ctx, s.Snapshot(), t, f)
+}
+
+// FollowFrom is Follow that misses nothing after snap, for who follows several tables
+// that belong together.
+func (s *Store) FollowFrom(ctx context.Context, snap *Snapshot, t *Table[Object, any], f func(object.Key) error) error {
+	for ; ; snap = s.Snapshot() {
 		for row := range t.Rows(snap, "") {
 			if err := f(row.Key()); err != nil {
 				return err

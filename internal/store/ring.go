@@ -119,7 +119,7 @@ type ring struct {
 
 // What the history of a table may hold beside its number of events.
 const (
-	historyBytesMax  = 64 << 20
+	historyBytesMax  = 32 << 20
 	historyEventsMin = 1024 // however large they are
 )
 

@@ -37,10 +37,16 @@ type row struct {
 	key     string
 	rev     Rev
 	head    any
-	indexed [][]string // values by index, as the object gave them
+	indexed []indexed // under which indexes find it, in their order
 
 	decoded atomic.Pointer[Object]
 	encoded atomic.Pointer[encoded]
+}
+
+// indexed is a value under which an index finds a row.
+type indexed struct {
+	value string
+	index int
 }
 
 // object returns the decoded object.
@@ -158,10 +164,8 @@ func (ts *tableState) lookup(index int, value string, f func(*row) bool) {
 // set replaces old (nil: none) by r (nil: delete) in the rows and the indexes.
 func (ts *tableState) set(old, r *row) {
 	if old != nil {
-		for i, values := range old.indexed {
-			for _, v := range values {
-				ts.indexes[i].Delete(indexEntry{v, old})
-			}
+		for _, v := range old.indexed {
+			ts.indexes[v.index].Delete(indexEntry{v.value, old})
 		}
 	}
 	switch {
@@ -173,10 +177,8 @@ func (ts *tableState) set(old, r *row) {
 	default:
 		return
 	}
-	for i, values := range r.indexed {
-		for _, v := range values {
-			ts.indexes[i].Set(indexEntry{v, r})
-		}
+	for _, v := range r.indexed {
+		ts.indexes[v.index].Set(indexEntry{v.value, r})
 	}
 }
 

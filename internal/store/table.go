@@ -150,13 +150,19 @@ func (r Row[T, H]) Head() H {
 }
 
 // Indexed returns the values under which the named index finds the row, without
-// decoding it. Shared; do not change. It panics if the table has no such index.
+// decoding it. It panics if the table has no such index.
 func (r Row[T, H]) Indexed(index string) []string {
 	i := slices.Index(r.r.def.indexNames, index)
 	if i < 0 {
 		panic(fmt.Sprintf("store: table %s has no index %q", r.r.def.id, index))
 	}
-	return r.r.indexed[i]
+	var values []string
+	for _, v := range r.r.indexed {
+		if v.index == i {
+			values = append(values, v.value)
+		}
+	}
+	return values
 }
 
 // Object returns the whole object, decoding it if need be. Shared: change a

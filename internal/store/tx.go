@@ -125,9 +125,14 @@ func (tx *Tx) put(def *tableDef, key string, o Object) {
 
 func newRow(def *tableDef, key string, o Object) *row {
 	r := &row{def: def, key: key, head: def.head(o)}
-	for _, f := range def.indexKeys {
-		r.indexed = append(r.indexed, f(o))
+	var few [4]indexed
+	values := few[:0]
+	for i, f := range def.indexKeys {
+		for _, v := range f(o) {
+			values = append(values, indexed{v, i})
+		}
 	}
+	r.indexed = slices.Clone(values) // no longer than it must be: rows are many
 	r.decoded.Store(&o)
 	return r
 }

@@ -37,7 +37,8 @@ var CustomObjects = store.NewTable(store.Spec[*unstructured.Unstructured, *Custo
 		return &CustomHead{UID: o.GetUID(), Deleting: o.GetDeletionTimestamp() != nil}
 	},
 	Indexes: map[string]func(*unstructured.Unstructured) []string{
-		OwnerIndex: owners[*unstructured.Unstructured],
+		OwnerIndex:     owners[*unstructured.Unstructured],
+		FloatingByNode: floatingNode,
 		CustomByNamespace: func(o *unstructured.Unstructured) []string {
 			if o.GetNamespace() == "" {
 				return nil

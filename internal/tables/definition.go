@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/store"
 )
@@ -22,6 +24,74 @@ const DefinitionsByKind = "kind"
 type Definition struct {
 	Group, Plural, Kind string
 	Namespaced          bool
+	Scales              map[string]*CustomScale // by version; those that have a subresource scale
+}
+
+// CustomScale says where a custom resource keeps its size, as names of fields.
+type CustomScale struct {
+	Replicas    []string
+	Selector    []string // of its pods, as its status tells it; may be empty
+	Least, Most *float64 // that the schema allows; nil: it does not say
+}
+
+// String returns the path of the replicas as a definition writes it.
+func (s *CustomScale) String() string { return "." + strings.Join(s.Replicas, ".") }
+
+// Allows returns why the schema does not allow n replicas.
+func (s *CustomScale) Allows(n int32) error {
+	if s.Least != nil && float64(n) < *s.Least {
+		return kind.New(kind.Invalid, "%s: Invalid value: %d: should be greater than or equal to %v", s.String()[1:], n, *s.Least)
+	}
+	if s.Most != nil && float64(n) > *s.Most {
+		return kind.New(kind.Invalid, "%s: Invalid value: %d: should be less than or equal to %v", s.String()[1:], n, *s.Most)
+	}
+	return nil
+}
+
+// scalesOf returns where the objects of a definition keep their size, by version.
+func scalesOf(d *apiextensionsv1.CustomResourceDefinition) map[string]*CustomScale {
+	var all map[string]*CustomScale
+	for i := range d.Spec.Versions {
+		v := &d.Spec.Versions[i]
+		if v.Subresources == nil || v.Subresources.Scale == nil {
+			continue
+		}
+		s := &CustomScale{Replicas: fields(v.Subresources.Scale.SpecReplicasPath)}
+		if p := v.Subresources.Scale.LabelSelectorPath; p != nil {
+			s.Selector = fields(*p)
+		}
+		if v.Schema != nil {
+			at := v.Schema.OpenAPIV3Schema
+			for _, name := range s.Replicas {
+				if at != nil {
+					at = property(at, name)
+				}
+			}
+			if at != nil {
+				s.Least, s.Most = at.Minimum, at.Maximum
+			}
+		}
+		if all == nil {
+			all = map[string]*CustomScale{}
+		}
+		all[v.Name] = s
+	}
+	return all
+}
+
+// fields splits a path as definitions write it, ".spec.replicas".
+func fields(path string) []string {
+	if path = strings.TrimPrefix(path, "."); path == "" {
+		return nil
+	}
+	return strings.Split(path, ".")
+}
+
+func property(s *apiextensionsv1.JSONSchemaProps, name string) *apiextensionsv1.JSONSchemaProps {
+	if p, ok := s.Properties[name]; ok {
+		return &p
+	}
+	return nil
 }
 
 // CustomResourceDefinitions holds the definitions of custom kinds. Kubernetes
@@ -34,7 +104,7 @@ var CustomResourceDefinitions = store.NewTable(store.Spec[*apiextensionsv1.Custo
 	New:    func() *apiextensionsv1.CustomResourceDefinition { return &apiextensionsv1.CustomResourceDefinition{} },
 	Older:  olderDefinition,
 	Head: func(d *apiextensionsv1.CustomResourceDefinition) *Definition {
-		return &Definition{d.Spec.Group, d.Spec.Names.Plural, d.Spec.Names.Kind, d.Spec.Scope == apiextensionsv1.NamespaceScoped}
+		return &Definition{d.Spec.Group, d.Spec.Names.Plural, d.Spec.Names.Kind, d.Spec.Scope == apiextensionsv1.NamespaceScoped, scalesOf(d)}
 	},
 	Indexes: map[string]func(*apiextensionsv1.CustomResourceDefinition) []string{
 		OwnerIndex: owners[*apiextensionsv1.CustomResourceDefinition],

@@ -63,10 +63,8 @@ var (
 	IPAddresses     = global[networkingv1.IPAddress]("ipaddresses", networking("IPAddress"), "ipaddresses")
 
 	StorageClasses          = global[storagev1.StorageClass]("storageclasses", storage("StorageClass"), "storageclasses")
-	VolumeAttachments       = global[storagev1.VolumeAttachment]("volumeattachments", storage("VolumeAttachment"), "volumeattachments")
 	CSIDrivers              = global[storagev1.CSIDriver]("csidrivers", storage("CSIDriver"), "csidrivers")
 	CSINodes                = global[storagev1.CSINode]("csinodes", storage("CSINode"), "csinodes")
-	CSIStorageCapacities    = plain[storagev1.CSIStorageCapacity]("csistoragecapacities", storage("CSIStorageCapacity"), "csistoragecapacities")
 	VolumeAttributesClasses = global[storagev1.VolumeAttributesClass]("volumeattributesclasses", storage("VolumeAttributesClass"), "volumeattributesclasses")
 
 	Roles               = plain[rbacv1.Role]("roles", rbac("Role"), "roles")

@@ -48,6 +48,7 @@ type PodHead struct {
 	ReadySince time.Time
 	Deleting   bool
 	IP         string
+	OtherIP    string // its address of the second family; empty: none
 	Created    time.Time
 	// DeletionCost is what the annotation of that name says: among equal pods the
 	// cheapest are deleted first.
@@ -55,12 +56,14 @@ type PodHead struct {
 	Priority     int32         // spec.priority; 0 where it is not set
 	Demand       object.Demand // of its node
 	HostPorts    bool          // it binds ports of its node
+	HostNetwork  bool          // it lives in its node's network
 	Waits        bool          // the scheduler should find it a node
 	JobTracked   bool          // its Job has yet to count it: it has the finalizer batch.kubernetes.io/job-tracking
 	Restarts     int32         // of all its containers
 	Ephemeral    int32         // ephemeral containers, which may be added
 	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
 	UnderReview  bool          // admission has yet to see it
+	alike        *labelSet     // keeps Labels the one set of all rows that have the same
 }
 
 // Ended reports whether the pod's containers will not run again.
@@ -126,12 +129,32 @@ func Hidden(row store.Row[store.Object, any]) bool {
 	return false
 }
 
+// IPs returns the pod's addresses, at most one a family; none: it has none yet.
+func (h *PodHead) IPs() []string {
+	switch {
+	case h.IP == "":
+		return nil
+	case h.OtherIP == "":
+		return []string{h.IP}
+	}
+	return []string{h.IP, h.OtherIP}
+}
+
+func otherIP(p *corev1.Pod) string {
+	if len(p.Status.PodIPs) < 2 {
+		return ""
+	}
+	return p.Status.PodIPs[1].IP
+}
+
 func podHead(p *corev1.Pod) *PodHead {
 	h := &PodHead{
-		UID: p.UID, Labels: p.Labels, Node: p.Spec.NodeName, Phase: p.Status.Phase,
-		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, Created: p.CreationTimestamp.Time,
-		Demand: object.DemandOf(p), HostPorts: len(object.HostPorts(p)) > 0, Ephemeral: int32(len(p.Spec.EphemeralContainers)),
+		UID: p.UID, Node: p.Spec.NodeName, Phase: p.Status.Phase,
+		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, OtherIP: otherIP(p), Created: p.CreationTimestamp.Time,
+		Demand: object.DemandOf(p), HostNetwork: p.Spec.HostNetwork, HostPorts: len(object.HostPorts(p)) > 0, Ephemeral: int32(len(p.Spec.EphemeralContainers)),
 	}
+	h.alike = alikeLabels(p.Labels)
+	h.Labels = h.alike.labels
 	if p.Spec.Priority != nil {
 		h.Priority = *p.Spec.Priority
 	}

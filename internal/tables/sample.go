@@ -24,6 +24,11 @@ var (
 		ID: "scalehistories", GVK: samples("ScaleHistory"), Prefix: "/registry/metrics.k8s.io/scalehistories/",
 		Namespaced: true, Volatile: true, New: func() *object.ScaleHistory { return &object.ScaleHistory{} },
 	})
+	// AdapterAnswers is what metrics adapters said of the metrics of autoscalers.
+	AdapterAnswers = store.NewTable(store.Spec[*object.AdapterAnswers, none]{
+		ID: "adapteranswers", GVK: samples("AdapterAnswers"), Prefix: "/registry/metrics.k8s.io/adapteranswers/",
+		Namespaced: true, Volatile: true, New: func() *object.AdapterAnswers { return &object.AdapterAnswers{} },
+	})
 	// Refusals is what admission last said against the pods of an owner, whose UID is the
 	// row's name.
 	Refusals = store.NewTable(store.Spec[*object.Refusal, none]{
@@ -36,7 +41,10 @@ func samples(kind string) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: "metrics.trireme.dev", Version: "v1", Kind: kind}
 }
 
-// Samples returns the tables of samples, for tests that open a store of their own.
+// Samples returns the tables that no door shows as they are: of samples, and of what
+// loops derive for nodes.
 func Samples() []*store.Table[store.Object, any] {
-	return []*store.Table[store.Object, any]{NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any(), Refusals.Any()}
+	return []*store.Table[store.Object, any]{
+		NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any(), AdapterAnswers.Any(), Refusals.Any(), PeerGroups.Any(), Routes.Any(), NetworkMembers.Any(),
+	}
 }

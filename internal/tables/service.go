@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/object/family"
+	"trireme/internal/object/floating"
 	"trireme/internal/store"
 )
 
@@ -15,8 +17,8 @@ const (
 	// ServicesByNodePort finds services by a port they claim on the nodes, as
 	// PortKey names it: node ports, health check ports.
 	ServicesByNodePort = "nodePort"
-	// ServicesByMesh finds services of type LoadBalancer by the ports they claim on
-	// every node, as PortKey names them, and all of them under "".
+	// ServicesByMesh finds services of type LoadBalancer: those on the mesh by the ports
+	// that they claim on every node, as PortKey names them, and all of them under "".
 	ServicesByMesh = "mesh"
 )
 
@@ -38,10 +40,7 @@ var Services = store.NewTable(store.Spec[*corev1.Service, none]{
 	Indexes: map[string]func(*corev1.Service) []string{
 		OwnerIndex: owners[*corev1.Service],
 		ServicesByIP: func(s *corev1.Service) []string {
-			if s.Spec.ClusterIP == "" || s.Spec.ClusterIP == corev1.ClusterIPNone {
-				return nil
-			}
-			return []string{s.Spec.ClusterIP}
+			return family.ClusterIPs(s)
 		},
 		ServicesByNodePort: func(s *corev1.Service) []string {
 			var keys []string
@@ -50,6 +49,9 @@ var Services = store.NewTable(store.Spec[*corev1.Service, none]{
 					keys = append(keys, PortKey(p.NodePort, p.Protocol))
 				}
 			}
+			if p := s.Spec.HealthCheckNodePort; p != 0 {
+				keys = append(keys, PortKey(p, corev1.ProtocolTCP))
+			}
 			return keys
 		},
 		ServicesByMesh: func(s *corev1.Service) []string {
@@ -57,6 +59,9 @@ var Services = store.NewTable(store.Spec[*corev1.Service, none]{
 				return nil
 			}
 			keys := []string{""}
+			if !floating.Meshed(s) {
+				return keys
+			}
 			for _, p := range s.Spec.Ports {
 				keys = append(keys, PortKey(p.Port, p.Protocol))
 			}

@@ -2,6 +2,7 @@ package tables
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"trireme/internal/object"
@@ -65,6 +66,32 @@ var PersistentVolumeClaims = indexed("persistentvolumeclaims", true, core("Persi
 		}
 		return []string{c.Spec.VolumeName}
 	},
+})
+
+// AttachmentsByNode finds the attachments of volumes by the node's name,
+// AttachmentsByVolume by the persistent volume's.
+const (
+	AttachmentsByNode   = "node"
+	AttachmentsByVolume = "volume"
+)
+
+// VolumeAttachments holds the attachments of volumes to nodes.
+var VolumeAttachments = indexed("volumeattachments", false, storage("VolumeAttachment"), map[string]func(*storagev1.VolumeAttachment) []string{
+	AttachmentsByNode: func(a *storagev1.VolumeAttachment) []string { return []string{a.Spec.NodeName} },
+	AttachmentsByVolume: func(a *storagev1.VolumeAttachment) []string {
+		if name := a.Spec.Source.PersistentVolumeName; name != nil {
+			return []string{*name}
+		}
+		return nil
+	},
+})
+
+// CapacitiesByClass finds what drivers say of their room by the storage class.
+const CapacitiesByClass = "class"
+
+// CSIStorageCapacities holds what CSI drivers say of their room.
+var CSIStorageCapacities = indexed("csistoragecapacities", true, storage("CSIStorageCapacity"), map[string]func(*storagev1.CSIStorageCapacity) []string{
+	CapacitiesByClass: func(c *storagev1.CSIStorageCapacity) []string { return []string{c.StorageClassName} },
 })
 
 // indexed declares a table that Kubernetes keeps below /registry/ID/, with

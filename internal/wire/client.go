@@ -21,7 +21,7 @@ import (
 
 // Item is one assignment, decoded. Object is nil where Deleted.
 type Item struct {
-	Table   string // "pods", "secrets", "configmaps", "serviceaccounts", "services", "endpointslices", "nodes", "clustertrustbundles"
+	Table   string // "pods", "secrets"…: those that NewMessage knows
 	Key     object.Key
 	Object  runtime.Object // a pointer to the API type of the table
 	Deleted bool
@@ -51,7 +51,7 @@ type ClientConfig struct {
 // before it calls a node away: the longest wait is shorter.
 const (
 	backoffMin       = 100 * time.Millisecond
-	backoffMax       = 10 * time.Second
+	backoffMax       = 2 * time.Second // a link that is mended carries traffic 5 s later
 	batchDelay       = 3 * time.Millisecond
 	batchPodsMax     = 500
 	eventsMax        = 1000
@@ -67,13 +67,18 @@ type Client struct {
 	heartbeat atomic.Int64                    // nanoseconds
 	wake      chan struct{}
 
-	mu       sync.Mutex
-	synced   bool // the session's full set is here: reports may leave
-	assigned map[object.Key]types.UID
-	reports  map[types.UID]*PodState // the newest of each pod
-	dirty    map[types.UID]bool
-	node     []byte // status to send; nil: nothing new
-	events   [][]byte
+	mu         sync.Mutex
+	synced     bool // the session's full set is here: reports may leave
+	assigned   map[object.Key]types.UID
+	reports    map[types.UID]*PodState // the newest of each pod
+	dirty      map[types.UID]bool
+	node       []byte // status to send; nil: nothing new
+	helloNew   bool   // the node says more of itself than at its hello
+	events     [][]byte
+	mirrors    *Mirrors // nil: none were ever reported
+	mirrorsNew bool
+	storage    *Storage // nil: it was never reported
+	storageNew bool
 }
 
 // NewClient returns a client that is not running yet.
@@ -92,8 +97,21 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Connected reports whether a session is open and its full set has arrived.
 func (c *Client) Connected() bool { return c.connected.Load() }
 
+// leaseHeartbeats is how many heartbeats fit into the shortest grace of a manager.
+const leaseHeartbeats = 3
+
+// Lease returns for how long from now on the node may do what no two nodes may do at
+// a time; 0: no session is open. A manager that hears nothing of the node gives its
+// part to another no sooner.
+func (c *Client) Lease() time.Duration {
+	if !c.Connected() {
+		return 0
+	}
+	return leaseHeartbeats * time.Duration(c.heartbeat.Load())
+}
+
 // Run keeps a session alive until ctx ends. It tries the managers in turn and
-// waits longer after each failure, 100 ms to 10 s, with jitter.
+// waits longer after each failure, 100 ms to 2 s, with jitter.
 func (c *Client) Run(ctx context.Context) error {
 	wait := backoffMin
 	for i := 0; ; i++ {
@@ -135,6 +153,9 @@ func (c *Client) session(ctx context.Context, addr string) (worked bool, err err
 	if err != nil {
 		return false, fmt.Errorf("encoding the node: %w", err)
 	}
+	c.mu.Lock()
+	c.helloNew = false
+	c.mu.Unlock()
 	if err := stream.Send(&Report{Hello: &Hello{Node: node, Tables: c.cfg.Wants}}); err != nil {
 		_, err = stream.Recv() // Send says io.EOF; Recv says why
 		return false, fmt.Errorf("opening a session: %w", err)
@@ -162,6 +183,7 @@ type stream = grpc.BidiStreamingClient[Report, Assignments]
 // receive takes assignments until the stream ends.
 func (c *Client) receive(ctx context.Context, s stream, addr string) error {
 	var items []Item
+	var began time.Time
 	full := false
 	for {
 		m, err := s.Recv()
@@ -172,7 +194,7 @@ func (c *Client) receive(ctx context.Context, s stream, addr string) error {
 			c.heartbeat.Store(int64(time.Duration(m.HeartbeatMs) * time.Millisecond))
 		}
 		if m.Full {
-			full, items = true, nil
+			full, items, began = true, nil, time.Now()
 		}
 		for _, i := range m.Items {
 			item, err := decodeItem(i)
@@ -189,7 +211,7 @@ func (c *Client) receive(ctx context.Context, s stream, addr string) error {
 			return fmt.Errorf("taking assignments: %w", err)
 		}
 		if full {
-			c.cfg.Log.Info("session open", "manager", addr, "objects", len(items))
+			c.cfg.Log.Info("session open", "manager", addr, "objects", len(items), "took", time.Since(began))
 			c.sync()
 		}
 		full, items = false, nil
@@ -240,6 +262,7 @@ func (c *Client) forget(uid types.UID) {
 func (c *Client) sync() {
 	c.mu.Lock()
 	c.synced = true
+	c.mirrorsNew, c.storageNew = c.mirrors != nil, c.storage != nil
 	for uid := range c.reports {
 		c.dirty[uid] = true
 	}

@@ -128,8 +128,8 @@ func TestRotation(t *testing.T) {
 		}
 		log := lines.String()
 		first, second := strings.Count(log, "manager=\"bad address 1\""), strings.Count(log, "manager=\"bad address 2\"")
-		// 100 ms, doubled to 10 s, each less at most half of it: 11 to 22 tries.
-		if first-second > 1 || second > first || first+second < 9 || first+second > 24 {
+		// 100 ms, doubled to 2 s, each less at most half of it: 34 to 67 tries.
+		if first-second > 1 || second > first || first+second < 34 || first+second > 68 {
 			t.Errorf("%d and %d tries:\n%s", first, second, log)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
@@ -27,6 +28,10 @@ const (
 	pingEvery   = 10 * time.Second
 	pingTimeout = 5 * time.Second
 )
+
+// connectMax bounds one try to connect: the kernel asks an unreachable manager once
+// a second at first, but after some seconds ever less often.
+const connectMax = 6 * time.Second
 
 // Join asks the manager at addr for the node's first certificate. It trusts the
 // manager only if its certificate comes from the authority whose digest the token
@@ -150,6 +155,7 @@ func managersOnly(config *tls.Config) *tls.Config {
 func dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectMax}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MessageBytesMax), grpc.MaxCallSendMsgSize(MessageBytesMax)),
 		grpc.WithReadBufferSize(4<<10),

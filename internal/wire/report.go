@@ -8,11 +8,18 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/floating"
+	"trireme/internal/object/network"
+	"trireme/internal/object/peers"
+	"trireme/internal/object/route"
 )
 
 // ReportPod reports the pod's status. The newest wins; it is sent again after a
@@ -39,6 +46,14 @@ func (c *Client) ReportNode(s *corev1.NodeStatus) {
 	c.signal()
 }
 
+// Announce says the hello again: the node's labels or annotations are others.
+func (c *Client) Announce() {
+	c.mu.Lock()
+	c.helloNew = true
+	c.mu.Unlock()
+	c.signal()
+}
+
 // ReportEvent reports an event. Where more than 1,000 wait the oldest is dropped.
 func (c *Client) ReportEvent(e *corev1.Event) {
 	b := mustMarshal(e)
@@ -47,6 +62,29 @@ func (c *Client) ReportEvent(e *corev1.Event) {
 		c.events = append(c.events[:0], c.events[1:]...)
 	}
 	c.events = append(c.events, b)
+	c.mu.Unlock()
+	c.signal()
+}
+
+// ReportMirrors reports the rows that should stand for this node's static pods, all of
+// them. It is sent again after a reconnect.
+func (c *Client) ReportMirrors(pods []*corev1.Pod) {
+	m := &Mirrors{}
+	for _, p := range pods {
+		m.Pods = append(m.Pods, mustMarshal(p))
+	}
+	c.mu.Lock()
+	c.mirrors, c.mirrorsNew = m, true
+	c.mu.Unlock()
+	c.signal()
+}
+
+// ReportStorage reports what the CSI drivers on this node say of it: all of them, and
+// the labels of the node's topology. It is sent again after a reconnect.
+func (c *Client) ReportStorage(n *storagev1.CSINode, topology map[string]string) {
+	s := &Storage{CsiNode: mustMarshal(n), Topology: topology}
+	c.mu.Lock()
+	c.storage, c.storageNew = s, true
 	c.mu.Unlock()
 	c.signal()
 }
@@ -106,11 +144,20 @@ func (c *Client) send(ctx context.Context, s stream) {
 func (c *Client) takeReport() (r *Report, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0) {
+	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0 && !c.mirrorsNew && !c.storageNew && !c.helloNew) {
 		return nil, false
 	}
 	r = &Report{NodeStatus: c.node, Events: c.events}
+	if c.helloNew {
+		r.Hello, c.helloNew = &Hello{Node: mustMarshal(c.cfg.Node())}, false
+	}
 	c.node, c.events = nil, nil
+	if c.mirrorsNew {
+		r.Mirrors, c.mirrorsNew = c.mirrors, false
+	}
+	if c.storageNew {
+		r.Storage, c.storageNew = c.storage, false
+	}
 	for uid := range c.dirty {
 		if len(r.Pods) == batchPodsMax {
 			return r, true
@@ -125,7 +172,8 @@ func (c *Client) takeReport() (r *Report, more bool) {
 	return r, false
 }
 
-// Message is an object that travels: an API type with its protobuf encoding.
+// Message is an object that travels: an API type with its protobuf encoding, one of
+// our own kinds with its JSON.
 type Message interface {
 	runtime.Object
 	metav1.Object
@@ -146,7 +194,7 @@ func NewMessage(table string) Message {
 		return &corev1.ServiceAccount{}
 	case "services":
 		return &corev1.Service{}
-	case "endpointslices":
+	case "endpointslices", network.MembersTable:
 		return &discoveryv1.EndpointSlice{}
 	case "nodes":
 		return &corev1.Node{}
@@ -154,13 +202,29 @@ func NewMessage(table string) Message {
 		return &corev1.PersistentVolumeClaim{}
 	case "persistentvolumes":
 		return &corev1.PersistentVolume{}
+	case "csidrivers":
+		return &storagev1.CSIDriver{}
+	case "volumeattachments":
+		return &storagev1.VolumeAttachment{}
+	case "runtimeclasses":
+		return &nodev1.RuntimeClass{}
 	case "clustertrustbundles":
 		return &certificatesv1.ClusterTrustBundle{}
+	case "networkpolicies":
+		return &networkingv1.NetworkPolicy{}
+	case "peergroups":
+		return &peers.Part{}
+	case route.TableName:
+		return &route.Part{}
+	case floating.Table:
+		return &floating.IP{}
+	case network.Table:
+		return &network.Network{}
 	}
 	return nil
 }
 
-// NewAssignment encodes nothing: it names an object whose protobuf encoding is
+// NewAssignment encodes nothing: it names an object whose encoding (Message) is
 // raw, or with a nil raw its going.
 func NewAssignment(table string, key object.Key, raw []byte) *Assignment {
 	return &Assignment{Table: table, Key: key.String(), Object: raw, Deleted: raw == nil}

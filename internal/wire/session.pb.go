@@ -486,13 +486,16 @@ func (x *CertificateResponse) GetRefused() string {
 	return ""
 }
 
-// Report is what an agent says. The first of a session holds hello.
+// Report is what an agent says. The first of a session holds hello; a later one, where
+// the node's labels or annotations changed.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
 	NodeStatus    []byte                 `protobuf:"bytes,2,opt,name=node_status,json=nodeStatus,proto3" json:"node_status,omitempty"` // corev1.NodeStatus, where it changed
 	Pods          []*PodState            `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`                               // pods whose status changed
 	Events        [][]byte               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`                           // corev1.Event
+	Mirrors       *Mirrors               `protobuf:"bytes,5,opt,name=mirrors,proto3" json:"mirrors,omitempty"`                         // where the node's static pods changed, and in each session where it has any
+	Storage       *Storage               `protobuf:"bytes,6,opt,name=storage,proto3" json:"storage,omitempty"`                         // where it changed, and in each session where it was reported
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -555,6 +558,118 @@ func (x *Report) GetEvents() [][]byte {
 	return nil
 }
 
+func (x *Report) GetMirrors() *Mirrors {
+	if x != nil {
+		return x.Mirrors
+	}
+	return nil
+}
+
+func (x *Report) GetStorage() *Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return nil
+}
+
+// Storage is what the CSI drivers on a node say of it.
+type Storage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CsiNode       []byte                 `protobuf:"bytes,1,opt,name=csi_node,json=csiNode,proto3" json:"csi_node,omitempty"`                                                              // storagev1.CSINode: its drivers
+	Topology      map[string]string      `protobuf:"bytes,2,rep,name=topology,proto3" json:"topology,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // labels of the node
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Storage) Reset() {
+	*x = Storage{}
+	mi := &file_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Storage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Storage) ProtoMessage() {}
+
+func (x *Storage) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Storage.ProtoReflect.Descriptor instead.
+func (*Storage) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Storage) GetCsiNode() []byte {
+	if x != nil {
+		return x.CsiNode
+	}
+	return nil
+}
+
+func (x *Storage) GetTopology() map[string]string {
+	if x != nil {
+		return x.Topology
+	}
+	return nil
+}
+
+// Mirrors are the rows that stand for all static pods of a node.
+type Mirrors struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pods          [][]byte               `protobuf:"bytes,1,rep,name=pods,proto3" json:"pods,omitempty"` // corev1.Pod
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mirrors) Reset() {
+	*x = Mirrors{}
+	mi := &file_session_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mirrors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mirrors) ProtoMessage() {}
+
+func (x *Mirrors) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mirrors.ProtoReflect.Descriptor instead.
+func (*Mirrors) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Mirrors) GetPods() [][]byte {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`     // corev1.Node: name, labels, status
@@ -565,7 +680,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +692,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +705,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -621,7 +736,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +748,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +761,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -697,7 +812,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +824,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +837,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{10}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -766,7 +881,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +893,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +906,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Assignment) GetTable() string {
@@ -831,7 +946,7 @@ type ImageRequest struct {
 
 func (x *ImageRequest) Reset() {
 	*x = ImageRequest{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +958,7 @@ func (x *ImageRequest) String() string {
 func (*ImageRequest) ProtoMessage() {}
 
 func (x *ImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +971,7 @@ func (x *ImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
 func (*ImageRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ImageRequest) GetReference() string {
@@ -880,7 +995,7 @@ type ImageResponse struct {
 
 func (x *ImageResponse) Reset() {
 	*x = ImageResponse{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1007,7 @@ func (x *ImageResponse) String() string {
 func (*ImageResponse) ProtoMessage() {}
 
 func (x *ImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1020,7 @@ func (x *ImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
 func (*ImageResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ImageResponse) GetMediaType() string {
@@ -946,7 +1061,7 @@ type ContentRequest struct {
 
 func (x *ContentRequest) Reset() {
 	*x = ContentRequest{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1073,7 @@ func (x *ContentRequest) String() string {
 func (*ContentRequest) ProtoMessage() {}
 
 func (x *ContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1086,7 @@ func (x *ContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
 func (*ContentRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ContentRequest) GetDigest() string {
@@ -998,7 +1113,7 @@ type ContentChunk struct {
 
 func (x *ContentChunk) Reset() {
 	*x = ContentChunk{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1125,7 @@ func (x *ContentChunk) String() string {
 func (*ContentChunk) ProtoMessage() {}
 
 func (x *ContentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1138,7 @@ func (x *ContentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
 func (*ContentChunk) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ContentChunk) GetSize() int64 {
@@ -1079,13 +1194,23 @@ const file_session_proto_rawDesc = "" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12,\n" +
 	"\x12begin_refresh_unix\x18\x03 \x01(\x03R\x10beginRefreshUnix\x12$\n" +
 	"\x0enot_after_unix\x18\x04 \x01(\x03R\fnotAfterUnix\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\tR\arefused\"\x9e\x01\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\x86\x02\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
 	"nodeStatus\x12-\n" +
 	"\x04pods\x18\x03 \x03(\v2\x19.trireme.wire.v1.PodStateR\x04pods\x12\x16\n" +
-	"\x06events\x18\x04 \x03(\fR\x06events\"3\n" +
+	"\x06events\x18\x04 \x03(\fR\x06events\x122\n" +
+	"\amirrors\x18\x05 \x01(\v2\x18.trireme.wire.v1.MirrorsR\amirrors\x122\n" +
+	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\"\xa5\x01\n" +
+	"\aStorage\x12\x19\n" +
+	"\bcsi_node\x18\x01 \x01(\fR\acsiNode\x12B\n" +
+	"\btopology\x18\x02 \x03(\v2&.trireme.wire.v1.Storage.TopologyEntryR\btopology\x1a;\n" +
+	"\rTopologyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1d\n" +
+	"\aMirrors\x12\x12\n" +
+	"\x04pods\x18\x01 \x03(\fR\x04pods\"3\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\"z\n" +
@@ -1141,7 +1266,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -1151,38 +1276,44 @@ var file_session_proto_goTypes = []any{
 	(*CertificateRequest)(nil),  // 5: trireme.wire.v1.CertificateRequest
 	(*CertificateResponse)(nil), // 6: trireme.wire.v1.CertificateResponse
 	(*Report)(nil),              // 7: trireme.wire.v1.Report
-	(*Hello)(nil),               // 8: trireme.wire.v1.Hello
-	(*PodState)(nil),            // 9: trireme.wire.v1.PodState
-	(*Assignments)(nil),         // 10: trireme.wire.v1.Assignments
-	(*Assignment)(nil),          // 11: trireme.wire.v1.Assignment
-	(*ImageRequest)(nil),        // 12: trireme.wire.v1.ImageRequest
-	(*ImageResponse)(nil),       // 13: trireme.wire.v1.ImageResponse
-	(*ContentRequest)(nil),      // 14: trireme.wire.v1.ContentRequest
-	(*ContentChunk)(nil),        // 15: trireme.wire.v1.ContentChunk
+	(*Storage)(nil),             // 8: trireme.wire.v1.Storage
+	(*Mirrors)(nil),             // 9: trireme.wire.v1.Mirrors
+	(*Hello)(nil),               // 10: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 11: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 12: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 13: trireme.wire.v1.Assignment
+	(*ImageRequest)(nil),        // 14: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 15: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 16: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 17: trireme.wire.v1.ContentChunk
+	nil,                         // 18: trireme.wire.v1.Storage.TopologyEntry
 }
 var file_session_proto_depIdxs = []int32{
-	8,  // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	9,  // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	11, // 2: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	0,  // 3: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 4: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 5: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 6: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 7: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	12, // 8: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	14, // 9: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 10: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 11: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	10, // 12: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 13: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 14: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	13, // 15: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	15, // 16: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	10, // [10:17] is the sub-list for method output_type
-	3,  // [3:10] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	10, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	11, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	9,  // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
+	8,  // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
+	18, // 4: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
+	13, // 5: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	0,  // 6: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 7: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 8: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 9: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 10: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	14, // 11: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	16, // 12: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 13: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 14: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	12, // 15: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 16: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 17: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	15, // 18: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	17, // 19: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1196,7 +1327,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

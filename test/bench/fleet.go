@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"trireme/internal/object"
 	"trireme/test/cluster"
 )
 
@@ -93,7 +94,7 @@ func client(ctx context.Context, h *cluster.Host) (*kubernetes.Clientset, error)
 	}
 	config.Dial = h.Dial
 	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
-	config.QPS, config.Burst = 1000, 1000
+	config.QPS, config.Burst = 10_000, 10_000
 	return kubernetes.NewForConfig(config)
 }
 
@@ -104,10 +105,8 @@ func allReady(ctx context.Context, cs kubernetes.Interface, want int) error {
 	}
 	n := 0
 	for i := range nodes.Items {
-		for _, c := range nodes.Items[i].Status.Conditions {
-			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
-				n++
-			}
+		if object.NodeReady(&nodes.Items[i]) {
+			n++
 		}
 	}
 	if n < want {

@@ -54,6 +54,9 @@ func benchmarks() []benchmark {
 		{[]string{"watch_fanout_p99_ms"}, fanout},
 		{[]string{"list_10k_pods_ms", "rss_10k_pods_mb"}, manyPods(10_000)},
 		{[]string{"rss_100k_pods_mb"}, manyPods(100_000)},
+		{[]string{"services_full_sync_s", "endpoint_update_ms"}, manyServices},
+		{[]string{"vip_conn_ratio"}, connections},
+		{[]string{"rollout_failed_requests"}, rollout},
 	}
 }
 
@@ -69,6 +72,9 @@ func main() {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "watch" {
 		os.Exit(exit(watchClient(os.Args[2:])))
+	}
+	if len(os.Args) == 4 && os.Args[1] == "connect" {
+		os.Exit(exit(connectClient(os.Args[2:])))
 	}
 	c := config{}
 	flag.StringVar(&c.binary, "binary", "bin/trireme", "the binary to measure")

@@ -217,9 +217,9 @@ func (b *baseline) runtime(ctx context.Context) (*cri.Runtime, *dataplane.Datapl
 		return nil, nil, err
 	}
 	dp, err := dataplane.New(dataplane.Config{
-		Node: "bench", NodeIP: netip.MustParseAddr(b.Address), Root: b.Root, Bridge: "trireme0", Domain: "cluster.local",
-		PodCIDR: netip.MustParsePrefix("10.128.0.0/10"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"), DNS: netip.MustParseAddr("10.96.0.10"),
-		Log: log,
+		Node: "bench", NodeIPs: []netip.Addr{netip.MustParseAddr(b.Address)}, Root: b.Root, Bridge: "trireme0", Domain: "cluster.local",
+		Networks: []dataplane.Network{{Pods: netip.MustParsePrefix("10.128.0.0/10"), Services: netip.MustParsePrefix("10.96.0.0/12"), DNS: netip.MustParseAddr("10.96.0.10")}},
+		Log:      log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -4,8 +4,10 @@
 // beside whatever else the machine does.
 //
 // A Host is a machine: Trireme runs the binary on it, Kubectl the installed
-// kubectl against its API. Close ends and removes everything that was made,
-// also after a failure.
+// kubectl against its API. A test reads like a script of what happens to them:
+// Start, Join, Cut and Mend, Impair, Kill, KillContainerd, PowerOff. A Place is
+// where connections are made from, and Load is a client that never rests.
+// Close ends and removes everything that was made, also after a failure.
 //
 // It is not for simulated nodes (package sim) and it fakes nothing but the wire
 // between the machines.
@@ -20,7 +22,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"crypto/rand"
@@ -32,6 +33,7 @@ type Config struct {
 	Hosts  int    // 0: one
 	Binary string // path of the trireme binary, absolute. Required
 	Dir    string // where the hosts keep their state; empty: a new temporary folder
+	Dual   bool   // clusters have IPv4 and IPv6
 }
 
 // Cluster is some hosts on one wire.
@@ -47,12 +49,29 @@ type Cluster struct {
 type Host struct {
 	Name    string // of its namespace, and its node name
 	Address string
+	IPv6    string // its second address on the wire
 	Root    string
 
 	c       *Cluster
+	i       int
+	port    string // the link on the switch that leads here
+	relay   *relay // in the cable; nil: none
+	line    []string
 	process *exec.Cmd
 	ended   chan struct{}
 }
+
+// Addresses on the wire beside the hosts': of the default route, where nobody is,
+// and of the world outside.
+const (
+	gateway = "192.168.77.254"
+	outside = "192.168.77.253"
+	// Outside6 is the world outside's address of IPv6.
+	Outside6 = "fd77::fd"
+)
+
+// dualFlags make a cluster of both families.
+var dualFlags = []string{"--pod-cidr", "10.128.0.0/10,fd00:10:128::/48", "--service-cidr", "10.96.0.0/12,fd00:10:96::/112"}
 
 // New makes the hosts. They run nothing yet.
 func New(ctx context.Context, cfg Config) (*Cluster, error) {
@@ -86,29 +105,23 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 func (c *Cluster) wire(ctx context.Context) error {
 	return ip(ctx,
 		"netns add "+c.id,
+		"-n "+c.id+" link set lo up",
 		"-n "+c.id+" link add br0 type bridge",
+		"-n "+c.id+" addr add "+outside+"/24 dev br0",
+		"-n "+c.id+" addr add "+Outside6+"/64 dev br0 nodad",
 		"-n "+c.id+" link set br0 up")
 }
 
 func (c *Cluster) host(ctx context.Context, i int) error {
 	h := &Host{
-		Name: fmt.Sprintf("%s-%d", c.id, i), Address: fmt.Sprintf("192.168.77.%d", i+1),
-		Root: filepath.Join(c.cfg.Dir, fmt.Sprint(i)), c: c,
+		Name: fmt.Sprintf("%s-%d", c.id, i), Address: fmt.Sprintf("192.168.77.%d", i+1), IPv6: fmt.Sprintf("fd77::%d", i+1),
+		Root: filepath.Join(c.cfg.Dir, fmt.Sprint(i)), c: c, i: i,
 	}
 	c.Hosts = append(c.Hosts, h)
 	if err := os.MkdirAll(h.Root, 0o755); err != nil {
 		return err
 	}
-	port := fmt.Sprintf("p%d", i)
-	return ip(ctx,
-		"netns add "+h.Name,
-		"-n "+h.Name+" link set lo up",
-		"-n "+h.Name+" link add eth0 type veth peer name "+port+" netns "+c.id,
-		"-n "+h.Name+" addr add "+h.Address+"/24 dev eth0",
-		"-n "+h.Name+" link set eth0 up",
-		"-n "+c.id+" link set "+port+" master br0",
-		"-n "+c.id+" link set "+port+" up",
-		"-n "+h.Name+" route add default via 192.168.77.254")
+	return h.plug(ctx)
 }
 
 func ip(ctx context.Context, lines ...string) error {
@@ -127,7 +140,7 @@ func (c *Cluster) Close() error {
 	defer cancel()
 	var errs []error
 	for _, h := range c.Hosts {
-		errs = append(errs, h.Down(ctx))
+		errs = append(errs, h.repair(ctx), h.Down(ctx))
 	}
 	for _, h := range c.Hosts {
 		errs = append(errs, ip(ctx, "netns del "+h.Name))
@@ -183,98 +196,4 @@ func KubectlLine(binary string) []string {
 		return []string{binary, "kubectl"}
 	}
 	return []string{"kubectl"}
-}
-
-// Start starts `trireme up` (or the given command line) on the host in the
-// foreground of this process's child; its log is Root/trireme.log. It does not
-// wait until it is ready.
-func (h *Host) Start(args ...string) error {
-	if len(args) == 0 {
-		args = []string{"up"}
-	}
-	args = append(args, "--root", h.Root, "--node", h.Name, "--address", h.Address)
-	if driver := os.Getenv("TRIREME_TEST_RUNTIME"); driver != "" {
-		args = append(args, "--runtime", driver) // the whole suite on the other runtime driver
-	}
-	out, err := os.OpenFile(filepath.Join(h.Root, "trireme.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	h.process = h.Command(context.Background(), h.c.cfg.Binary, args...)
-	h.process.Stdout, h.process.Stderr = out, out
-	if err := h.process.Start(); err != nil {
-		return err
-	}
-	h.ended = make(chan struct{})
-	go func(p *exec.Cmd, ended chan struct{}) {
-		_ = p.Wait() // how it ended is in its log
-		close(ended)
-	}(h.process, h.ended)
-	return nil
-}
-
-// Pid returns the process that Start started (nsenter becomes the binary).
-func (h *Host) Pid() int { return h.process.Process.Pid }
-
-// Ended is closed when the process that Start started has ended.
-func (h *Host) Ended() <-chan struct{} { return h.ended }
-
-// Kill ends the process as a power cut would, without its containers.
-func (h *Host) Kill() error {
-	if err := h.process.Process.Signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	<-h.ended
-	return nil
-}
-
-// Ready waits until the host's node is ready.
-func (h *Host) Ready(ctx context.Context) error {
-	return h.Await(ctx, "node "+h.Name+" is ready", func() error {
-		out, err := h.Kubectl(ctx, "get", "node", h.Name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-		if err == nil && out != "True" {
-			err = fmt.Errorf("condition Ready is %q", out)
-		}
-		return err
-	})
-}
-
-// Await calls f until it returns nil, or ctx or the host's process ends; what
-// is said in the error.
-func (h *Host) Await(ctx context.Context, what string, f func() error) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-h.ended:
-			return fmt.Errorf("waiting until %s: the process ended: %s", what, h.LogTail(15))
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w; last: %w", what, ctx.Err(), err)
-		}
-	}
-}
-
-// LogTail returns the last lines of the process's log.
-func (h *Host) LogTail(lines int) string {
-	b, err := os.ReadFile(filepath.Join(h.Root, "trireme.log"))
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// Down stops what runs on the host and removes what it left.
-func (h *Host) Down(ctx context.Context) error {
-	if _, err := os.Stat(h.Root); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	_, err := h.Trireme(ctx, "down", "--root", h.Root)
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,8 +91,15 @@ func (t *Tree) parent(uid types.UID, qos corev1.PodQOSClass) string {
 	return t.name + "/" + name
 }
 
-// Create makes the pod's group, with its limits, in every hierarchy.
-func (t *Tree) Create(pod *corev1.Pod) error {
+// Create makes the pod's group, with its limits, in every hierarchy. One that is
+// there is given more where the pod may have more, never less: what is in it may
+// have to shrink first.
+func (t *Tree) Create(pod *corev1.Pod) error { return t.set(pod, true) }
+
+// Fit brings the limits of the pod's group to what the pod may have.
+func (t *Tree) Fit(pod *corev1.Pod) error { return t.set(pod, false) }
+
+func (t *Tree) set(pod *corev1.Pod, more bool) error {
 	parent, r := t.Parent(pod), Pod(pod)
 	for _, dir := range t.dirs {
 		path := filepath.Join(dir, parent)
@@ -100,40 +108,86 @@ func (t *Tree) Create(pod *corev1.Pod) error {
 				return err
 			}
 		}
-		if err := t.mkdir(dir, parent); err != nil {
+		made, err := t.mkdir(dir, parent)
+		if err != nil {
 			return fmt.Errorf("making the control group of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
-		if err := t.limit(path, r); err != nil {
+		if err := t.limit(path, r, more && !made); err != nil {
 			return fmt.Errorf("limiting pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
 	}
 	return nil
 }
 
-// mkdir makes parent below dir. A new cpuset group of version 1 is unusable
-// until it has processors and memory nodes: it takes its parent's.
-func (t *Tree) mkdir(dir, parent string) error {
+// besteffortShares is the weight of all BestEffort pods together: what others leave.
+const besteffortShares = sharesMin
+
+// Bound limits all pods together to the cpu, memory and pid of the list; nil: to
+// nothing. The groups of the classes of service are made, so that what is left over
+// for BestEffort pods is what they get.
+func (t *Tree) Bound(most corev1.ResourceList) error {
+	r := runtime.Resources{CPUShares: sharesPerCPU, MemoryBytes: most.Memory().Value()}
+	if cpu := most.Cpu().MilliValue(); cpu > 0 {
+		r.CPUShares = shares(cpu)
+	}
+	pids := "max"
+	if q, ok := most["pid"]; ok && q.Sign() > 0 {
+		pids = strconv.FormatInt(q.Value(), 10)
+	}
+	for _, dir := range t.dirs {
+		best := t.name + "/besteffort"
+		if t.v2 {
+			if err := t.delegate(best); err != nil {
+				return err
+			}
+		}
+		if _, err := t.mkdir(dir, best); err != nil {
+			return fmt.Errorf("making the control groups of all pods: %w", err)
+		}
+		err := errors.Join(t.limit(filepath.Join(dir, t.name), r, false), put(filepath.Join(dir, t.name, "pids.max"), pids),
+			t.limit(filepath.Join(dir, best), runtime.Resources{CPUShares: besteffortShares}, false))
+		if err != nil {
+			return fmt.Errorf("limiting all pods together: %w", err)
+		}
+	}
+	return nil
+}
+
+// put writes a file of a group, if the group has it.
+func put(file, value string) error {
+	if _, err := os.Stat(file); err != nil {
+		return nil
+	}
+	return os.WriteFile(file, []byte(value), 0)
+}
+
+// mkdir makes parent below dir and reports whether it was not there. A new cpuset
+// group of version 1 is unusable until it has processors and memory nodes: it
+// takes its parent's.
+func (t *Tree) mkdir(dir, parent string) (made bool, err error) {
 	path := dir
 	for _, part := range strings.Split(strings.Trim(parent, "/"), "/") {
 		up := path
 		path = filepath.Join(path, part)
 		if err := os.Mkdir(path, 0o755); errors.Is(err, fs.ErrExist) {
+			made = false
 			continue
 		} else if err != nil {
-			return err
+			return false, err
 		}
+		made = true
 		for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if t.v2 {
 				break
 			}
 			if b, err := os.ReadFile(filepath.Join(up, f)); err == nil {
 				if err := os.WriteFile(filepath.Join(path, f), b, 0); err != nil {
-					return err
+					return false, err
 				}
 			}
 		}
 	}
-	return nil
+	return made, nil
 }
 
 // delegate hands the controllers down to the parent of the pod's group.
@@ -159,7 +213,9 @@ func (t *Tree) delegate(parent string) error {
 	return nil
 }
 
-func (t *Tree) limit(path string, r runtime.Resources) error {
+// limit writes the limits of one group, only those that are above what it has with
+// more.
+func (t *Tree) limit(path string, r runtime.Resources, more bool) error {
 	files := map[string]string{
 		"cpu.shares":            strconv.FormatInt(r.CPUShares, 10),
 		"cpu.cfs_quota_us":      strconv.FormatInt(r.CPUQuota, 10),
@@ -182,16 +238,36 @@ func (t *Tree) limit(path string, r runtime.Resources) error {
 			files["memory.max"] = strconv.FormatInt(r.MemoryBytes, 10)
 		}
 	}
+	for size, bytes := range r.HugePages {
+		name := "hugetlb." + size + ".limit_in_bytes"
+		if t.v2 {
+			name = "hugetlb." + size + ".max"
+		}
+		files[name] = strconv.FormatInt(bytes, 10)
+	}
 	for name, value := range files {
 		file := filepath.Join(path, name)
-		if _, err := os.Stat(file); err != nil {
+		b, err := os.ReadFile(file)
+		if err != nil {
 			continue // another hierarchy's, or a controller the kernel lacks
+		}
+		if more && amount(value) <= amount(string(b)) {
+			continue
 		}
 		if err := os.WriteFile(file, []byte(value), 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// amount reads the first number of a limit; none and below zero are no limit.
+func amount(s string) int64 {
+	first, _, _ := strings.Cut(strings.TrimSpace(s), " ")
+	if n, err := strconv.ParseInt(first, 10, 64); err == nil && n >= 0 {
+		return n
+	}
+	return math.MaxInt64
 }
 
 // weight maps version 1's shares to version 2's weight as runc documents it
@@ -213,6 +289,14 @@ func (t *Tree) Remove(uid types.UID) error {
 
 // Usage returns the CPU time and the memory in use of the group at path.
 func (t *Tree) Usage(pod *corev1.Pod) (cpuNano, memoryBytes uint64) { return t.usage(t.Parent(pod)) }
+
+// Processes returns how many processes the pod runs.
+func (t *Tree) Processes(pod *corev1.Pod) (n int64) {
+	for _, dir := range t.dirs {
+		n = max(n, int64(number(filepath.Join(dir, t.Parent(pod), "pids.current"))))
+	}
+	return n
+}
 
 // Process returns a process that runs in the pod, 0 where none does.
 func (t *Tree) Process(pod *corev1.Pod) (pid int) {

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,29 @@ func TestPodLimitNeedsEveryContainersLimit(t *testing.T) {
 	}
 }
 
+func TestHugePages(t *testing.T) {
+	l := list("1", "1Gi")
+	l["hugepages-2Mi"], l["hugepages-1Gi"], l["hugepages-64Ki"] = resource.MustParse("8Mi"), resource.MustParse("2Gi"), resource.MustParse("128Ki")
+	p := podOf(l, l)
+	want := map[string]int64{"2MB": 8 << 20, "1GB": 2 << 30, "64KB": 128 << 10}
+	if got := Container(p, &p.Spec.Containers[0], 8<<30).HugePages; !maps.Equal(got, want) {
+		t.Errorf("of the container: %v, want %v", got, want)
+	}
+	if got := Pod(p).HugePages; !maps.Equal(got, want) {
+		t.Errorf("of the pod: %v, want %v", got, want)
+	}
+}
+
+// TestPodLevelLimits: what is said of the pod wins, and its overhead comes on top.
+func TestPodLevelLimits(t *testing.T) {
+	p := podOf(list("1", "1Gi"), nil)
+	p.Spec.Resources = &corev1.ResourceRequirements{Limits: list("2", "2Gi")}
+	p.Spec.Overhead = list("500m", "1Gi")
+	if r := Pod(p); r.MemoryBytes != 3<<30 || r.CPUQuota != 250000 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // The kernel's own tree, where this machine lets us write to it.
 func TestTreeOnTheKernel(t *testing.T) {
 	root := t.TempDir()
@@ -103,5 +127,52 @@ func TestTreeOnTheKernel(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, tree.Parent(p))); err == nil {
 			t.Errorf("%s is still there", dir)
 		}
+	}
+}
+
+// TestBound: all pods together have what is not reserved, BestEffort ones the least
+// weight; without a bound they have none.
+func TestBound(t *testing.T) {
+	root := t.TempDir()
+	tree, err := Open(root)
+	if err != nil {
+		t.Skipf("no control groups here: %v", err)
+	}
+	most := list("1500m", "512Mi")
+	if err := tree.Bound(most); err != nil {
+		if os.IsPermission(err) || strings.Contains(err.Error(), "read-only") {
+			t.Skipf("control groups cannot be made here: %v", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Teardown(root); err != nil {
+			t.Error(err)
+		}
+	})
+	read := func(sub string, files ...string) string {
+		for _, dir := range tree.dirs {
+			for _, f := range files {
+				if b, err := os.ReadFile(filepath.Join(dir, tree.name, sub, f)); err == nil {
+					return strings.TrimSpace(string(b))
+				}
+			}
+		}
+		return ""
+	}
+	if got := read("", "memory.limit_in_bytes", "memory.max"); got != "536870912" {
+		t.Errorf("memory of all pods is %s", got)
+	}
+	if got := read("", "cpu.shares", "cpu.weight"); got != "1536" && got != "59" {
+		t.Errorf("weight of all pods is %s", got)
+	}
+	if got := read("besteffort", "cpu.shares", "cpu.weight"); got != "2" && got != "1" {
+		t.Errorf("weight of BestEffort pods is %s", got)
+	}
+	if err := tree.Bound(nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := read("", "memory.limit_in_bytes", "memory.max"); got != "9223372036854771712" && got != "max" {
+		t.Errorf("memory of all pods is %s without a bound", got)
 	}
 }

@@ -1,7 +1,11 @@
 package cgroup
 
 import (
+	"strconv"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"trireme/internal/object"
 	"trireme/internal/runtime"
@@ -28,6 +32,7 @@ const (
 func Container(pod *corev1.Pod, c *corev1.Container, memoryBytes int64) runtime.Resources {
 	r := limits(c.Resources.Requests, c.Resources.Limits)
 	r.OOMScoreAdj = oomScore(pod, c, memoryBytes)
+	r.HugePages = hugePages(c.Resources.Limits)
 	return r
 }
 
@@ -35,7 +40,7 @@ func Container(pod *corev1.Pod, c *corev1.Container, memoryBytes int64) runtime.
 // ask for, and no memory or CPU limit where a container has none.
 func Pod(pod *corev1.Pod) runtime.Resources {
 	total := object.Requests(pod)
-	r := runtime.Resources{CPUShares: shares(total.Cpu().MilliValue())}
+	r := runtime.Resources{CPUShares: shares(total.Cpu().MilliValue()), HugePages: hugePages(total)}
 	cpu, memory, cpuAll, memoryAll := int64(0), int64(0), true, true
 	for i := range pod.Spec.Containers {
 		l := pod.Spec.Containers[i].Resources.Limits
@@ -53,13 +58,52 @@ func Pod(pod *corev1.Pod) runtime.Resources {
 		}
 		cpuInit, memoryInit = max(cpuInit, l.Cpu().MilliValue()), max(memoryInit, l.Memory().Value())
 	}
+	cpu, memory = max(cpu, cpuInit), max(memory, memoryInit)
+	if whole := pod.Spec.Resources; whole != nil { // what is said of the pod itself wins
+		if q, ok := whole.Limits[corev1.ResourceCPU]; ok {
+			cpu, cpuAll = q.MilliValue(), true
+		}
+		if q, ok := whole.Limits[corev1.ResourceMemory]; ok {
+			memory, memoryAll = q.Value(), true
+		}
+	}
 	if cpuAll {
-		r.CPUQuota, r.CPUPeriod = quota(max(cpu, cpuInit)), periodMicros
+		r.CPUQuota, r.CPUPeriod = quota(cpu+pod.Spec.Overhead.Cpu().MilliValue()), periodMicros
 	}
 	if memoryAll {
-		r.MemoryBytes = max(memory, memoryInit)
+		r.MemoryBytes = memory + pod.Spec.Overhead.Memory().Value()
 	}
 	return r
+}
+
+// hugePages returns the limits of huge pages, which nobody has more of than he asks
+// for, by page size as the kernel writes it.
+func hugePages(list corev1.ResourceList) map[string]int64 {
+	var out map[string]int64
+	for name, q := range list {
+		size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		if !ok {
+			continue
+		}
+		page, err := resource.ParseQuantity(size)
+		if err != nil {
+			continue // refused before
+		}
+		if out == nil {
+			out = map[string]int64{}
+		}
+		out[pageName(page.Value())] = q.Value()
+	}
+	return out
+}
+
+// pageName writes a size as the kernel's files of huge pages do.
+func pageName(bytes int64) string {
+	unit := 0
+	for ; bytes >= 1024 && bytes%1024 == 0 && unit < 3; unit++ {
+		bytes /= 1024
+	}
+	return strconv.FormatInt(bytes, 10) + []string{"B", "KB", "MB", "GB"}[unit]
 }
 
 // Sidecar reports whether an init container goes on beside the others.

@@ -46,7 +46,7 @@ type Objects interface {
 // Node is what a pod may learn about the node it is on.
 type Node struct {
 	Name        string
-	IP          netip.Addr
+	IPs         []netip.Addr // at most one a family; not empty
 	Allocatable corev1.ResourceList
 	ClusterDNS  string
 	Domain      string

@@ -42,7 +42,7 @@ func service(name, ip string, port int32) *corev1.Service {
 }
 
 func node() *Node {
-	return &Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1"), ClusterDNS: "10.96.0.10", Domain: "cluster.local",
+	return &Node{Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, ClusterDNS: "10.96.0.10", Domain: "cluster.local",
 		Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi")}}
 }
 

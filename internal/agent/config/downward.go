@@ -35,8 +35,10 @@ func (n *Node) Field(pod *corev1.Pod, path string) (string, error) {
 		return n.Name, nil
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
-	case "status.hostIP", "status.hostIPs":
-		return n.IP.String(), nil
+	case "status.hostIP":
+		return n.IPs[0].String(), nil
+	case "status.hostIPs":
+		return n.addresses(), nil
 	case "status.podIP":
 		return n.podIP(pod), nil
 	case "status.podIPs":
@@ -45,9 +47,18 @@ func (n *Node) Field(pod *corev1.Pod, path string) (string, error) {
 	return "", fmt.Errorf("unsupported fieldPath: %s", path)
 }
 
+// addresses returns the node's addresses with commas between them.
+func (n *Node) addresses() string {
+	ips := make([]string, len(n.IPs))
+	for i, ip := range n.IPs {
+		ips[i] = ip.String()
+	}
+	return strings.Join(ips, ",")
+}
+
 func (n *Node) podIP(pod *corev1.Pod) string {
 	if pod.Status.PodIP == "" && pod.Spec.HostNetwork {
-		return n.IP.String()
+		return n.IPs[0].String()
 	}
 	return pod.Status.PodIP
 }
@@ -57,8 +68,12 @@ func (n *Node) podIPs(pod *corev1.Pod) string {
 	for _, ip := range pod.Status.PodIPs {
 		ips = append(ips, ip.IP)
 	}
-	if len(ips) == 0 {
-		return n.podIP(pod)
+	switch {
+	case len(ips) > 0:
+	case pod.Status.PodIP == "" && pod.Spec.HostNetwork:
+		return n.addresses()
+	default:
+		return pod.Status.PodIP
 	}
 	return strings.Join(ips, ",")
 }

@@ -21,11 +21,12 @@ type tokenKey struct {
 
 type token struct {
 	text string
+	ends time.Time
 	next time.Time // when to ask for another
 }
 
-// Token implements volume.Tokens.
-func (k *Keeper) Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (string, error) {
+// Token implements volume.Tokens; it says too when the token ends.
+func (k *Keeper) Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
 	key := tokenKey{pod: pod.UID, audience: src.Audience, seconds: 3600}
 	if src.ExpirationSeconds != nil {
 		key.seconds = *src.ExpirationSeconds
@@ -35,7 +36,7 @@ func (k *Keeper) Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjectio
 	have, ok := k.tokens[key]
 	k.mu.Unlock()
 	if ok && time.Now().Before(have.next) {
-		return have.text, nil
+		return have.text, have.ends, nil
 	}
 	ctx, cancel := context.WithTimeout(k.cfg.Context(), askTimeout)
 	defer cancel()
@@ -44,12 +45,13 @@ func (k *Keeper) Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjectio
 		Namespace: pod.Namespace, Pod: pod.Name, Uid: string(pod.UID), Audience: key.audience, ExpirationSeconds: key.seconds,
 	})
 	if err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.tokens[key] = token{resp.Token, renewAt(now, time.Unix(resp.EndsUnix, 0))}
-	return resp.Token, nil
+	ends := time.Unix(resp.EndsUnix, 0)
+	k.tokens[key] = token{resp.Token, ends, renewAt(now, ends)}
+	return resp.Token, ends, nil
 }
 
 // renewAt returns when a token that was made now is renewed: at four fifths of its

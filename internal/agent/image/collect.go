@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -36,22 +37,49 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // Collect removes unused images if the file system is too full, and returns how
-// many bytes they had.
+// many bytes they had. What came from an archive stays: it cannot be had again.
 func (m *Manager) Collect(ctx context.Context) (freed int64, err error) {
 	capacity, used, err := m.cfg.Runtime.ImageFS(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("asking the size of the images' file system: %w", err)
 	}
+	unused, err := m.listUnused(ctx)
+	if err != nil || capacity <= 0 || used*100 < capacity*highPercent {
+		return 0, err
+	}
+	unused = slices.DeleteFunc(unused, imported)
+	want := used - capacity*lowPercent/100
+	freed, err = m.free(ctx, unused, want)
+	if freed < want {
+		err = errors.Join(err, fmt.Errorf("failed to garbage collect required amount of images: wanted to free %d bytes, but freed %d bytes", want, freed))
+	}
+	return freed, err
+}
+
+// Reclaim removes every image that nobody uses, also those that came from an
+// archive: the node is short of disk and would end pods next.
+func (m *Manager) Reclaim(ctx context.Context) error {
+	unused, err := m.listUnused(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = m.free(ctx, unused, math.MaxInt64)
+	return err
+}
+
+// imported says whether an image came from an archive: no registry gave it a digest.
+func imported(img runtime.Image) bool { return len(img.Digests) == 0 }
+
+func (m *Manager) listUnused(ctx context.Context) ([]runtime.Image, error) {
 	images, err := m.cfg.Runtime.ListImages(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("listing images: %w", err)
+		return nil, fmt.Errorf("listing images: %w", err)
 	}
-	inUse := m.cfg.InUse()
-	unused := m.unused(images, inUse)
-	if capacity <= 0 || used*100 < capacity*highPercent {
-		return 0, nil
-	}
-	want := used - capacity*lowPercent/100
+	return m.unused(images, m.cfg.InUse()), nil
+}
+
+// free removes images until they were so many bytes.
+func (m *Manager) free(ctx context.Context, unused []runtime.Image, want int64) (freed int64, err error) {
 	var errs []error
 	for _, img := range unused {
 		if freed >= want {
@@ -63,9 +91,6 @@ func (m *Manager) Collect(ctx context.Context) (freed int64, err error) {
 		}
 		m.cfg.Log.Info("image collected", "object", img.ID, "bytes", img.SizeBytes)
 		freed += img.SizeBytes
-	}
-	if freed < want {
-		errs = append(errs, fmt.Errorf("failed to garbage collect required amount of images: wanted to free %d bytes, but freed %d bytes", want, freed))
 	}
 	return freed, errors.Join(errs...)
 }

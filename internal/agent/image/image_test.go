@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,10 @@ func TestPolicyDefaults(t *testing.T) {
 func TestCollect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refs := []string{"a:1", "b:1", "c:1", "d:1"} // 10 MiB each
-		fake := runtime.NewFake(runtime.FakeConfig{Images: refs, CapacityBytes: 41 << 20})
+		fake := runtime.NewFake(runtime.FakeConfig{Images: refs, CapacityBytes: 51 << 20})
+		if _, err := fake.Import(t.Context(), strings.NewReader("from-a-file:1")); err != nil {
+			t.Fatal(err)
+		}
 		inUse := map[string]bool{}
 		m := manager(fake, inUse)
 		id := func(ref string) string {
@@ -103,6 +107,9 @@ func TestCollect(t *testing.T) {
 		}
 		if id("c:1") != "" || id("a:1") == "" || id("b:1") == "" || id("d:1") == "" {
 			t.Error("not the least recently used one went")
+		}
+		if id("from-a-file:1") == "" {
+			t.Error("an image that cannot be had again went")
 		}
 		if err := m.Remove(t.Context(), "a:1"); !kind.Is(err, kind.Conflict) {
 			t.Errorf("removing what is in use: %v", err)

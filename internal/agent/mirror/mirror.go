@@ -92,6 +92,35 @@ const hosts = `# Written by trireme at each start. A registry's own settings go 
     authorization = %q
 `
 
+// tellEvery is how soon the runtime is told again that could not be told.
+const tellEvery = 10 * time.Second
+
+// tellLater tries until the runtime is told: a node whose disk is full goes on without.
+func (m *Mirror) tellLater(ctx context.Context, where []byte, err error) {
+	for err != nil {
+		m.cfg.Log.Warn("the runtime cannot be told of the image mirror; trying again", "err", err, "in", tellEvery)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tellEvery):
+		}
+		err = m.tell(where)
+	}
+}
+
+// tell writes where the mirror is for the runtime to find.
+func (m *Mirror) tell(where []byte) error {
+	dir := filepath.Join(m.cfg.Dir, "_default")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, "hosts.toml.new")
+	if err := os.WriteFile(tmp, where, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, "hosts.toml"))
+}
+
 // Run serves until ctx ends.
 func (m *Mirror) Run(ctx context.Context) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,17 +128,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 		return fmt.Errorf("listening for the image mirror: %w", err)
 	}
 	defer l.Close()
-	dir := filepath.Join(m.cfg.Dir, "_default")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("telling the runtime of the image mirror: %w", err)
-	}
 	url := "http://" + l.Addr().String()
-	tmp := filepath.Join(dir, "hosts.toml.new")
-	if err := os.WriteFile(tmp, fmt.Appendf(nil, hosts, m.cfg.Dir, url, url, m.authorization()), 0o600); err != nil {
-		return fmt.Errorf("telling the runtime of the image mirror: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, "hosts.toml")); err != nil {
-		return fmt.Errorf("telling the runtime of the image mirror: %w", err)
+	where := fmt.Appendf(nil, hosts, m.cfg.Dir, url, url, m.authorization())
+	if err := m.tell(where); err != nil {
+		go m.tellLater(ctx, where, err)
 	}
 	srv := &http.Server{
 		Handler: m, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx },

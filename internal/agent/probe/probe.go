@@ -49,8 +49,9 @@ const (
 // moved by chance within a period.
 func Run(ctx context.Context, p *corev1.Probe, t Target, started time.Time, tell func(Outcome) bool) {
 	every := seconds(p.PeriodSeconds, defaultPeriod)
-	first := time.Until(started.Add(seconds(p.InitialDelaySeconds, 0)))
-	if first < -every { // an old container: an agent that comes back does not probe all at once
+	delay := seconds(p.InitialDelaySeconds, 0)
+	first := min(time.Until(started.Add(delay)), delay) // not longer, should the clock have been set back
+	if first < -every {                                 // an old container: an agent that comes back does not probe all at once
 		first = rand.N(every)
 	}
 	timer := time.NewTimer(max(first, 0))

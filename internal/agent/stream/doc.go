@@ -5,7 +5,8 @@
 // asked whether the user may.
 //
 // Logs are read from the files that the runtime writes (the CRI log format:
-// time, stream, tag, text); followed ones are awaited through inotify. Exec,
+// time, stream, tag, text); followed ones are awaited through one inotify
+// instance for all who follow. Exec,
 // attach and port forwarding are handed through to the address that the runtime
 // names, whatever protocol the client upgrades to.
 //

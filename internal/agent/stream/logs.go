@@ -12,9 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"trireme/internal/kind"
 )
@@ -90,7 +89,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		now, err := s.cfg.Pods.Container(pod, name)
 		return err == nil && now.Running && now.ID == c.ID && !o.Previous
 	}
-	if err := ReadLog(r.Context(), path, o, running, w); err != nil && r.Context().Err() == nil {
+	if err := s.logFiles.read(r.Context(), path, o, running, w); err != nil && r.Context().Err() == nil {
 		s.cfg.Log.Warn("reading a log", "pod", pod.String(), "container", name, "err", err)
 		fmt.Fprintf(w, "reading the log: %v\n", err)
 	}
@@ -103,20 +102,21 @@ var errLimit = errors.New("limit reached")
 // container's end writes nothing that inotify could tell.
 const endPoll = time.Second
 
-// ReadLog writes the log at path to w. A followed one goes on until ctx ends or
-// running says no and all is read.
-func ReadLog(ctx context.Context, path string, o LogOptions, running func() bool, w io.Writer) error {
+// logFiles reads logs for any number of clients. The zero value is ready.
+type logFiles struct{ watches watches }
+
+// read writes the log at path to w. A followed one goes on until ctx ends or running
+// says no and all is read.
+func (r *logFiles) read(ctx context.Context, path string, o LogOptions, running func() bool, w io.Writer) error {
 	p := &printer{o: o, w: w, limit: o.LimitBytes}
-	var watch *fsnotify.Watcher
+	var changed <-chan struct{}
 	if o.Follow {
-		var err error
-		if watch, err = fsnotify.NewWatcher(); err != nil {
-			return fmt.Errorf("watching the log: %w", err)
+		c, stop, err := r.watches.add(filepath.Dir(path))
+		if err != nil {
+			return err
 		}
-		defer watch.Close()
-		if err := watch.Add(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("watching the log: %w", err)
-		}
+		defer stop()
+		changed = c
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) && !o.Follow {
@@ -139,7 +139,7 @@ func ReadLog(ctx context.Context, path string, o LogOptions, running func() bool
 	err = l.read()
 	if err == nil && o.Follow {
 		p.flush()
-		err = l.follow(ctx, watch, running)
+		err = l.follow(ctx, changed, running)
 	}
 	if errors.Is(err, errLimit) {
 		return nil
@@ -161,12 +161,20 @@ func (l *follower) close() {
 	}
 }
 
+// buffers are for reading files: a follower that waits needs none.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
+
 // read prints all whole lines there are.
 func (l *follower) read() error {
 	if l.file == nil {
 		return nil
 	}
-	b := bufio.NewReaderSize(l.file, 64<<10)
+	b := buffers.Get().(*bufio.Reader)
+	b.Reset(l.file)
+	defer func() {
+		b.Reset(nil) // or it would hold the file
+		buffers.Put(b)
+	}()
 	for {
 		line, err := b.ReadBytes('\n')
 		if len(l.rest) > 0 {
@@ -210,7 +218,7 @@ func (l *follower) rotated() (bool, error) {
 	return true, err
 }
 
-func (l *follower) follow(ctx context.Context, watch *fsnotify.Watcher, running func() bool) error {
+func (l *follower) follow(ctx context.Context, changed <-chan struct{}, running func() bool) error {
 	t := time.NewTicker(endPoll)
 	defer t.Stop()
 	for {
@@ -228,9 +236,7 @@ func (l *follower) follow(ctx context.Context, watch *fsnotify.Watcher, running 
 			return nil
 		}
 		select {
-		case <-watch.Events:
-		case err := <-watch.Errors:
-			return err
+		case <-changed:
 		case <-t.C:
 		case <-ctx.Done():
 			return ctx.Err()

@@ -46,7 +46,7 @@ func TestReadLog(t *testing.T) {
 		"timestamps": {LogOptions{TailLines: 1, Timestamps: true}, "2026-01-01T00:00:03.000000001Z four\n"},
 	} {
 		var b bytes.Buffer
-		if err := ReadLog(t.Context(), path, tt.o, nil, &b); err != nil {
+		if err := new(logFiles).read(t.Context(), path, tt.o, nil, &b); err != nil {
 			t.Fatal(err)
 		}
 		if b.String() != tt.want {
@@ -77,7 +77,9 @@ func TestFollowGoesThroughRotationAndEnds(t *testing.T) {
 	on.Store(true)
 	out := &signalled{want: "one", seen: make(chan struct{})}
 	done := make(chan error, 1)
-	go func() { done <- ReadLog(t.Context(), path, LogOptions{Follow: true, TailLines: -1}, on.Load, out) }()
+	go func() {
+		done <- new(logFiles).read(t.Context(), path, LogOptions{Follow: true, TailLines: -1}, on.Load, out)
+	}()
 	<-out.seen
 	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
@@ -100,12 +102,62 @@ func TestFollowEndsWithItsReader(t *testing.T) {
 	done := make(chan error, 1)
 	path := logFile(t, "2026-01-01T00:00:00Z stdout F one\n")
 	go func() {
-		done <- ReadLog(ctx, path, LogOptions{Follow: true, TailLines: -1}, func() bool { return true }, out)
+		done <- new(logFiles).read(ctx, path, LogOptions{Follow: true, TailLines: -1}, func() bool { return true }, out)
 	}()
 	<-out.seen
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+// TestManyFollow: one log, then many, followed by more clients than a user has inotify
+// instances, or than descriptors could be watched one by one.
+func TestManyFollow(t *testing.T) {
+	const followers, logs = 2000, 20
+	var paths []string
+	for range logs {
+		paths = append(paths, logFile(t, "2026-01-01T00:00:00Z stdout F one\n"))
+	}
+	var on atomic.Bool
+	on.Store(true)
+	var r logFiles
+	outs, done := make([]*signalled, followers), make(chan error, followers)
+	for i := range outs {
+		outs[i] = &signalled{want: "one", seen: make(chan struct{}, 1)}
+		go func() {
+			done <- r.read(t.Context(), paths[i%logs], LogOptions{Follow: true, TailLines: -1}, on.Load, outs[i])
+		}()
+	}
+	for _, o := range outs {
+		<-o.seen
+	}
+	if len(r.watches.folders) != logs {
+		t.Errorf("%d folders are watched", len(r.watches.folders))
+	}
+	for _, path := range paths {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString("2026-01-01T00:00:01Z stdout F two\n"); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	on.Store(false)
+	for range outs {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, o := range outs {
+		if o.b.String() != "one\ntwo\n" {
+			t.Fatalf("follower %d read %q", i, o.b.String())
+		}
+	}
+	if r.watches.inotify != nil || len(r.watches.folders) != 0 {
+		t.Error("something is watched for nobody")
 	}
 }
 

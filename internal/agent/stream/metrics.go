@@ -42,6 +42,9 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, "go_goroutines %d\n", own[0].Value.Uint64())
 	gauge("go_memstats_alloc_bytes", "Bytes of the heap in use.")
 	fmt.Fprintf(w, "go_memstats_alloc_bytes %d\n", own[1].Value.Uint64())
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics(w)
+	}
 }
 
 func stateOf(c *corev1.ContainerStatus) string {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ func (p podList) Pods() []*corev1.Pod { return p.list }
 func TestMetrics(t *testing.T) {
 	running := corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
 	exited := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}
-	s := New(Config{Pods: podList{list: []*corev1.Pod{
+	s := New(Config{Metrics: func(w io.Writer) { io.WriteString(w, "more 1\n") }, Pods: podList{list: []*corev1.Pod{
 		{Status: corev1.PodStatus{Phase: corev1.PodRunning, InitContainerStatuses: []corev1.ContainerStatus{exited}, ContainerStatuses: []corev1.ContainerStatus{running, running}}},
 		{Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{}}}},
 	}}})
@@ -27,7 +28,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		"kubelet_running_pods 1\n", `kubelet_running_containers{container_state="exited"} 1`,
 		`kubelet_running_containers{container_state="running"} 2`, `kubelet_running_containers{container_state="waiting"} 1`,
-		"# TYPE go_goroutines gauge\ngo_goroutines ",
+		"\nmore 1\n", "# TYPE go_goroutines gauge\ngo_goroutines ",
 	} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %q in:\n%s", want, w.Body)

@@ -62,13 +62,15 @@ type Config struct {
 	Images  Images
 	Stats   func(context.Context) (*Summary, error)
 	Scrape  func(context.Context, *Summary) // adds what pods show of themselves
+	Metrics func(io.Writer)                 // more for /metrics; may be nil
 	Log     *slog.Logger
 }
 
 // Server is the agent's HTTPS.
 type Server struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg      Config
+	mux      *http.ServeMux
+	logFiles logFiles
 }
 
 // New returns a server that does not listen yet.
@@ -78,6 +80,8 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /pods", s.pods)
 	s.mux.HandleFunc("GET /stats/summary", s.stats)
 	s.mux.HandleFunc("GET /metrics", s.metrics)
+	s.mux.HandleFunc("GET /metrics/resource", s.resource)
+	s.mux.HandleFunc("GET /metrics/cadvisor", s.cadvisor)
 	s.mux.HandleFunc("GET /containerLogs/{ns}/{pod}/{container}", s.logs)
 	for _, uid := range []string{"", "/{uid}"} { // a kubelet's paths may name the pod's UID too
 		s.mux.HandleFunc("/exec/{ns}/{pod}"+uid+"/{container}", s.exec)

@@ -3,7 +3,9 @@ package stream
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/agent/host"
 	"trireme/internal/agent/scrape"
+	"trireme/internal/dataplane/link"
 )
 
 // Summary is the answer of /stats/summary, as far as it is known here: the shape
@@ -18,6 +20,13 @@ type NodeStats struct {
 	NodeName string       `json:"nodeName"`
 	CPU      *CPUStats    `json:"cpu,omitempty"`
 	Memory   *MemoryStats `json:"memory,omitempty"`
+	FS       *FSStats     `json:"fs,omitempty"`
+	Runtime  RuntimeStats `json:"runtime"`
+}
+
+// RuntimeStats is what the container runtime uses.
+type RuntimeStats struct {
+	ImageFS *FSStats `json:"imageFs,omitempty"`
 }
 
 // PodStats is what one pod uses.
@@ -27,6 +36,7 @@ type PodStats struct {
 	Containers []ContainerStats `json:"containers"`
 	CPU        *CPUStats        `json:"cpu,omitempty"`
 	Memory     *MemoryStats     `json:"memory,omitempty"`
+	Network    *NetworkStats    `json:"network,omitempty"`
 	// What the pod shows of itself, where that was asked for, or why it could not be read.
 	UserDefinedMetrics []scrape.Series `json:"userDefinedMetrics,omitempty"`
 	ScrapeError        string          `json:"scrapeError,omitempty"`
@@ -45,6 +55,7 @@ type ContainerStats struct {
 	StartTime metav1.Time  `json:"startTime"`
 	CPU       *CPUStats    `json:"cpu,omitempty"`
 	Memory    *MemoryStats `json:"memory,omitempty"`
+	RootFS    *FSStats     `json:"rootfs,omitempty"`
 }
 
 // CPUStats is CPU time: since the start, and a second now.
@@ -58,6 +69,50 @@ type CPUStats struct {
 type MemoryStats struct {
 	Time            metav1.Time `json:"time"`
 	WorkingSetBytes *uint64     `json:"workingSetBytes,omitempty"`
+}
+
+// FSStats is a file system, or what somebody uses of one.
+type FSStats struct {
+	Time           metav1.Time `json:"time"`
+	AvailableBytes *uint64     `json:"availableBytes,omitempty"`
+	CapacityBytes  *uint64     `json:"capacityBytes,omitempty"`
+	UsedBytes      *uint64     `json:"usedBytes,omitempty"`
+	InodesFree     *uint64     `json:"inodesFree,omitempty"`
+	Inodes         *uint64     `json:"inodes,omitempty"`
+	InodesUsed     *uint64     `json:"inodesUsed,omitempty"`
+}
+
+// NetworkStats is what a pod has received and sent by its own link.
+type NetworkStats struct {
+	Time metav1.Time `json:"time"`
+	InterfaceStats
+	Interfaces []InterfaceStats `json:"interfaces"`
+
+	traffic link.Traffic // packets and what was dropped are for cAdvisor's names alone
+}
+
+// InterfaceStats is that of one interface.
+type InterfaceStats struct {
+	Name     string `json:"name"`
+	RxBytes  uint64 `json:"rxBytes"`
+	RxErrors uint64 `json:"rxErrors"`
+	TxBytes  uint64 `json:"txBytes"`
+	TxErrors uint64 `json:"txErrors"`
+}
+
+// Network returns the statistics of a pod's link.
+func Network(at metav1.Time, t link.Traffic) *NetworkStats {
+	one := InterfaceStats{"eth0", t.Received.Bytes, t.Received.Errors, t.Sent.Bytes, t.Sent.Errors}
+	return &NetworkStats{Time: at, InterfaceStats: one, Interfaces: []InterfaceStats{one}, traffic: t}
+}
+
+// FS returns the statistics of a whole file system.
+func FS(at metav1.Time, bytes, inodes host.Amount) *FSStats {
+	n := func(v int64) *uint64 { u := uint64(max(v, 0)); return &u }
+	return &FSStats{
+		Time: at, AvailableBytes: n(bytes.Available), CapacityBytes: n(bytes.Capacity), UsedBytes: n(bytes.Capacity - bytes.Available),
+		InodesFree: n(inodes.Available), Inodes: n(inodes.Capacity), InodesUsed: n(inodes.Capacity - inodes.Available),
+	}
 }
 
 // CPU returns the statistics of CPU time; nanoCores 0 is left out.

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/agent/csi"
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 )
@@ -20,8 +21,8 @@ type Claims interface {
 }
 
 // claimed makes the volume ready that the claim leads to.
-func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (Volume, error) {
-	c, ok := m.claims.Claim(object.Key{Namespace: pod.Namespace, Name: name})
+func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (out Volume, err error) {
+	c, ok := m.keep.Claims.Claim(object.Key{Namespace: pod.Namespace, Name: name})
 	switch {
 	case !ok:
 		return Volume{}, fmt.Errorf("persistentvolumeclaim %q not found", name)
@@ -30,7 +31,7 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (Volum
 	case c.Spec.VolumeName == "":
 		return Volume{}, fmt.Errorf("persistentvolumeclaim %q is not bound", name)
 	}
-	pv, ok := m.claims.Volume(c.Spec.VolumeName)
+	pv, ok := m.keep.Claims.Volume(c.Spec.VolumeName)
 	switch {
 	case !ok:
 		return Volume{}, fmt.Errorf("persistentvolume %q not found", c.Spec.VolumeName)
@@ -39,11 +40,15 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (Volum
 	case pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock:
 		return Volume{}, fmt.Errorf("persistentvolume %q is a block device: this node serves file systems only", pv.Name)
 	}
-	out := Volume{ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
+	out = Volume{ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
 	switch {
+	case pv.Spec.CSI != nil:
+		out.Path, err = m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, PV: pv, ReadOnly: out.ReadOnly})
+		return out, err
 	case pv.Spec.HostPath != nil:
-		out.Path = pv.Spec.HostPath.Path
-		return out, hostPath(pv.Spec.HostPath)
+		on, err := m.hostPath(pv.Spec.HostPath)
+		out.Path = on.Path
+		return out, err
 	case claim.LocalNode(pv) != "":
 		if node := m.node().Name; claim.LocalNode(pv) != node {
 			return Volume{}, fmt.Errorf("persistentvolume %q lies on node %q, not on %q", pv.Name, claim.LocalNode(pv), node)
@@ -54,7 +59,7 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (Volum
 		out.Path = pv.Spec.Local.Path
 		return out, shared(pod, out.Path, false)
 	}
-	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of hostPath and local, and %q is neither", pv.Name)
+	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of csi, hostPath and local, and %q is none of these", pv.Name)
 }
 
 // shared makes sure that the directory is there, and gives a new one to everyone
@@ -106,6 +111,33 @@ func (m *Manager) Local() ([]string, error) {
 		names = append(names, e.Name())
 	}
 	return names, nil
+}
+
+// Leave removes the data of a volume that lies on this node and is to be deleted: it is
+// on its way out or, where gone, has been taken from the cluster.
+func (m *Manager) Leave(v *corev1.PersistentVolume, gone bool) (removed bool, err error) {
+	bound := v.Status.Phase == corev1.VolumeBound && !gone
+	switch {
+	case !gone && v.DeletionTimestamp == nil, bound, claim.LocalNode(v) != m.node().Name:
+		return false, nil
+	case v.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimDelete:
+		return false, nil
+	}
+	if err := m.RemoveLocal(v.Name); err != nil {
+		return false, fmt.Errorf("removing local volume %s: %w", v.Name, err)
+	}
+	return true, nil
+}
+
+// InUse names the volumes that this node holds, as its status does: local ones with
+// data here, and attached ones.
+func (m *Manager) InUse() ([]corev1.UniqueVolumeName, error) {
+	out, err := m.keep.Drivers.InUse()
+	names, err2 := m.Local()
+	for _, n := range names {
+		out = append(out, claim.LocalName(n))
+	}
+	return out, errors.Join(err, err2)
 }
 
 // RemoveLocal removes a volume that lies on this node, with its data, if there is

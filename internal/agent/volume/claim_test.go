@@ -81,6 +81,11 @@ func TestClaimsThatLeadNowhere(t *testing.T) {
 			block := corev1.PersistentVolumeBlock
 			v.Spec.VolumeMode = &block
 		}},
+		{`block device`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { // no container would get it
+			block := corev1.PersistentVolumeBlock
+			v.Spec.VolumeMode = &block
+			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}
+		}},
 		{`no volume plugin matched`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
 			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}
 		}},

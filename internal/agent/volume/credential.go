@@ -17,7 +17,7 @@ func (m *Manager) token(files map[string]file, pod *corev1.Pod, src *corev1.Serv
 		return fmt.Errorf("this node gets no tokens of service accounts")
 	}
 	f := credential(pod, mode)
-	token, err := m.give.Tokens.Token(pod, src)
+	token, _, err := m.give.Tokens.Token(pod, src)
 	f.data = []byte(token)
 	if err != nil {
 		var missing error

@@ -8,14 +8,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"golang.org/x/sys/unix"
 
 	"trireme/internal/agent/config"
+	"trireme/internal/agent/csi"
 	"trireme/internal/object/claim"
 )
 
@@ -31,13 +35,15 @@ type Manager struct {
 	objects config.Objects
 	node    func() *config.Node
 	give    Credentials
-	claims  Claims
+	keep    Persistent
+
+	mu sync.Mutex // held while memory is mounted
 }
 
 // Tokens gives the tokens of service accounts that projected volumes ask for. It
 // may ask a manager, and gives the same one until it is time for another.
 type Tokens interface {
-	Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (string, error)
+	Token(pod *corev1.Pod, src *corev1.ServiceAccountTokenProjection) (text string, ends time.Time, err error)
 }
 
 // Certificates gives the certificates that projected volumes ask signers for: the key
@@ -53,10 +59,17 @@ type Credentials struct {
 	Certificates Certificates
 }
 
+// Persistent finds the volumes that outlive pods, and who serves them.
+type Persistent struct {
+	Claims  Claims
+	Drivers *csi.Drivers
+	Images  Images
+}
+
 // New returns a manager whose volumes lie below root. node is asked for each
 // downward API value.
-func New(root string, objects config.Objects, node func() *config.Node, give Credentials, claims Claims) *Manager {
-	return &Manager{root: root, objects: objects, node: node, give: give, claims: claims}
+func New(root string, objects config.Objects, node func() *config.Node, give Credentials, keep Persistent) *Manager {
+	return &Manager{root: root, objects: objects, node: node, give: give, keep: keep}
 }
 
 // PodDir returns the directory that holds everything of the pod.
@@ -85,7 +98,13 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		dir := m.dir(pod.UID, "empty-dir", v.Name)
 		return Volume{Path: dir}, m.emptyDir(pod, v.EmptyDir, dir)
 	case v.HostPath != nil:
-		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
+		return m.hostPath(v.HostPath)
+	case v.Image != nil:
+		path, err := m.image(pod, v)
+		return Volume{Path: path, ReadOnly: true}, err
+	case v.CSI != nil:
+		path, err := m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI})
+		return Volume{Path: path}, err
 	}
 	if name := claim.NameFor(pod, v); name != "" {
 		return m.claimed(pod, v, name)
@@ -95,7 +114,12 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		return Volume{}, err
 	}
 	if kind == "" {
-		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir, hostPath and claims of these")
+		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir, hostPath, image, csi and persistentVolumeClaim")
+	}
+	if secret(kind) {
+		if err := m.mountMemory(); err != nil {
+			return Volume{}, err
+		}
 	}
 	dir := m.dir(pod.UID, kind, v.Name)
 	return Volume{Path: dir, ReadOnly: true}, write(dir, files, group(pod))
@@ -125,9 +149,21 @@ func FromObjects(pod *corev1.Pod) bool {
 	})
 }
 
+// dir returns where a volume lies: what is secret in memory, unless an agent before
+// this one made it on the disk, where containers have it mounted.
 func (m *Manager) dir(uid types.UID, kind, name string) string {
-	return filepath.Join(m.PodDir(uid), "volumes", "kubernetes.io~"+kind, name)
+	disk := filepath.Join(m.PodDir(uid), "volumes", "kubernetes.io~"+kind, name)
+	if !secret(kind) {
+		return disk
+	}
+	if _, err := os.Lstat(disk); err == nil {
+		return disk
+	}
+	return filepath.Join(m.memory(uid), "kubernetes.io~"+kind, name)
 }
+
+// EmptyDir returns the directory of an emptyDir volume.
+func (m *Manager) EmptyDir(uid types.UID, name string) string { return m.dir(uid, "empty-dir", name) }
 
 func group(pod *corev1.Pod) *int64 {
 	if sc := pod.Spec.SecurityContext; sc != nil {
@@ -142,11 +178,16 @@ func (m *Manager) emptyDir(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource, di
 	}
 	if src.Medium == corev1.StorageMediumMemory && !mounted(dir) {
 		opts := "mode=0777"
-		if src.SizeLimit != nil && src.SizeLimit.Value() > 0 {
-			opts += fmt.Sprintf(",size=%d", src.SizeLimit.Value())
+		if size := m.memorySize(pod, src); size > 0 {
+			opts += fmt.Sprintf(",size=%d", size)
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
 			return fmt.Errorf("mounting memory at %s: %w", dir, err)
+		}
+	}
+	if size, ok := hugeSize(src.Medium); ok && !mounted(dir) {
+		if err := unix.Mount("nodev", dir, "hugetlbfs", unix.MS_NOSUID|unix.MS_NODEV, size); err != nil {
+			return fmt.Errorf("mounting huge pages at %s: %w: the node has none of that size", dir, err)
 		}
 	}
 	mode := os.FileMode(0o777)
@@ -159,12 +200,45 @@ func (m *Manager) emptyDir(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource, di
 	return os.Chmod(dir, mode) // past the umask
 }
 
-func mounted(dir string) bool {
-	var here, up unix.Stat_t
-	if unix.Lstat(dir, &here) != nil || unix.Lstat(filepath.Dir(dir), &up) != nil {
-		return false
+// memorySize returns the bytes that a volume in memory may hold: no more than it says,
+// than its pod may use and than the node has for pods (Kubernetes, "Volumes:
+// emptyDir"). 0: nothing bounds it.
+func (m *Manager) memorySize(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource) int64 {
+	size := m.node().Allocatable.Memory().Value()
+	limited := len(pod.Spec.Containers) > 0
+	for i := range pod.Spec.Containers {
+		limited = limited && !pod.Spec.Containers[i].Resources.Limits.Memory().IsZero()
 	}
-	return here.Dev != up.Dev
+	if limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{}); limited || pod.Spec.Resources != nil {
+		size = less(size, limits.Memory().Value())
+	}
+	if src.SizeLimit != nil {
+		size = less(size, src.SizeLimit.Value())
+	}
+	return size
+}
+
+// less returns the smaller of two bounds; 0 is none.
+func less(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// mounted reports whether something is mounted at dir.
+func mounted(dir string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// hostPath makes a directory or file of the node ready. Where it names a kubelet's
+// directory, that is ours.
+func (m *Manager) hostPath(src *corev1.HostPathVolumeSource) (Volume, error) {
+	here := *src
+	here.Path = m.keep.Drivers.Here(src.Path)
+	return Volume{Path: here.Path}, hostPath(&here)
 }
 
 // hostPath checks the path against its type, and makes what the type says may be
@@ -213,11 +287,27 @@ func hostPath(src *corev1.HostPathVolumeSource) error {
 	return nil
 }
 
-// Teardown unmounts and removes everything of the pod.
-func (m *Manager) Teardown(uid types.UID) error { return teardown(m.PodDir(uid)) }
+// Teardown unmounts and removes everything of the pod. While a driver cannot take its
+// volume away, or an image's layers cannot be let go of, all stays.
+func (m *Manager) Teardown(uid types.UID) error {
+	if err := m.keep.Drivers.Unpublish(uid); err != nil {
+		return err
+	}
+	if err := m.releaseImages(uid); err != nil {
+		return err
+	}
+	return errors.Join(teardown(m.PodDir(uid)), os.RemoveAll(m.memory(uid)))
+}
 
-// Teardown unmounts and removes the volumes of every pod below root.
-func Teardown(root string) error { return teardown(filepath.Join(root, "pods")) }
+// Teardown unmounts and removes the volumes of every pod below root, without their
+// drivers, which have ended.
+func Teardown(root string) error {
+	var errs []error
+	for _, dir := range []string{"plugins", "plugins_registry"} {
+		errs = append(errs, unmountBelow(filepath.Join(root, dir)))
+	}
+	return errors.Join(append(errs, teardown(filepath.Join(root, "pods")), teardown(filepath.Join(root, memoryDir)))...)
+}
 
 func teardown(dir string) error {
 	if err := unmountBelow(dir); err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"trireme/internal/agent/config"
+	"trireme/internal/agent/csi"
 	"trireme/internal/object"
 )
 
@@ -50,7 +51,9 @@ func manager(t *testing.T) (*Manager, fakeObjects, string) {
 	objs := fakeObjects{
 		map[string]*corev1.Secret{}, map[string]*corev1.ConfigMap{}, map[string]*corev1.PersistentVolumeClaim{}, map[string]*corev1.PersistentVolume{},
 	}
-	m := New(root, objs, func() *config.Node { return &config.Node{Name: "n1", IP: netip.MustParseAddr("192.0.2.1")} }, Credentials{}, objs)
+	m := New(root, objs, func() *config.Node {
+		return &config.Node{Name: "n1", IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	}, Credentials{}, Persistent{Claims: objs, Drivers: csi.New(csi.Config{Home: csi.Home{Root: root}})})
 	t.Cleanup(func() {
 		if err := Teardown(root); err != nil {
 			t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"trireme/internal/admit"
+	"trireme/internal/api/kube/status"
 	"trireme/internal/object"
 	"trireme/internal/store"
 )
@@ -83,7 +84,7 @@ const retryEviction = 10
 func evictionError(err error) error {
 	var g *admit.Guarded
 	if !errors.As(err, &g) {
-		return statusError(err)
+		return status.Of(err)
 	}
 	out := apierrors.NewTooManyRequests(g.Error(), 0)
 	if len(g.Why) > 0 {

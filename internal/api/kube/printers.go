@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"trireme/internal/api/kube/columns"
+	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -203,12 +204,12 @@ func eventCells(o runtime.Object) []any {
 
 func nodeCells(o runtime.Object) []any {
 	n := o.(*corev1.Node)
-	status := "Unknown"
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			status = map[corev1.ConditionStatus]string{corev1.ConditionTrue: "Ready"}[c.Status]
-			status = or(status, "NotReady")
-		}
+	status := "NotReady"
+	switch object.NodeReadiness(&n.Status) {
+	case corev1.ConditionTrue:
+		status = "Ready"
+	case "":
+		status = "Unknown"
 	}
 	if n.Spec.Unschedulable {
 		status += ",SchedulingDisabled"

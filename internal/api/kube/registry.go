@@ -170,6 +170,9 @@ func (s *Server) subresources(r resource, st *genericregistry.Store, out map[str
 		c := *st
 		c.UpdateStrategy = ephemeralStrategy{newStrategy(s.scheme, r)}
 		out["pods/ephemeralcontainers"] = &statusStore{&c}
+		sized := *st
+		sized.UpdateStrategy = resizeStrategy{newStrategy(s.scheme, r)}
+		out["pods/resize"] = &statusStore{&sized}
 		out["pods/binding"] = &bindingStore{st}
 		out["pods/eviction"] = &evictionStore{s.store}
 		out["pods/proxy"] = &proxied{s, "pods"}

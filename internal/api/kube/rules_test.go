@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -140,5 +141,89 @@ func TestQuotaUnderWriters(t *testing.T) {
 	got, _ := tables.ResourceQuotas.Get(d.store.Head(), object.Key{Namespace: "default", Name: "q"})
 	if used := got.Status.Used["count/configmaps"]; used.Value() != 7 {
 		t.Errorf("used is %s, want 7", used.String())
+	}
+}
+
+// TestQuotaUnderChurn: with control loops and users who make and delete at the same time,
+// no quota is ever exceeded, and none says that less than nothing is used.
+func TestQuotaUnderChurn(t *testing.T) {
+	d := serve(t)
+	d.control(t)
+	c := d.client(t)
+	hard := corev1.ResourceList{
+		"pods": resource.MustParse("7"), "count/replicasets.apps": resource.MustParse("3"), "count/configmaps": resource.MustParse("4"),
+	}
+	q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+	if _, err := c.CoreV1().ResourceQuotas("default").Create(t.Context(), q, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.CoreV1().ResourceQuotas("default").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan int)
+	go func() {
+		n := 0
+		for e := range w.ResultChan() {
+			o, ok := e.Object.(*corev1.ResourceQuota)
+			if !ok {
+				continue
+			}
+			n++
+			for name, used := range o.Status.Used {
+				if most := hard[name]; used.Sign() < 0 || used.Cmp(most) > 0 {
+					t.Errorf("%s of %s are used: %s", used.String(), most.String(), name)
+				}
+			}
+		}
+		seen <- n
+	}()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for round := range 6 {
+				name := fmt.Sprintf("c%d-%d", i, round)
+				_, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+				if err == nil {
+					err = c.CoreV1().ConfigMaps("default").Delete(t.Context(), name, metav1.DeleteOptions{})
+				} else if strings.Contains(err.Error(), "exceeded quota") {
+					err = nil
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 5 {
+		wg.Go(func() {
+			labels := map[string]string{"app": fmt.Sprint("w", i)}
+			o := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: labels["app"]}}
+			o.Spec.Replicas, o.Spec.Selector = new(int32(4)), &metav1.LabelSelector{MatchLabels: labels}
+			o.Spec.Template.Labels = labels
+			o.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
+			for range 4 {
+				if _, err := c.AppsV1().Deployments("default").Create(t.Context(), o.DeepCopy(), metav1.CreateOptions{}); err != nil {
+					t.Error(err)
+				}
+				if err := c.AppsV1().Deployments("default").Delete(t.Context(), o.Name, metav1.DeleteOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := c.AppsV1().Deployments("default").Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	until(t, "there are as many sets and pods as the quota lets in", func() bool {
+		s := d.store.Snapshot()
+		got, _ := tables.ResourceQuotas.Get(s, object.Key{Namespace: "default", Name: "q"})
+		sets, pods := got.Status.Used["count/replicasets.apps"], got.Status.Used["pods"]
+		return sets.Value() == 3 && pods.Value() == 7 && tables.ReplicaSets.Len(s) == 3 && tables.Pods.Len(s) == 7
+	})
+	w.Stop()
+	if n := <-seen; n < 10 {
+		t.Errorf("the quota was seen to change %d times", n)
 	}
 }

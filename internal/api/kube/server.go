@@ -39,6 +39,7 @@ import (
 	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/api/kube/openapi"
+	"trireme/internal/api/kube/status"
 	"trireme/internal/api/kube/usage"
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -154,6 +155,9 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	}
 	if err := srv.ext.Front().AddReadyzChecks(healthz.NamedCheck("store", srv.alive)); err != nil {
 		return nil, fmt.Errorf("adding the store's check: %w", err)
+	}
+	if err := srv.serveCustomMetrics(c.AggregatedDiscoveryGroupManager); err != nil {
+		return nil, err
 	}
 	srv.loop.serve(srv.ext.Front().Handler)
 	return srv, nil
@@ -278,7 +282,7 @@ func (s *Server) beforePut(tx *store.Tx, gr schema.GroupResource, o, old store.O
 	if err := admit.InTx(tx, gr, o, old); err != nil {
 		return admission.Refusal(err, gr, o)
 	}
-	return statusError(s.cfg.Allocate(tx, o, old))
+	return status.Of(s.cfg.Allocate(tx, o, old))
 }
 
 // Run serves until ctx ends.

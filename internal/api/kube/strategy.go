@@ -77,8 +77,8 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Objec
 	admit.PrepareStatus(o.(store.Object), old.(store.Object))
 }
 
-func (s statusStrategy) ValidateUpdate(_ context.Context, o, _ runtime.Object) field.ErrorList {
-	return admit.ValidateStatus(o.(store.Object))
+func (s statusStrategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return admit.ValidateStatusUpdate(o.(store.Object), old.(store.Object))
 }
 
 // GetResetFields says that the status does not own the spec.
@@ -103,6 +103,21 @@ func (s ephemeralStrategy) ValidateUpdate(_ context.Context, o, old runtime.Obje
 func (s ephemeralStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	return nil
 }
+
+// resizeStrategy is the strategy of pods/resize.
+type resizeStrategy struct{ strategy }
+
+func (s resizeStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	admit.PrepareResize(o.(*corev1.Pod), old.(*corev1.Pod))
+}
+
+func (s resizeStrategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return admit.ValidateResize(o.(*corev1.Pod), old.(*corev1.Pod))
+}
+
+// GetResetFields implements rest.ResetFieldsStrategy: what it does not write, it
+// leaves as it is.
+func (s resizeStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set { return nil }
 
 // podStrategy adds what is true of pods only: they are given time to end.
 type podStrategy struct{ strategy }

@@ -55,7 +55,7 @@ func TestAChangeCostsWhatItChanges(t *testing.T) {
 	if diff := cmp.Diff(want, c.Slots, compare); diff != "" {
 		t.Errorf("one of a thousand gone: slots (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[Front]Change[Shape]{web: {Shape{Random, 1000}, Shape{Random, 999}}}, c.Fronts, compare); diff != "" {
+	if diff := cmp.Diff(map[Front]Change[Shape]{web: {Shape{Do: Random, Size: 1000}, Shape{Do: Random, Size: 999}}}, c.Fronts, compare); diff != "" {
 		t.Errorf("one of a thousand gone: fronts (-want +got):\n%s", diff)
 	}
 	if c := set(backends(append(all, 5000)...)); len(c.Slots) != 1 || len(c.Fronts) != 1 {
@@ -194,6 +194,12 @@ func endpoint(n int, node string, ready, serving, ending bool) discoveryv1.Endpo
 	}
 }
 
+// via is a pool whose clients inside the cluster get n backends of the cluster address.
+func via(p Pool, n int) Pool {
+	p.Via = Via{web, n}
+	return p
+}
+
 func TestService(t *testing.T) {
 	base := func(f func(*corev1.Service)) *corev1.Service {
 		s := &corev1.Service{
@@ -238,14 +244,14 @@ func TestService(t *testing.T) {
 		{"mesh, local outside", base(func(s *corev1.Service) {
 			s.Spec.Type, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
 			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}, {IP: "198.51.100.7"}, {Hostname: "x"}}
-		}), slice(here, there), []Pool{in(backends(1, 2), false), out(backends(1), true, node, mesh, vip)}},
+		}), slice(here, there), []Pool{in(backends(1, 2), false), via(out(backends(1), true, node, mesh, vip), 2)}},
 		{"another load balancer's class", base(func(s *corev1.Service) {
 			s.Spec.Type, s.Spec.LoadBalancerClass = corev1.ServiceTypeLoadBalancer, ptr("example.com/x")
 		}), slice(here), []Pool{in(backends(1), false), out(backends(1), false, node)}},
 		{"external addresses", base(func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"198.51.100.7", "2001:db8::1"} }), slice(here),
 			[]Pool{in(backends(1), false), out(backends(1), false, vip)}},
 	} {
-		v := View{Node: "here", IsNode: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.1") }}
+		v := View{Family: corev1.IPv4Protocol, Node: "here", IsNode: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.1") }}
 		got := v.Service(c.svc, c.eps)
 		for i := range got {
 			got[i].Rank = 0
@@ -263,13 +269,13 @@ func TestHostPorts(t *testing.T) {
 			{ContainerPort: 80}, {ContainerPort: 80, HostPort: 8080}, {ContainerPort: 53, HostPort: 53, HostIP: "127.0.0.1", Protocol: corev1.ProtocolUDP},
 		}}}},
 	}
-	got := HostPorts(pod)
+	got := HostPorts(pod, netip.MustParseAddr("10.128.0.1"))
 	if len(got) != 2 || got[0].Fronts[0] != (Front{Proto: 6, Port: 8080}) ||
 		got[1].Fronts[0] != (Front{Addr: netip.MustParseAddr("127.0.0.1"), Proto: 17, Port: 53}) || got[0].Backends[0] != backends(1)[0] {
 		t.Errorf("%+v", got)
 	}
 	pod.Spec.HostNetwork = true
-	if got := HostPorts(pod); got != nil {
+	if got := HostPorts(pod, netip.MustParseAddr("10.128.0.1")); got != nil {
 		t.Errorf("a pod of the host's network: %+v", got)
 	}
 }
@@ -281,5 +287,120 @@ func BenchmarkOneOfThousandEndpoints(b *testing.B) {
 		less := slices.Delete(slices.Clone(all), i%1000, i%1000+1)
 		tab.Set("service/default/web", []Pool{{Name: "w", Proto: 6, Fronts: []Front{web, mesh}, Backends: less}})
 		tab.Take()
+	}
+}
+
+// Fronts that answer the same clients share what says so; it goes with the last one.
+func TestGuardsAreShared(t *testing.T) {
+	tab := NewTable()
+	office := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")}
+	set := func(owner string, port uint16, from ...netip.Prefix) {
+		tab.Set(owner, []Pool{{Name: owner, Proto: 6, Fronts: []Front{{Proto: 6, Port: port}}, From: from}})
+	}
+	took := func(what string, fronts, added, gone int) {
+		t.Helper()
+		if c := tab.Take(); len(c.Guards) != fronts || len(c.NewGuards) != added || len(c.GoneGuards) != gone {
+			t.Errorf("%s: %d fronts, %d guards more, %v gone; want %d, %d, %d", what, len(c.Guards), len(c.NewGuards), c.GoneGuards, fronts, added, gone)
+		}
+	}
+	set("a", 80, office...)
+	set("b", 81, office[1], office[0])
+	set("c", 82)
+	took("two with the same ranges in another order", 2, 1, 0)
+	set("a", 80, office...)
+	took("nothing", 0, 0, 0)
+	set("a", 80, office[0])
+	took("one has its own", 1, 1, 0)
+	set("b", 81)
+	took("the other has none", 1, 0, 1)
+	set("b", 81, office...)
+	set("b", 81, office[0])
+	took("it joins the first", 1, 0, 0)
+	if c := tab.All(); len(c.Guards) != 2 || len(c.NewGuards) != 1 || len(c.GoneGuards) != 0 {
+		t.Errorf("all anew: %v %v %v", c.Guards, c.NewGuards, c.GoneGuards)
+	}
+	tab.Set("a", nil)
+	tab.Set("b", nil)
+	took("both go", 2, 0, 1)
+}
+
+// Clients may stay with the backends of fronts with affinity, and of no others.
+func TestWhereClientsStay(t *testing.T) {
+	tab := NewTable()
+	have := map[Stick]bool{}
+	set := func(what string, affinity bool, b ...int) {
+		t.Helper()
+		tab.Set("web", []Pool{{Name: "web", Proto: 6, Fronts: []Front{web, mesh}, Backends: backends(b...), Affinity: affinity, Stick: 60}})
+		for s, v := range tab.Take().Sticky {
+			if have[s] != v.Old || v.Old == v.New {
+				t.Errorf("%s: %v was %t, is said to change from %t to %t", what, s, have[s], v.Old, v.New)
+			}
+			if have[s] = v.New; !v.New {
+				delete(have, s)
+			}
+		}
+		want := 0
+		if affinity {
+			want = 2 * len(b)
+		}
+		for _, at := range backends(b...) {
+			if have[Stick{web, at}] != affinity || have[Stick{mesh, at}] != affinity || len(have) != want {
+				t.Errorf("%s: clients stay with %v", what, have)
+			}
+		}
+	}
+	set("the start", true, 1, 2, 3)
+	set("one goes, one comes", true, 1, 3, 4)
+	set("no affinity", false, 1, 3)
+	set("affinity again", true, 3, 5)
+	tab.Set("web", nil)
+	if c := tab.Take(); len(c.Sticky) != 4 {
+		t.Errorf("the service goes: %v", c.Sticky)
+	}
+}
+
+// Hints keep traffic on the node, or in its zone, if all endpoints have them and one
+// is for us.
+func TestHints(t *testing.T) {
+	nodes := func(names ...string) *discoveryv1.EndpointHints {
+		h := &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}}}
+		for _, n := range names {
+			h.ForNodes = append(h.ForNodes, discoveryv1.ForNode{Name: n})
+		}
+		return h
+	}
+	zones := func(names ...string) *discoveryv1.EndpointHints {
+		h := &discoveryv1.EndpointHints{}
+		for _, n := range names {
+			h.ForZones = append(h.ForZones, discoveryv1.ForZone{Name: n})
+		}
+		return h
+	}
+	for name, tt := range map[string]struct {
+		zone  string
+		hints []*discoveryv1.EndpointHints
+		want  []int
+	}{
+		"none":                      {"z", []*discoveryv1.EndpointHints{nil, nil}, []int{0, 1}},
+		"one has none":              {"z", []*discoveryv1.EndpointHints{zones("z"), nil}, []int{0, 1}},
+		"our zone":                  {"z", []*discoveryv1.EndpointHints{zones("z"), zones("y"), zones("y", "z")}, []int{0, 2}},
+		"other zones":               {"x", []*discoveryv1.EndpointHints{zones("z"), zones("y")}, []int{0, 1}},
+		"we have no zone":           {"", []*discoveryv1.EndpointHints{zones("z"), zones("y")}, []int{0, 1}},
+		"our node":                  {"z", []*discoveryv1.EndpointHints{nodes("here"), nodes("there")}, []int{0}},
+		"other nodes of our zone":   {"z", []*discoveryv1.EndpointHints{nodes("there"), nodes("there")}, []int{0, 1}},
+		"nodes for some, our zone":  {"z", []*discoveryv1.EndpointHints{nodes("here"), zones("z"), zones("y")}, []int{0, 1}},
+		"other nodes, another zone": {"y", []*discoveryv1.EndpointHints{nodes("there"), nodes("there")}, []int{0, 1}},
+	} {
+		s := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: new(int32)}}}
+		*s.Ports[0].Port = 80
+		for i, h := range tt.hints {
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{backends(i)[0].Addr().String()}, Hints: h})
+		}
+		v := View{Family: corev1.IPv4Protocol, Node: "here", Zone: tt.zone, IsNode: func(netip.Addr) bool { return false }}
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Port: 80}}}}
+		got := v.Service(svc, []*discoveryv1.EndpointSlice{s})[0].Backends
+		if !slices.Equal(got, backends(tt.want...)) {
+			t.Errorf("%s: %v, want %v", name, got, backends(tt.want...))
+		}
 	}
 }

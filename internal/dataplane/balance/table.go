@@ -2,6 +2,9 @@ package balance
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -20,14 +23,25 @@ type Pool struct {
 	Fronts   []Front
 	Backends []netip.AddrPort // in any order, no doubles
 	Proto    uint8
-	Affinity bool // one client, one backend
-	Drop     bool // without backends: drop instead of refusing
+	Affinity bool           // one client, one backend
+	Stick    uint32         // with Affinity: for how many seconds after its last connection
+	Drop     bool           // without backends: drop instead of refusing
+	Keep     bool           // backends see the client's address, also on other nodes
+	From     []netip.Prefix // whom the fronts answer; nil: everybody
+	Via      Via            // whose backends clients inside the cluster get; zero: the same as others
+}
+
+// Via is another front and how many backends it has.
+type Via struct {
+	Front Front
+	Size  int
 }
 
 // Shape is what happens at a front. The zero Shape is no front.
 type Shape struct {
-	Do   Do
-	Size int // backends, for Random and Hash
+	Do    Do
+	Size  int    // backends, for Random and Hash
+	Stick uint32 // seconds, for Hash
 }
 
 // Do is the kind of answer.
@@ -47,6 +61,12 @@ type Slot struct {
 	N     uint32
 }
 
+// Stick is a backend of a front with affinity.
+type Stick struct {
+	Front   Front
+	Backend netip.AddrPort
+}
+
 // Change is a value before and after; the zero value means absent.
 type Change[V comparable] struct{ Old, New V }
 
@@ -54,8 +74,16 @@ type Change[V comparable] struct{ Old, New V }
 type Changes struct {
 	Fronts map[Front]Change[Shape]
 	Slots  map[Slot]Change[netip.AddrPort]
+	Sticky map[Stick]Change[bool]      // where clients may stay
 	Locals map[netip.Addr]Change[bool] // addresses of this node's pods
+	Inside map[Front]Change[Via]       // for clients inside the cluster
+	Kept   map[Front]Change[bool]      // where clients keep their addresses
 	Names  map[Front]string            // of the pools that have the fronts
+	Floats map[netip.Addr]Change[Float]
+
+	Guards     map[Front]Change[string]  // names of ranges of clients; empty: everybody
+	NewGuards  map[string][]netip.Prefix // that were not there before
+	GoneGuards []string
 
 	// GoneUDP are backends, and NewUDP fronts, whose UDP conversations are
 	// tracked under a decision that no longer holds.
@@ -65,7 +93,7 @@ type Changes struct {
 
 // Empty reports whether nothing differs.
 func (c *Changes) Empty() bool {
-	return len(c.Fronts) == 0 && len(c.Slots) == 0 && len(c.Locals) == 0
+	return len(c.Fronts) == 0 && len(c.Slots) == 0 && len(c.Locals) == 0 && len(c.Guards) == 0 && len(c.Inside) == 0 && len(c.Kept) == 0 && len(c.Floats) == 0
 }
 
 const protoUDP = 17
@@ -81,13 +109,17 @@ type entry struct {
 	name  string
 	shape Shape
 	slots []netip.AddrPort
+	guard string
+	from  []netip.Prefix
+	via   Via
+	keep  bool
 }
 
 func (p *pool) entry() entry {
-	e := entry{name: p.Name, slots: p.slots, shape: Shape{Random, len(p.slots)}}
+	e := entry{name: p.Name, slots: p.slots, shape: Shape{Do: Random, Size: len(p.slots)}, guard: guard(p.From), from: p.From, via: p.Via, keep: p.Keep}
 	switch {
 	case len(p.slots) > 0 && p.Affinity:
-		e.shape.Do = Hash
+		e.shape.Do, e.shape.Stick = Hash, p.Stick
 	case len(p.slots) == 0 && p.Drop:
 		e.shape.Do = Drop
 	case len(p.slots) == 0:
@@ -96,15 +128,52 @@ func (p *pool) entry() entry {
 	return e
 }
 
+// stick notes which backends clients may stay with.
+func (c *Changes) stick(f Front, was, is entry) {
+	differ := map[netip.AddrPort]Change[bool]{}
+	for _, b := range was.sticky() {
+		differ[b] = Change[bool]{Old: true}
+	}
+	for _, b := range is.sticky() {
+		differ[b] = Change[bool]{differ[b].Old, true}
+	}
+	for b, v := range differ {
+		if v.Old != v.New {
+			c.Sticky[Stick{f, b}] = v
+		}
+	}
+}
+
+// sticky returns the backends that clients stay with.
+func (e entry) sticky() []netip.AddrPort {
+	if e.shape.Do != Hash {
+		return nil
+	}
+	return e.slots
+}
+
+// guard names ranges by what they are; empty for none.
+func guard(from []netip.Prefix) string {
+	if from == nil {
+		return ""
+	}
+	sorted := slices.SortedFunc(slices.Values(from), netip.Prefix.Compare)
+	sum := sha256.Sum256(fmt.Append(nil, sorted))
+	return "from-" + hex.EncodeToString(sum[:12])
+}
+
 // Table holds every pool of a node. It is for one goroutine.
 type Table struct {
 	owners map[string]map[string]*pool // by owner, pool's name
 	claims map[Front][]*pool           // the first one has it
 	local  map[string]netip.Addr       // by owner
 	locals map[netip.Addr]int          // owners that have it
+	floats map[netip.Addr]Float
 
 	told       map[Front]entry // what the last Take led to
 	toldLocals map[netip.Addr]bool
+	guards     map[string]int // fronts that have them
+	toldFloats map[netip.Addr]Float
 	touched    map[Front]bool
 	touchedAt  map[netip.Addr]bool
 }
@@ -117,8 +186,8 @@ func NewTable() *Table {
 }
 
 func (t *Table) forget() {
-	t.told, t.toldLocals = map[Front]entry{}, map[netip.Addr]bool{}
-	t.touched, t.touchedAt = map[Front]bool{}, map[netip.Addr]bool{}
+	t.told, t.toldLocals, t.toldFloats = map[Front]entry{}, map[netip.Addr]bool{}, map[netip.Addr]Float{}
+	t.touched, t.touchedAt, t.guards = map[Front]bool{}, map[netip.Addr]bool{}, map[string]int{}
 }
 
 // Set replaces all pools of an owner, say "service/default/web"; none removes it.
@@ -216,7 +285,12 @@ func place(old []netip.AddrPort, want Pool) []netip.AddrPort {
 func (t *Table) Take() *Changes {
 	c := &Changes{
 		Fronts: map[Front]Change[Shape]{}, Slots: map[Slot]Change[netip.AddrPort]{},
-		Locals: map[netip.Addr]Change[bool]{}, Names: map[Front]string{},
+		Locals: map[netip.Addr]Change[bool]{}, Names: map[Front]string{}, Floats: t.takeFloats(),
+		Inside: map[Front]Change[Via]{}, Kept: map[Front]Change[bool]{}, Sticky: map[Stick]Change[bool]{}, Guards: map[Front]Change[string]{}, NewGuards: map[string][]netip.Prefix{},
+	}
+	told := map[string]bool{}
+	for name := range t.guards {
+		told[name] = true
 	}
 	for f := range t.touched {
 		var is entry
@@ -224,6 +298,7 @@ func (t *Table) Take() *Changes {
 			is = all[0].entry()
 		}
 		c.add(f, t.told[f], is)
+		t.guard(c, f, t.told[f], is)
 		if t.told[f] = is; is.shape.Do == 0 {
 			delete(t.told, f)
 		}
@@ -237,15 +312,48 @@ func (t *Table) Take() *Changes {
 			delete(t.toldLocals, a)
 		}
 	}
+	for name, n := range t.guards {
+		if n == 0 {
+			delete(t.guards, name)
+			if delete(c.NewGuards, name); told[name] {
+				c.GoneGuards = append(c.GoneGuards, name)
+			}
+		}
+	}
 	clear(t.touched)
 	clear(t.touchedAt)
 	return c
+}
+
+// guard notes whom a front answers.
+func (t *Table) guard(c *Changes, f Front, was, is entry) {
+	if was.guard == is.guard {
+		return
+	}
+	c.Guards[f] = Change[string]{was.guard, is.guard}
+	if was.guard != "" {
+		t.guards[was.guard]--
+	}
+	if is.guard == "" {
+		return
+	}
+	if _, ok := t.guards[is.guard]; !ok {
+		c.NewGuards[is.guard] = is.from
+	}
+	t.guards[is.guard]++
 }
 
 func (c *Changes) add(f Front, was, is entry) {
 	if was.shape != is.shape || was.name != is.name {
 		c.Fronts[f] = Change[Shape]{was.shape, is.shape}
 		c.Names[f] = is.name
+	}
+	c.stick(f, was, is)
+	if was.via != is.via {
+		c.Inside[f] = Change[Via]{was.via, is.via}
+	}
+	if was.keep != is.keep {
+		c.Kept[f] = Change[bool]{was.keep, is.keep}
 	}
 	if f.Proto == protoUDP && was.shape.Do == 0 {
 		c.NewUDP = append(c.NewUDP, f)

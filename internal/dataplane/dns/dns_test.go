@@ -43,7 +43,10 @@ func at(ip, host string, ready bool) discoveryv1.Endpoint {
 }
 
 func zone() *Zone {
-	z := NewZone("cluster.local", netip.MustParsePrefix("10.128.0.0/10"), netip.MustParsePrefix("10.96.0.0/12"))
+	z := NewZone("cluster.local", netip.MustParsePrefix("10.128.0.0/10"), netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/112"))
+	z.Set(svc("both", func(s *corev1.ServiceSpec) {
+		s.ClusterIP, s.ClusterIPs = "10.96.0.2", []string{"10.96.0.2", "fd00:96::2"}
+	}), nil)
 	z.Set(svc("web", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.1" }), endpoints(at("10.128.0.5", "", true)))
 	z.Set(svc("db", func(*corev1.ServiceSpec) {}), endpoints(at("10.128.0.2", "db-0", true), at("10.128.0.3", "db-1", false), at("10.128.0.4", "", true)))
 	z.Set(svc("early", func(s *corev1.ServiceSpec) { s.PublishNotReadyAddresses = true }), endpoints(at("10.128.0.3", "", false)))
@@ -81,6 +84,10 @@ func upstream(t *testing.T) string {
 	}))
 }
 
+func resolver(upstream ...string) *Resolver {
+	return NewResolver(ResolverConfig{Upstream: upstream, Log: slog.New(slog.DiscardHandler)})
+}
+
 func listen(t *testing.T, h dns.Handler) string {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -112,7 +119,7 @@ func listen(t *testing.T, h dns.Handler) string {
 }
 
 func TestAnswers(t *testing.T) {
-	s := &Server{Zone: zone(), Upstream: []string{"127.0.0.1:1", upstream(t)}, Log: slog.New(slog.DiscardHandler)}
+	s := &Server{Zone: zone(), Resolver: resolver("127.0.0.1:1", upstream(t)), Log: slog.New(slog.DiscardHandler)}
 	const nx, none = "NXDOMAIN", "NOERROR"
 	for _, c := range []struct {
 		question string // name and type
@@ -131,6 +138,9 @@ func TestAnswers(t *testing.T) {
 		{"db-0.db.default.svc.cluster.local. A", "NOERROR 10.128.0.2"},
 		{"db-1.db.default.svc.cluster.local. A", nx},
 		{"10-128-0-4.db.default.svc.cluster.local. A", "NOERROR 10.128.0.4"},
+		{"tasks.db.default.svc.cluster.local. A", "NOERROR 10.128.0.2 10.128.0.4"},
+		{"tasks.web.default.svc.cluster.local. A", "NOERROR 10.128.0.5"},
+		{"tasks.lonely.default.svc.cluster.local. A", none},
 		{"early.default.svc.cluster.local. A", "NOERROR 10.128.0.3"},
 		{"lonely.default.svc.cluster.local. A", none},
 		{"_http._tcp.web.default.svc.cluster.local. SRV", "NOERROR 0 100 80 web.default.svc.cluster.local."},
@@ -142,6 +152,11 @@ func TestAnswers(t *testing.T) {
 		{"2.0.128.10.in-addr.arpa. PTR", "NOERROR db-0.db.default.svc.cluster.local."},
 		{"9.0.128.10.in-addr.arpa. PTR", nx},
 		{"10-128-0-9.default.pod.cluster.local. A", "NOERROR 10.128.0.9"},
+		{"fd00-128--9.default.pod.cluster.local. AAAA", "NOERROR fd00:128::9"},
+		{"both.default.svc.cluster.local. AAAA", "NOERROR fd00:96::2"},
+		{"both.default.svc.cluster.local. A", "NOERROR 10.96.0.2"},
+		{"2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa. PTR", "NOERROR both.default.svc.cluster.local."},
+		{"3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa. PTR", nx},
 		{"nonsense.default.pod.cluster.local. A", nx},
 		{"dns-version.cluster.local. TXT", `NOERROR "1.1.0"`},
 		{"away.default.svc.cluster.local. CNAME", "NOERROR www.example.com."},
@@ -170,6 +185,31 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestPartialZone: a server that has not heard of all services yet says of none that
+// it does not exist.
+func TestPartialZone(t *testing.T) {
+	z := zone()
+	s := &Server{Zone: z, Resolver: resolver(), Log: slog.New(slog.DiscardHandler)}
+	ask := func(name string, typ uint16) string {
+		return dns.RcodeToString[s.answer(t.Context(), new(dns.Msg).SetQuestion(name, typ)).Rcode]
+	}
+	for _, c := range []struct {
+		partial bool
+		want    string
+	}{{true, "SERVFAIL"}, {false, "NXDOMAIN"}} {
+		z.Partial(c.partial)
+		if got := ask("other.default.svc.cluster.local.", dns.TypeA); got != c.want {
+			t.Errorf("partial %t: a service that is not known: %s", c.partial, got)
+		}
+		if got := ask("9.9.96.10.in-addr.arpa.", dns.TypePTR); got != c.want {
+			t.Errorf("partial %t: an address that is not known: %s", c.partial, got)
+		}
+		if got := ask("web.default.svc.cluster.local.", dns.TypeA); got != "NOERROR" {
+			t.Errorf("partial %t: a service that is known: %s", c.partial, got)
+		}
+	}
+}
+
 func TestChangesOfTheZone(t *testing.T) {
 	z := zone()
 	z.Set(svc("web", func(s *corev1.ServiceSpec) { s.ClusterIP = "10.96.0.9" }), nil)
@@ -182,7 +222,7 @@ func TestChangesOfTheZone(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got.Answer)
 		}
 	}
-	for _, name := range []string{"web", "db", "early", "lonely", "away", "alias"} {
+	for _, name := range []string{"web", "both", "db", "early", "lonely", "away", "alias"} {
 		z.Delete("default", name)
 	}
 	if len(z.names)+len(z.services)+len(z.spaces) != 0 {
@@ -208,7 +248,7 @@ func TestSizes(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	s := &Server{Zone: z, Upstream: []string{upstream(t)}, Log: slog.New(slog.DiscardHandler)}
+	s := &Server{Zone: z, Resolver: resolver(upstream(t)), Log: slog.New(slog.DiscardHandler)}
 	go func() { ended <- s.Serve(ctx, u, l) }()
 	got := map[string]string{}
 	for _, network := range []string{"udp", "tcp"} {

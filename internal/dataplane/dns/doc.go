@@ -1,5 +1,7 @@
 // Package dns answers a node's containers for the cluster's domain from the
-// tables the agent has, and asks the node's own resolvers for everything else.
+// tables the agent has, and asks resolvers for everything else: those of the longest
+// stub domain that a name is in, or the node's own. What they say is remembered for
+// as long as they say (RFC 2308 for what does not exist).
 //
 // It follows the Kubernetes "DNS-Based Service Discovery" specification, schema
 // 1.1.0:
@@ -7,6 +9,7 @@
 //	NAME.NS.svc.DOMAIN               A     the cluster address; headless: the ready endpoints
 //	                                 CNAME ExternalName, and what the name leads to
 //	HOST.NAME.NS.svc.DOMAIN          A     an endpoint by its hostname, or by its address with dashes
+//	tasks.NAME.NS.svc.DOMAIN         A     the ready endpoints of any service, as Docker's swarm has it
 //	_PORT._PROTO.NAME.NS.svc.DOMAIN  SRV   named ports
 //	A-B-C-D.NS.pod.DOMAIN            A     the address that the name spells
 //	D.C.B.A.in-addr.arpa             PTR   cluster addresses and endpoints

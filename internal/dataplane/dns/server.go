@@ -6,38 +6,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 )
 
-// upstreamTimeout bounds one try at one resolver.
-const upstreamTimeout = 2 * time.Second
+// stopsWithin is how long questions that are being answered have when the server stops.
+const stopsWithin = 2 * time.Second
 
-// Server answers from a zone and asks the upstream resolvers, "ADDR:PORT", for
-// the rest.
+// Server answers from a zone and asks resolvers for the rest.
 type Server struct {
 	Zone     *Zone
-	Upstream []string
+	Resolver *Resolver
 	Log      *slog.Logger
-}
-
-// Resolvers returns the resolvers of a resolv.conf as "ADDR:53", less the given
-// address; none if the file cannot be read.
-func Resolvers(path string, less string) []string {
-	conf, err := dns.ClientConfigFromFile(path)
-	if err != nil {
-		return nil
-	}
-	var all []string
-	for _, s := range conf.Servers {
-		if s != less {
-			all = append(all, net.JoinHostPort(s, conf.Port))
-		}
-	}
-	return all
 }
 
 // Serve answers on both sockets until ctx ends, and closes them.
@@ -59,7 +41,7 @@ func (s *Server) Serve(ctx context.Context, packets net.PacketConn, streams net.
 				return nil
 			}
 			<-ctx.Done()
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), upstreamTimeout)
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopsWithin)
 			defer cancel()
 			if err := server.ShutdownContext(stop); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return fmt.Errorf("stopping the DNS server: %w", err)
@@ -96,7 +78,10 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg) *dns.Msg {
 	q := r.Question[0]
 	found := s.Zone.Lookup(q)
 	if !found.Ours {
-		return s.forward(ctx, r)
+		return s.Resolver.Resolve(ctx, r)
+	}
+	if found.Unsure {
+		return new(dns.Msg).SetRcode(r, dns.RcodeServerFailure) // clients ask again
 	}
 	m := new(dns.Msg).SetReply(r)
 	m.Authoritative, m.RecursionAvailable = true, true
@@ -122,30 +107,5 @@ func (s *Server) chase(ctx context.Context, name string, qtype uint16) []dns.RR 
 	if local := s.Zone.Lookup(q.Question[0]); local.Ours {
 		return local.Answer // one step: a chain of ExternalNames is a mistake or a loop
 	}
-	return s.forward(ctx, q).Answer
-}
-
-// forward asks each resolver in turn, over UDP and, if that was cut off, TCP.
-func (s *Server) forward(ctx context.Context, r *dns.Msg) *dns.Msg {
-	for _, addr := range s.Upstream {
-		for _, network := range []string{"udp", "tcp"} {
-			client := dns.Client{Net: network, Timeout: upstreamTimeout, UDPSize: 4096}
-			q := r.Copy()
-			q.Id = dns.Id()
-			m, _, err := client.ExchangeContext(ctx, q, addr)
-			if err != nil {
-				s.Log.Debug("asking a resolver", "resolver", addr, "network", network, "err", err)
-				break
-			}
-			if m.Truncated && network == "udp" {
-				continue
-			}
-			if m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused {
-				break // the next one may know better
-			}
-			m.Id, m.Question = r.Id, slices.Clone(r.Question)
-			return m
-		}
-	}
-	return new(dns.Msg).SetRcode(r, dns.RcodeServerFailure)
+	return s.Resolver.Resolve(ctx, q).Answer
 }

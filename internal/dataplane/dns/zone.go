@@ -22,6 +22,7 @@ type Zone struct {
 	ranges []netip.Prefix // whose addresses are ours to name
 
 	mu       sync.RWMutex
+	partial  bool                       // there may be more than what was set
 	services map[string]*service        // "name.ns"
 	spaces   map[string]int             // services in a namespace
 	names    map[netip.Addr][]reference // for PTR
@@ -68,6 +69,14 @@ func (z *Zone) Set(svc *corev1.Service, slices []*discoveryv1.EndpointSlice) {
 	for a, name := range z.reverse(s) {
 		z.names[a] = append(z.names[a], reference{s.key(), name})
 	}
+}
+
+// Partial says whether there may be services that the zone was not told of. While
+// there may, nobody is told that a name does not exist.
+func (z *Zone) Partial(partial bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.partial = partial
 }
 
 // Delete removes a service.
@@ -181,6 +190,7 @@ func dashed(a netip.Addr) string { return strings.NewReplacer(".", "-", ":", "-"
 type Reply struct {
 	Ours   bool // whether the zone answers at all
 	Exists bool // whether the name exists
+	Unsure bool // the name may exist all the same
 	Answer []dns.RR
 	Extra  []dns.RR
 	Chase  string // a name outside the zone whose records belong into the answer
@@ -188,11 +198,17 @@ type Reply struct {
 
 // Lookup answers a question.
 func (z *Zone) Lookup(q dns.Question) Reply {
-	name := strings.ToLower(q.Name)
 	z.mu.RLock()
 	defer z.mu.RUnlock()
-	if strings.HasSuffix(name, ".in-addr.arpa.") {
-		return z.lookupAddress(name, q)
+	r := z.lookupLocked(q)
+	r.Unsure = z.partial && r.Ours && !r.Exists
+	return r
+}
+
+func (z *Zone) lookupLocked(q dns.Question) Reply {
+	name := strings.ToLower(q.Name)
+	if a, ok := reversed(name); ok {
+		return z.lookupAddress(a, q)
 	}
 	if name == z.domain {
 		r := Reply{Ours: true, Exists: true}
@@ -237,8 +253,10 @@ func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
 		return Reply{}
 	case n == 2 && s.external != "":
 		return Reply{Exists: true, Chase: s.external, Answer: []dns.RR{&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: s.external}}}
+	case n == 2 && len(s.addresses) > 0:
+		return Reply{Exists: true, Answer: addresses(q, s.addresses)}
 	case n == 2:
-		return Reply{Exists: true, Answer: addresses(q, s.all())}
+		return Reply{Exists: true, Answer: addresses(q, s.tasks())}
 	case n == 4:
 		return z.lookupPort(s, labels[0], labels[1], q)
 	case n == 3:
@@ -247,11 +265,8 @@ func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
 	return Reply{}
 }
 
-// all returns the service's addresses, or its endpoints' if it has none.
-func (s *service) all() []netip.Addr {
-	if len(s.addresses) > 0 {
-		return s.addresses
-	}
+// tasks returns the addresses of the endpoints, in any order.
+func (s *service) tasks() []netip.Addr {
 	var all []netip.Addr
 	for _, e := range s.endpoints {
 		if !slices.Contains(all, e.address) {
@@ -271,6 +286,9 @@ func (s *service) lookupEndpoint(label string, q dns.Question) Reply {
 	}
 	if len(all) > 0 {
 		return Reply{Exists: true, Answer: addresses(q, all)}
+	}
+	if strings.EqualFold(label, "tasks") { // no endpoint calls itself so
+		return Reply{Exists: true, Answer: addresses(q, s.tasks())}
 	}
 	protocol, ok := strings.CutPrefix(label, "_")
 	named := func(p port) bool { return p.name != "" && p.proto == protocol }
@@ -294,7 +312,9 @@ func (z *Zone) lookupPort(s *service, name, protocol string, q dns.Question) Rep
 	}
 	add := func(target string, number uint16, a []netip.Addr) {
 		r.Answer = append(r.Answer, &dns.SRV{Hdr: header(q.Name, dns.TypeSRV), Weight: 100, Port: number, Target: target})
-		r.Extra = append(r.Extra, addresses(dns.Question{Name: target, Qtype: dns.TypeA}, a)...)
+		for _, t := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			r.Extra = append(r.Extra, addresses(dns.Question{Name: target, Qtype: t}, a)...)
+		}
 	}
 	if len(s.addresses) > 0 {
 		add(z.fqdn(s), s.ports[at].number, s.addresses)
@@ -314,18 +334,38 @@ func (z *Zone) lookupPod(labels []string, q dns.Question) Reply {
 		return Reply{Exists: true}
 	case 2:
 		a, err := netip.ParseAddr(strings.ReplaceAll(labels[0], "-", "."))
-		if err == nil && a.Is4() {
+		if err != nil {
+			a, err = netip.ParseAddr(strings.ReplaceAll(labels[0], "-", ":"))
+		}
+		if err == nil {
 			return Reply{Exists: true, Answer: addresses(q, []netip.Addr{a})}
 		}
 	}
 	return Reply{}
 }
 
-func (z *Zone) lookupAddress(name string, q dns.Question) Reply {
-	parts := strings.Split(strings.TrimSuffix(name, ".in-addr.arpa."), ".")
-	slices.Reverse(parts)
-	a, err := netip.ParseAddr(strings.Join(parts, "."))
-	if err != nil || !slices.ContainsFunc(z.ranges, func(p netip.Prefix) bool { return p.Contains(a) }) && len(z.names[a]) == 0 {
+// reversed returns the address that a name of the reverse tree is of.
+func reversed(name string) (netip.Addr, bool) {
+	var text string
+	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
+		parts := strings.Split(rest, ".")
+		slices.Reverse(parts)
+		text = strings.Join(parts, ".")
+	} else if rest, ok := strings.CutSuffix(name, ".ip6.arpa."); ok {
+		digits := strings.Split(rest, ".")
+		slices.Reverse(digits)
+		var groups []string
+		for part := range slices.Chunk(digits, 4) {
+			groups = append(groups, strings.Join(part, ""))
+		}
+		text = strings.Join(groups, ":")
+	}
+	a, err := netip.ParseAddr(text)
+	return a, err == nil
+}
+
+func (z *Zone) lookupAddress(a netip.Addr, q dns.Question) Reply {
+	if !slices.ContainsFunc(z.ranges, func(p netip.Prefix) bool { return p.Contains(a) }) && len(z.names[a]) == 0 {
 		return Reply{}
 	}
 	r := Reply{Ours: true, Exists: len(z.names[a]) > 0}

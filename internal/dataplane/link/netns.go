@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,4 +53,25 @@ func (l *Links) Sysctl(name, value string) (was string, err error) {
 		return was, fmt.Errorf("setting %s to %s: %w", name, value, err)
 	}
 	return was, nil
+}
+
+// KeepAdvertisements has links go on taking routes from routers' advertisements, which
+// they would stop to do once the host forwards IPv6 (kernel, ip-sysctl, accept_ra).
+func (l *Links) KeepAdvertisements() error {
+	return l.Do(func() error {
+		files, err := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra")
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err == nil && strings.TrimSpace(string(b)) == "1" {
+				err = os.WriteFile(f, []byte("2"), 0o644)
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // a link that went meanwhile
+				return fmt.Errorf("keeping router advertisements: %w", err)
+			}
+		}
+		return nil
+	})
 }

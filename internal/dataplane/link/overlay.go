@@ -12,11 +12,21 @@ import (
 
 // Peer is another node.
 type Peer struct {
-	Address netip.Addr   // of the node
-	Subnet  netip.Prefix // of its pods
+	Address netip.Addr      // of the node
+	Subnets [2]netip.Prefix // of its pods: IPv4, IPv6; invalid: none
 }
 
-func (p Peer) gateway() netip.Addr { return p.Subnet.Masked().Addr().Next() }
+func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
+// subnets returns those that there are.
+func (p Peer) subnets() (out []netip.Prefix) {
+	for _, s := range p.Subnets {
+		if s.IsValid() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
 
 // Peers brings the overlay in line with the nodes that there are, by name, this
 // one left out. Without peers there is no overlay link.
@@ -28,7 +38,7 @@ func (l *Links) Peers(self string, local netip.Addr, want map[string]Peer) error
 			}
 		}
 		clear(l.peers)
-		return l.del(l.Overlay())
+		return errors.Join(l.del(l.Overlay()), l.removeBack())
 	}
 	if maps.Equal(l.peers, want) {
 		return nil
@@ -37,7 +47,7 @@ func (l *Links) Peers(self string, local netip.Addr, want map[string]Peer) error
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{l.back(link)}
 	for name, p := range want {
 		if l.peers[name] == p {
 			continue
@@ -55,7 +65,7 @@ func (l *Links) Peers(self string, local netip.Addr, want map[string]Peer) error
 func (l *Links) overlay(self string, local netip.Addr) (netlink.Link, error) {
 	link, err := l.ensure(&netlink.Vxlan{
 		LinkAttrs: netlink.LinkAttrs{Name: l.Overlay(), HardwareAddr: hardware(self), MTU: l.podSize()},
-		VxlanId:   vni, Port: vxlanPort, SrcAddr: local.AsSlice(), Learning: false,
+		VxlanId:   vni, Port: VXLANPort, SrcAddr: local.AsSlice(), Learning: false,
 	})
 	if err != nil {
 		return nil, err
@@ -79,15 +89,15 @@ func (l *Links) addPeer(index int, name string, p Peer) error {
 	if err := l.nl.NeighSet(fdb); err != nil {
 		return fmt.Errorf("adding its forwarding entry: %w", err)
 	}
-	if err := l.nl.NeighSet(neighbour(index, p.gateway(), mac)); err != nil {
-		return fmt.Errorf("adding its neighbour entry: %w", err)
-	}
-	r := &netlink.Route{LinkIndex: index, Dst: ipNet(p.Subnet), Gw: p.gateway().AsSlice(), Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol}
-	if gw := l.Gateway(); gw.IsValid() {
-		r.Src = gw.AsSlice()
-	}
-	if err := l.nl.RouteReplace(r); err != nil {
-		return fmt.Errorf("adding route %s: %w", p.Subnet, err)
+	for _, s := range p.subnets() {
+		gw := gateway(s)
+		if err := l.nl.NeighSet(neighbour(index, gw, mac)); err != nil {
+			return fmt.Errorf("adding its neighbour entry: %w", err)
+		}
+		r := &netlink.Route{LinkIndex: index, Dst: ipNet(s), Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol}
+		if err := l.nl.RouteReplace(l.src(r, gw)); err != nil {
+			return fmt.Errorf("adding route %s: %w", s, err)
+		}
 	}
 	return nil
 }
@@ -95,15 +105,17 @@ func (l *Links) addPeer(index int, name string, p Peer) error {
 // prunePeers removes what leads to nodes that are gone, also what an earlier
 // process made.
 func (l *Links) prunePeers(index int) error {
-	subnets, gateways, macs := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	subnets, gateways, macs := map[string]bool{}, map[string]bool{nobody.String(): true}, map[string]bool{}
 	for name, p := range l.peers {
-		subnets[p.Subnet.Masked().String()] = true
-		gateways[p.gateway().String()] = true
+		for _, s := range p.subnets() {
+			subnets[s.Masked().String()] = true
+			gateways[gateway(s).String()] = true
+		}
 		macs[hardware(name).String()+" "+p.Address.String()] = true
 	}
 	var errs []error
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+		return l.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
 	})
 	errs = append(errs, err)
 	for _, r := range routes {
@@ -111,11 +123,13 @@ func (l *Links) prunePeers(index int) error {
 			errs = append(errs, gone(l.nl.RouteDel(&r)))
 		}
 	}
-	neighbours, err := dump(func() ([]netlink.Neigh, error) { return l.nl.NeighList(index, netlink.FAMILY_V4) })
-	errs = append(errs, err)
-	for _, n := range neighbours {
-		if n.State == netlink.NUD_PERMANENT && !gateways[n.IP.String()] {
-			errs = append(errs, gone(l.nl.NeighDel(&n)))
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		neighbours, err := dump(func() ([]netlink.Neigh, error) { return l.nl.NeighList(index, f) })
+		errs = append(errs, err)
+		for _, n := range neighbours {
+			if n.State == netlink.NUD_PERMANENT && !gateways[n.IP.String()] {
+				errs = append(errs, gone(l.nl.NeighDel(&n)))
+			}
 		}
 	}
 	entries, err := dump(func() ([]netlink.Neigh, error) { return l.nl.NeighList(index, unix.AF_BRIDGE) })

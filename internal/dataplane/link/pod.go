@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,49 +17,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// podGateway is the same in every pod; it exists on no link, only as a fixed
-// neighbour.
-var podGateway = netip.MustParseAddr("169.254.1.1")
+// podGateways are the same in every pod; they exist on no link, only as fixed
+// neighbours.
+var podGateways = [2]netip.Addr{netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("fe80::1")}
+
+func podGateway(of netip.Addr) netip.Addr { return podGateways[at(of)] }
 
 // hostMAC is the host's end of every pod's link.
 var hostMAC = net.HardwareAddr{0x0e, 0x74, 0x72, 0x69, 0x72, 0x65}
 
 // Pod is a pod's place in the network.
 type Pod struct {
-	ID      string // the sandbox's
-	Name    string // "namespace/name", kept as the link's alias
-	Address netip.Addr
-	NetNS   string // path
-	IfName  string // in the pod; "eth0"
+	ID        string         // the sandbox's
+	Name      string         // "namespace/name", kept as the link's alias
+	Addresses []netip.Addr   // one a family, at least one
+	NetNS     string         // path
+	IfName    string         // in the pod; "eth0"
+	Routes    []netip.Prefix // what is reached by the link; nil: everything
 }
 
 // Wired is what a pod got.
 type Wired struct {
 	Host, HostMAC, MAC string
-	Gateway            netip.Addr
+	Gateways           []netip.Addr // of Pod's Addresses
 	MTU                int
 }
+
+// PodLinks is what the names of the hosts' ends of pods' links begin with.
+const PodLinks = "tri"
 
 // Host returns the name of the host's end of a sandbox's link.
 func (l *Links) Host(id string) string {
 	sum := sha256.Sum256([]byte(l.bridge + "\x00" + id))
-	return "tri" + hex.EncodeToString(sum[:6])
+	return PodLinks + hex.EncodeToString(sum[:6])
 }
 
 // AddPod makes the pod's link and both sides' routes. On error nothing is left.
 func (l *Links) AddPod(p Pod) (Wired, error) {
-	w := Wired{Host: l.Host(p.ID), HostMAC: hostMAC.String(), MAC: podMAC(p.Address).String(), Gateway: podGateway, MTU: l.podSize()}
+	w := Wired{Host: l.Host(p.ID), HostMAC: hostMAC.String(), MAC: podMAC(p.Addresses).String(), MTU: l.podSize()}
+	for _, a := range p.Addresses {
+		w.Gateways = append(w.Gateways, podGateway(a))
+	}
 	ns, err := netns.GetFromPath(p.NetNS)
 	if err != nil {
 		return w, fmt.Errorf("opening the pod's network namespace %s: %w", p.NetNS, err)
 	}
 	defer ns.Close()
-	if err := l.clear(w.Host, p.Address); err != nil {
+	if err := l.clear(w.Host, p.Addresses); err != nil {
 		return w, err
 	}
 	err = l.nl.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: w.Host, MTU: w.MTU, HardwareAddr: hostMAC},
-		PeerName:  p.IfName, PeerHardwareAddr: podMAC(p.Address), PeerNamespace: netlink.NsFd(int(ns)), PeerMTU: uint32(w.MTU),
+		PeerName:  p.IfName, PeerHardwareAddr: podMAC(p.Addresses), PeerNamespace: netlink.NsFd(int(ns)), PeerMTU: uint32(w.MTU),
 	})
 	if err != nil {
 		return w, fmt.Errorf("making link %s: %w", w.Host, err)
@@ -76,9 +87,18 @@ func (l *Links) AddPod(p Pod) (Wired, error) {
 
 // clear removes what an earlier try left: its link, and another link that
 // routes the same address (of a sandbox that is gone and was not taken down).
-func (l *Links) clear(host string, a netip.Addr) error {
+func (l *Links) clear(host string, all []netip.Addr) error {
+	for _, a := range all {
+		if err := l.clearRoutes(a); err != nil {
+			return err
+		}
+	}
+	return l.del(host)
+}
+
+func (l *Links) clearRoutes(a netip.Addr) error {
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a)}, netlink.RT_FILTER_DST)
+		return l.nl.RouteListFiltered(netFamily(a), &netlink.Route{Dst: single(a)}, netlink.RT_FILTER_DST)
 	})
 	if err != nil {
 		return fmt.Errorf("listing routes to %s: %w", a, err)
@@ -92,7 +112,7 @@ func (l *Links) clear(host string, a netip.Addr) error {
 			return fmt.Errorf("removing the link that had %s: %w", a, err)
 		}
 	}
-	return l.del(host)
+	return nil
 }
 
 func (l *Links) hostSide(host string, p Pod) error {
@@ -110,17 +130,21 @@ func (l *Links) hostSide(host string, p Pod) error {
 		return fmt.Errorf("setting %s up: %w", host, err)
 	}
 	index := link.Attrs().Index
-	if err := l.nl.NeighSet(neighbour(index, p.Address, podMAC(p.Address))); err != nil {
-		return fmt.Errorf("adding neighbour %s: %w", p.Address, err)
-	}
-	r := &netlink.Route{LinkIndex: index, Dst: single(p.Address), Scope: unix.RT_SCOPE_LINK, Protocol: routeProtocol}
-	if gw := l.Gateway(); gw.IsValid() {
-		r.Src = gw.AsSlice()
-	}
-	if err := l.nl.RouteReplace(r); err != nil {
-		return fmt.Errorf("adding route to %s: %w", p.Address, err)
+	for _, a := range p.Addresses {
+		if err := l.nl.NeighSet(neighbour(index, a, podMAC(p.Addresses))); err != nil {
+			return fmt.Errorf("adding neighbour %s: %w", a, err)
+		}
+		r := &netlink.Route{LinkIndex: index, Dst: single(a), Scope: unix.RT_SCOPE_LINK, Protocol: routeProtocol}
+		if err := l.nl.RouteReplace(l.src(r, a)); err != nil {
+			return fmt.Errorf("adding route to %s: %w", a, err)
+		}
 	}
 	return nil
+}
+
+// everywhere is the network of all addresses of a family.
+func everywhere(of netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: make(net.IP, of.BitLen()/8), Mask: net.CIDRMask(0, of.BitLen())}
 }
 
 func podSide(ns netns.NsHandle, p Pod) error {
@@ -133,15 +157,30 @@ func podSide(ns netns.NsHandle, p Pod) error {
 	if err != nil {
 		return fmt.Errorf("finding %s in the pod: %w", p.IfName, err)
 	}
-	index, gw := link.Attrs().Index, podGateway.AsSlice()
-	steps := []func() error{
-		func() error { return nl.AddrAdd(link, &netlink.Addr{IPNet: single(p.Address)}) },
-		func() error { return nl.LinkSetUp(link) },
-		func() error { return nl.NeighSet(neighbour(index, podGateway, hostMAC)) },
-		func() error {
-			return nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: single(podGateway), Scope: unix.RT_SCOPE_LINK})
-		},
-		func() error { return nl.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gw}) },
+	if p.Routes != nil {
+		return secondSide(nl, link, p)
+	}
+	index := link.Attrs().Index
+	steps := []func() error{func() error { return nl.LinkSetUp(link) }}
+	if slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
+		steps = append(steps, func() error {
+			return inside(ns, func() error {
+				return os.WriteFile("/proc/sys/net/ipv6/conf/"+p.IfName+"/disable_ipv6", []byte("0"), 0o644)
+			})
+		})
+	}
+	for _, a := range p.Addresses {
+		gw := podGateway(a)
+		steps = append(steps,
+			func() error { return nl.AddrAdd(link, own(a)) },
+			func() error { return nl.NeighSet(neighbour(index, gw, hostMAC)) },
+			func() error {
+				return nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: single(gw), Scope: unix.RT_SCOPE_LINK})
+			},
+			func() error {
+				return nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: everywhere(a), Gw: gw.AsSlice()})
+			},
+		)
 	}
 	for i, step := range steps {
 		if err := step(); err != nil {
@@ -166,8 +205,8 @@ func (l *Links) del(host string) error {
 	return nil
 }
 
-// CheckPod reports whether a sandbox's link is there, up, and has its route.
-func (l *Links) CheckPod(id string, a netip.Addr) error {
+// CheckPod reports whether a sandbox's link is there, up, and has its routes.
+func (l *Links) CheckPod(id string, addrs []netip.Addr) error {
 	link, err := l.nl.LinkByName(l.Host(id))
 	if err != nil {
 		return fmt.Errorf("finding link %s: %w", l.Host(id), err)
@@ -175,14 +214,16 @@ func (l *Links) CheckPod(id string, a netip.Addr) error {
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		return fmt.Errorf("link %s is down", l.Host(id))
 	}
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return l.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: single(a), LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
-	})
-	if err == nil && len(routes) == 0 {
-		err = syscall.ENOENT
-	}
-	if err != nil {
-		return fmt.Errorf("finding the route to %s: %w", a, err)
+	for _, a := range addrs {
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return l.nl.RouteListFiltered(netFamily(a), &netlink.Route{Dst: single(a), LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+		})
+		if err == nil && len(routes) == 0 {
+			err = syscall.ENOENT
+		}
+		if err != nil {
+			return fmt.Errorf("finding the route to %s: %w", a, err)
+		}
 	}
 	return nil
 }
@@ -212,9 +253,12 @@ func (l *Links) prune(keep func(host, name string) bool) error {
 }
 
 func neighbour(index int, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
-	return &netlink.Neigh{LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: mac}
+	return &netlink.Neigh{LinkIndex: index, Family: netFamily(a), State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: mac}
 }
 
-func podMAC(a netip.Addr) net.HardwareAddr {
-	return append(net.HardwareAddr{0x0a, 0x58}, a.AsSlice()...)
+// podMAC makes a pod's MAC address of its first address; of IPv6 of what lies within its
+// node's subnet, which is all that its link sees.
+func podMAC(addrs []netip.Addr) net.HardwareAddr {
+	b := addrs[0].AsSlice()
+	return append(net.HardwareAddr{0x0a, 0x58}, b[len(b)-4:]...)
 }

@@ -21,15 +21,20 @@ func (f flows) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 	if c.Forward.Protocol != unix.IPPROTO_UDP {
 		return false
 	}
-	to, _ := netip.AddrFromSlice(c.Forward.DstIP.To4())
-	answer, _ := netip.AddrFromSlice(c.Reverse.SrcIP.To4())
+	to, _ := netip.AddrFromSlice(c.Forward.DstIP)
+	answer, _ := netip.AddrFromSlice(c.Reverse.SrcIP)
+	to, answer = to.Unmap(), answer.Unmap()
 	return f(Flow{To: netip.AddrPortFrom(to, c.Forward.DstPort), Answer: netip.AddrPortFrom(answer, c.Reverse.SrcPort)})
 }
 
-// Forget drops the UDP conversations that match, so that the next packet is
+// Forget drops the UDP conversations of a family that match, so that the next packet is
 // decided anew. It reads the whole tracking table.
-func (l *Links) Forget(match func(Flow) bool) error {
-	if _, err := l.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows(match)); err != nil {
+func (l *Links) Forget(v6 bool, match func(Flow) bool) error {
+	family := netlink.InetFamily(unix.AF_INET)
+	if v6 {
+		family = unix.AF_INET6
+	}
+	if _, err := l.nl.ConntrackDeleteFilters(netlink.ConntrackTable, family, flows(match)); err != nil {
 		return fmt.Errorf("deleting tracked UDP flows: %w", err)
 	}
 	return nil

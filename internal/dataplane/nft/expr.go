@@ -1,27 +1,12 @@
 package nft
 
 import (
-	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
-)
-
-// Registers of four bytes. A concatenated key lies in registers that follow each
-// other, each part in its own.
-const (
-	regVerdict = 0
-	regAddr    = unix.NFT_REG32_00 // addr . proto . port . n
-	regProto   = unix.NFT_REG32_01
-	regPort    = unix.NFT_REG32_02
-	regN       = unix.NFT_REG32_03
-	regClient  = unix.NFT_REG32_06
-	regBackend = unix.NFT_REG32_08 // addr . port
-	regTo      = unix.NFT_REG32_09
-	regTest    = unix.NFT_REG32_12
-	regTest2   = unix.NFT_REG32_13
 )
 
 // hashSeed is the same on every node, so that a client finds the same backend
@@ -43,24 +28,14 @@ func load(base expr.PayloadBase, offset, length, reg uint32) expr.Any {
 	return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
 }
 
-func source(reg uint32) expr.Any { return load(expr.PayloadBaseNetworkHeader, 12, 4, reg) }
-
-func destination(reg uint32) expr.Any { return load(expr.PayloadBaseNetworkHeader, 16, 4, reg) }
-
-// protoPort loads the protocol and the destination port.
-func protoPort() []expr.Any {
-	return one(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regProto}, load(expr.PayloadBaseTransportHeader, 2, 2, regPort))
-}
-
 func in(reg func(uint32) expr.Any, p netip.Prefix, yes bool) []expr.Any {
 	op := expr.CmpOpEq
 	if !yes {
 		op = expr.CmpOpNeq
 	}
-	mask := make([]byte, 4)
-	binary.BigEndian.PutUint32(mask, ^uint32(0)<<(32-p.Bits()))
+	mask := net.CIDRMask(p.Bits(), p.Addr().BitLen())
 	return one(reg(regTest),
-		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))},
 		&expr.Cmp{Op: op, Register: regTest, Data: p.Masked().Addr().AsSlice()})
 }
 
@@ -85,10 +60,29 @@ func loopback(key expr.MetaKey, yes bool) []expr.Any {
 	return one(&expr.Meta{Key: key, Register: regTest}, &expr.Cmp{Op: op, Register: regTest, Data: data})
 }
 
+// fromPodLinks matches what comes from pods' links.
+func fromPodLinks(prefix, overlay string) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, overlay)
+	return one(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: unix.NFT_REG_1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: []byte(prefix)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: name})
+}
+
+// unrouted matches packets whose sender is not routed to where they come from.
+func unrouted() []expr.Any {
+	return one(&expr.Fib{Register: regTest, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regTest, Data: native(0)})
+}
+
 func outBy(name string) []expr.Any {
+	return one(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: unix.NFT_REG_1}, &expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: interfaceName(name)})
+}
+
+func interfaceName(name string) []byte {
 	data := make([]byte, unix.IFNAMSIZ)
 	copy(data, name)
-	return one(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: unix.NFT_REG_1}, &expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: data})
+	return data
 }
 
 func isProto(p byte, yes bool) []expr.Any {
@@ -100,9 +94,12 @@ func isProto(p byte, yes bool) []expr.Any {
 }
 
 // newConnection matches the first packet of a connection.
-func newConnection() []expr.Any {
+func newConnection() []expr.Any { return inState(expr.CtStateBitNEW) }
+
+// inState matches packets of connections in one of the states.
+func inState(bits uint32) []expr.Any {
 	return one(&expr.Ct{Key: expr.CtKeySTATE, Register: regTest},
-		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: 4, Mask: native(expr.CtStateBitNEW), Xor: make([]byte, 4)},
+		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: 4, Mask: native(bits), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: regTest, Data: make([]byte, 4)})
 }
 
@@ -112,14 +109,6 @@ func translated() []expr.Any {
 	return one(&expr.Ct{Key: expr.CtKeySTATUS, Register: regTest},
 		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: 4, Mask: native(statusDNAT), Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: regTest, Data: make([]byte, 4)})
-}
-
-func sourceNAT(to netip.Addr) []expr.Any {
-	if !to.IsValid() {
-		return one(&expr.Masq{})
-	}
-	return one(&expr.Immediate{Register: regBackend, Data: to.AsSlice()},
-		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend})
 }
 
 func native(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/filter"
 )
 
 // Base is what the rules beside the maps depend on.
@@ -23,24 +24,47 @@ type Base struct {
 	DNS                  netip.Addr
 	Gateway              netip.Addr // of this node's pods; invalid: not known yet
 	Overlay              string     // link name
+	PodLinks             string     // what the names of pods' links begin with
+	Tunnel               string     // the link that alone may carry overlays; empty: any
 }
 
-// Table is one nftables table.
+// Table is one nftables table, of one address family.
 type Table struct {
+	family
+
 	netns  int
 	conn   *nftables.Conn
+	peers  Peers         // what the kernel was told
 	socket *netlink.Conn // conn's
 	table  *nftables.Table
 	maps   maps
 	picks  map[string]bool // chains random-N and hash-N that exist
+	sets   uint32          // IDs given to sets
 }
 
-type maps struct{ vips, ports, emptyVips, emptyPorts, vipBackends, portBackends, hairpin *nftables.Set }
+type maps struct {
+	vips, ports, emptyVips, emptyPorts, vipBackends, portBackends, hairpin *nftables.Set
 
-// Open returns the table of that name in a network namespace (0: the thread's),
-// whether or not it exists. Close it.
-func Open(netns int, name string) (*Table, error) {
-	t := &Table{netns: netns, table: &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}}
+	vipClients, portClients, vipSticky, portSticky *nftables.Set
+
+	insideVips, insidePorts, insideVipTo, insidePortTo *nftables.Set
+
+	fromVips, fromPorts *nftables.Set
+	isolated            [2]*nftables.Set // by filter.Way
+
+	floating, floatIn, floatOut *nftables.Set
+
+	keptVips, keptPorts, nodes, entries *nftables.Set
+}
+
+// Open returns the table of that name and family in a network namespace (0: the
+// thread's), whether or not it exists. Close it.
+func Open(netns int, name string, v6 bool) (*Table, error) {
+	t := &Table{family: ipv4, netns: netns}
+	if v6 {
+		t.family = ipv6
+	}
+	t.table = &nftables.Table{Family: t.family.table, Name: name}
 	return t, t.connect()
 }
 
@@ -86,16 +110,18 @@ func (t *Table) flush() error {
 
 // Remove deletes the table. A table that is not there is no error.
 func (t *Table) Remove() error {
-	t.conn.DelTable(t.table)
-	if err := t.flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("deleting table %s: %w", t.table.Name, err)
+	for _, table := range []*nftables.Table{t.table, t.frames()} {
+		t.conn.DelTable(table)
+		if err := t.flush(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("deleting table %s: %w", table.Name, err)
+		}
 	}
 	return nil
 }
 
 // Rebuild replaces the whole table in one transaction; connections that are
 // established go on.
-func (t *Table) Rebuild(b Base, all *balance.Changes) error {
+func (t *Table) Rebuild(b Base, all *balance.Changes, policies *filter.Changes) error {
 	t.conn.AddTable(t.table)
 	t.conn.DelTable(t.table)
 	t.conn.AddTable(t.table)
@@ -104,12 +130,18 @@ func (t *Table) Rebuild(b Base, all *balance.Changes) error {
 		return err
 	}
 	t.addChains(b)
-	return t.Apply(all)
+	if err := t.meet(Peers{}, t.peers); err != nil {
+		return err
+	}
+	if err := t.Apply(all, policies); err != nil {
+		return err
+	}
+	return t.writeFrames(b.Overlay)
 }
 
 func (t *Table) addMaps() error {
 	cat := nftables.MustConcatSetType
-	addr, proto, port := nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService
+	addr, proto, port := t.addr, nftables.TypeInetProto, nftables.TypeInetService
 	n := nftables.TypeMark // what nft prints as a number of four bytes
 	set := func(name string, key nftables.SetDatatype, data *nftables.SetDatatype) *nftables.Set {
 		s := &nftables.Set{Table: t.table, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian}
@@ -118,7 +150,7 @@ func (t *Table) addMaps() error {
 		}
 		return s
 	}
-	backend := cat(addr, port)
+	backend, front := cat(addr, port), cat(addr, proto, port)
 	t.maps = maps{
 		vips:         set("vips", cat(addr, proto, port), &nftables.TypeVerdict),
 		ports:        set("ports", cat(proto, port), &nftables.TypeVerdict),
@@ -127,13 +159,43 @@ func (t *Table) addMaps() error {
 		vipBackends:  set("vip-backends", cat(addr, proto, port, n), &backend),
 		portBackends: set("port-backends", cat(proto, port, n), &backend),
 		hairpin:      set("hairpin", cat(addr, addr), nil),
+		vipClients:   memory(set("vip-clients", cat(addr, addr, proto, port), &backend)),
+		portClients:  memory(set("port-clients", cat(addr, proto, port), &backend)),
+		vipSticky:    set("vip-sticky", cat(addr, proto, port, addr, port), nil),
+		portSticky:   set("port-sticky", cat(proto, port, addr, port), nil),
+		insideVips:   set("inside-vips", cat(addr, proto, port), &nftables.TypeVerdict),
+		insidePorts:  set("inside-ports", cat(proto, port), &nftables.TypeVerdict),
+		insideVipTo:  set("inside-vip-to", cat(addr, proto, port), &front),
+		insidePortTo: set("inside-port-to", cat(proto, port), &front),
+		floating:     set("floating", addr, nil),
+		floatIn:      set("float-in", addr, &addr),
+		floatOut:     set("float-out", addr, &addr),
+		fromVips:     set("from-vips", cat(addr, proto, port), &nftables.TypeVerdict),
+		fromPorts:    set("from-ports", cat(proto, port), &nftables.TypeVerdict),
+		keptVips:     set("kept-vips", cat(addr, proto, port), nil),
+		keptPorts:    set("kept-ports", cat(proto, port), nil),
+		nodes:        set("nodes", addr, nil),
+		entries:      set("entries", nftables.TypeEtherAddr, &n),
+		isolated:     [2]*nftables.Set{set("isolated-in", addr, &nftables.TypeVerdict), set("isolated-out", addr, &nftables.TypeVerdict)},
 	}
 	m := &t.maps
-	for i, s := range []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin} {
-		s.ID = uint32(i + 1) // of this transaction; the library's own count is not safe beside another Table
-		if err := t.conn.AddSet(s, nil); err != nil {
-			return fmt.Errorf("adding map %s: %w", s.Name, err)
+	all := []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin,
+		m.vipClients, m.portClients, m.vipSticky, m.portSticky,
+		m.insideVips, m.insidePorts, m.insideVipTo, m.insidePortTo, m.fromVips, m.fromPorts, m.isolated[0], m.isolated[1],
+		m.floating, m.floatIn, m.floatOut, m.keptVips, m.keptPorts, m.nodes, m.entries}
+	for _, s := range all {
+		if err := t.addSet(s); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (t *Table) addSet(s *nftables.Set) error {
+	t.sets++
+	s.ID = t.sets // of this transaction; the library's own count is not safe beside another Table
+	if err := t.conn.AddSet(s, nil); err != nil {
+		return fmt.Errorf("adding set %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -143,36 +205,25 @@ func lookup(s *nftables.Set, reg, into uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: reg, DestRegister: into, IsDestRegSet: true, SetName: s.Name, SetID: s.ID}
 }
 
-// byAddress and byPort follow the verdict of the packet's front.
-func byAddress(s *nftables.Set) []expr.Any {
-	return rule(one(destination(regAddr)), protoPort(), one(lookup(s, regAddr, regVerdict)))
-}
-
-func byPort(s *nftables.Set) []expr.Any {
-	return rule(toLocal(), protoPort(), one(lookup(s, regProto, regVerdict)))
-}
-
 // pick makes sure that the chain of a shape exists and returns its name.
 func (t *Table) pick(s balance.Shape) string {
 	name := fmt.Sprintf("random-%d", s.Size)
-	choose := one(&expr.Numgen{Register: regN, Modulus: uint32(s.Size), Type: unix.NFT_NG_RANDOM})
 	if s.Do == balance.Hash {
-		name = fmt.Sprintf("hash-%d", s.Size)
-		choose = one(source(regClient), &expr.Hash{
-			SourceRegister: regClient, DestRegister: regN, Length: 4, Modulus: uint32(s.Size), Seed: hashSeed, Type: expr.HashTypeJenkins,
-		})
-		if s.Size == 1 { // the kernel wants a modulus above one
-			choose = one(&expr.Immediate{Register: regN, Data: native(0)})
-		}
+		name = fmt.Sprintf("hash-%d-%ds", s.Size, s.Stick)
 	}
 	if t.picks[name] {
 		return name
 	}
 	t.picks[name] = true
-	c := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name})
-	dnat := one(&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regTo, Specified: true})
-	t.add(c, rule(one(destination(regAddr)), protoPort(), choose, one(lookup(t.maps.vipBackends, regAddr, regBackend)), dnat))
-	t.add(c, rule(protoPort(), choose, one(lookup(t.maps.portBackends, regProto, regBackend)), dnat))
+	c := t.chain(name)
+	if s.Do == balance.Hash {
+		t.remember(c, s)
+		return name
+	}
+	choose := one(&expr.Numgen{Register: t.regN, Modulus: uint32(s.Size), Type: unix.NFT_NG_RANDOM})
+	dnat := t.destinationNAT(t.regBackend, t.regTo)
+	t.add(c, rule(one(t.destination(t.regAddr)), t.protoPort(), choose, one(lookup(t.maps.vipBackends, t.regAddr, t.regBackend)), dnat))
+	t.add(c, rule(t.protoPort(), choose, one(lookup(t.maps.portBackends, t.regProto, t.regBackend)), dnat))
 	return name
 }
 
@@ -189,9 +240,35 @@ type edit struct {
 }
 
 // Apply writes changes in one transaction.
-func (t *Table) Apply(c *balance.Changes) error {
+func (t *Table) Apply(c *balance.Changes, policies *filter.Changes) error {
+	if err := t.addGuards(c); err != nil {
+		return err
+	}
 	edits := append(t.fronts(c), t.slots(c)...)
+	edits = append(edits, t.guards(c)...)
+	edits = append(edits, t.sticky(c)...)
+	edits = append(edits, t.insides(c)...)
 	edits = append(edits, t.hairpins(c))
+	edits = append(edits, t.floats(c)...)
+	edits = append(edits, t.kept(c)...)
+	if err := t.write(edits); err != nil {
+		return err
+	}
+	for _, name := range c.GoneGuards {
+		t.conn.DelChain(&nftables.Chain{Table: t.table, Name: name})
+		t.conn.DelSet(&nftables.Set{Table: t.table, Name: name})
+	}
+	if err := t.filter(policies); err != nil {
+		return err
+	}
+	if err := t.flush(); err != nil {
+		return fmt.Errorf("writing table %s: %w", t.table.Name, err)
+	}
+	return nil
+}
+
+// write adds edits of elements to the transaction.
+func (t *Table) write(edits []edit) error {
 	for _, e := range edits {
 		for part := range slices.Chunk(e.del, elementsMax) {
 			if err := t.conn.SetDeleteElements(e.set, part); err != nil {
@@ -203,9 +280,6 @@ func (t *Table) Apply(c *balance.Changes) error {
 				return err
 			}
 		}
-	}
-	if err := t.flush(); err != nil {
-		return fmt.Errorf("writing table %s: %w", t.table.Name, err)
 	}
 	return nil
 }

@@ -213,13 +213,17 @@ func (w *World) decode(doc string) (Table, store.Object) {
 }
 
 // keyIn returns the key of o in its table. The resource of a custom kind is
-// named like Kubernetes' own: the kind in small letters and an s.
+// named like Kubernetes' own: the kind in small letters and an s, after an s es.
 func keyIn(t Table, o store.Object) object.Key {
 	if !t.GVK().Empty() {
 		return object.KeyOf(o)
 	}
 	gvk := o.GetObjectKind().GroupVersionKind()
-	return object.Key{Namespace: gvk.Group, Name: strings.ToLower(gvk.Kind) + "s/" + object.KeyOf(o).String()}
+	resource := strings.ToLower(gvk.Kind) + "s"
+	if strings.HasSuffix(resource, "ss") {
+		resource = strings.TrimSuffix(resource, "s") + "es"
+	}
+	return object.Key{Namespace: gvk.Group, Name: resource + "/" + object.KeyOf(o).String()}
 }
 
 // table returns the table of the kind, or the one that holds objects like o.

@@ -16,12 +16,12 @@ func CreatedPod(p *corev1.Pod) {
 	}
 	ptr(&p.Spec.Priority, 0)
 	ptr(&p.Spec.PreemptionPolicy, corev1.PreemptLowerPriority)
-	tolerateNodeLoss(&p.Spec)
+	TolerateNodeLoss(&p.Spec)
 }
 
-// tolerateNodeLoss gives a pod five minutes on a node that is not ready or not
+// TolerateNodeLoss gives a pod five minutes on a node that is not ready or not
 // reachable, as Kubernetes' DefaultTolerationSeconds admission does.
-func tolerateNodeLoss(s *corev1.PodSpec) {
+func TolerateNodeLoss(s *corev1.PodSpec) {
 	const seconds = int64(300)
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if tolerates(s.Tolerations, key) {

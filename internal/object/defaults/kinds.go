@@ -139,11 +139,4 @@ func Service(s *corev1.Service) {
 			ptr(&s.Spec.AllocateLoadBalancerNodePorts, true)
 		}
 	}
-	single := corev1.IPFamilyPolicySingleStack
-	if s.Spec.IPFamilyPolicy == nil {
-		s.Spec.IPFamilyPolicy = &single
-	}
-	if len(s.Spec.IPFamilies) == 0 {
-		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
 }

@@ -45,13 +45,16 @@ func PodSpec(s *corev1.PodSpec) {
 	}
 }
 
-func container(c *corev1.Container, hostNetwork bool) {
-	if c.ImagePullPolicy == "" {
-		c.ImagePullPolicy = corev1.PullIfNotPresent
-		if latest(c.Image) {
-			c.ImagePullPolicy = corev1.PullAlways
-		}
+func pullPolicy(p *corev1.PullPolicy, image string) {
+	if latest(image) {
+		or(p, corev1.PullAlways)
+	} else {
+		or(p, corev1.PullIfNotPresent)
 	}
+}
+
+func container(c *corev1.Container, hostNetwork bool) {
+	pullPolicy(&c.ImagePullPolicy, c.Image)
 	or(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	or(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
@@ -140,6 +143,8 @@ func volume(v *corev1.Volume) {
 				ptr(&src.ServiceAccountToken.ExpirationSeconds, 3600)
 			}
 		}
+	case v.Image != nil:
+		pullPolicy(&v.Image.PullPolicy, v.Image.Reference)
 	case v.HostPath != nil:
 		ptr(&v.HostPath.Type, corev1.HostPathUnset)
 	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:

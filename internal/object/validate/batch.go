@@ -3,8 +3,6 @@ package validate
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	jobs "trireme/internal/object/validate/job"
 )
 
 // The API reference's limits of indexed jobs.
@@ -263,11 +263,11 @@ func successPolicy(s *batchv1.JobSpec, at *field.Path) (errs field.ErrorList) {
 		at := at.Child("rules").Index(i)
 		most, what := completions, "the completions of the job"
 		if r.SucceededIndexes != nil {
-			n, err := indexCount(*r.SucceededIndexes, completions)
+			runs, err := jobs.Indexes(*r.SucceededIndexes, completions)
 			if err != "" {
 				errs = append(errs, field.Invalid(at.Child("succeededIndexes"), *r.SucceededIndexes, "error parsing succeededIndexes: "+err))
 			}
-			most, what = n, "the number of indexes in the specified succeededIndexes field"
+			most, what = jobs.Count(runs), "the number of indexes in the specified succeededIndexes field"
 		}
 		switch c := r.SucceededCount; {
 		case c == nil && r.SucceededIndexes == nil:
@@ -279,31 +279,6 @@ func successPolicy(s *batchv1.JobSpec, at *field.Path) (errs field.ErrorList) {
 		}
 	}
 	return errs
-}
-
-// indexCount reads a list of indexes such as "1,3-5" and returns how many it names, or
-// what is wrong with it.
-func indexCount(text string, completions int32) (n int32, fault string) {
-	last := int64(-1)
-	for _, part := range strings.Split(text, ",") {
-		a, b, ranged := strings.Cut(part, "-")
-		if !ranged {
-			b = a
-		}
-		from, err := strconv.ParseInt(a, 10, 32)
-		to, err2 := strconv.ParseInt(b, 10, 32)
-		switch {
-		case err != nil || err2 != nil:
-			return n, fmt.Sprintf("cannot convert string to integer for index: %q", part)
-		case from <= last || to < from:
-			return n, fmt.Sprintf("non-increasing order, previous: %d, current: %d", last, from)
-		case to >= int64(completions):
-			return n, fmt.Sprintf("too large index: %q", part)
-		}
-		n += int32(to - from + 1)
-		last = to
-	}
-	return n, ""
 }
 
 // jobUpdate keeps what a running job's pods are made from (API reference, JobSpec).

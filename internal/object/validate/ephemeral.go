@@ -54,7 +54,7 @@ func ephemeral(s *corev1.PodSpec, at *field.Path) (errs field.ErrorList) {
 			{"ports", len(e.Ports) > 0}, {"livenessProbe", e.LivenessProbe != nil}, {"readinessProbe", e.ReadinessProbe != nil},
 			{"startupProbe", e.StartupProbe != nil}, {"lifecycle", e.Lifecycle != nil}, {"resizePolicy", len(e.ResizePolicy) > 0},
 			{"resources", len(e.Resources.Requests)+len(e.Resources.Limits)+len(e.Resources.Claims) > 0},
-			{"restartPolicy", e.RestartPolicy != nil},
+			{"restartPolicy", e.RestartPolicy != nil}, {"restartPolicyRules", len(e.RestartPolicyRules) > 0},
 		} {
 			if f.set {
 				errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set for an Ephemeral Container"))

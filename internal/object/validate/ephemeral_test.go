@@ -38,6 +38,12 @@ func TestEphemeralUpdate(t *testing.T) {
 		"a sub path": {nil, []corev1.EphemeralContainer{debugger(func(e *corev1.EphemeralContainer) {
 			e.VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", SubPath: "s"}}
 		})}, false, "subPath: Forbidden"},
+		"restart rules": {nil, []corev1.EphemeralContainer{debugger(func(e *corev1.EphemeralContainer) {
+			e.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestart}}
+		})}, false, "restartPolicyRules: Forbidden"},
+		"a restart policy": {nil, []corev1.EphemeralContainer{debugger(func(e *corev1.EphemeralContainer) {
+			e.RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+		})}, false, "restartPolicy: Forbidden"},
 		"a static pod": {nil, []corev1.EphemeralContainer{debugger(nil)}, true, "static pods"},
 	} {
 		old := &corev1.Pod{Spec: corev1.PodSpec{

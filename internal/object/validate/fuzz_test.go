@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"trireme/internal/object/defaults"
@@ -67,6 +68,10 @@ func once(t *testing.T, o runtime.Object) {
 	}
 	validate.Update(o.(store.Object), first.(store.Object))
 	validate.Status(o)
+	validate.StatusUpdate(o, first)
+	if p, ok := o.(*corev1.Pod); ok {
+		validate.EphemeralUpdate(p, first.(*corev1.Pod))
+	}
 }
 
 func encode(t *testing.T, o runtime.Object) string {

@@ -11,6 +11,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/podspec"
 )
 
 func template(t *corev1.PodTemplateSpec, at *field.Path) field.ErrorList {
@@ -68,15 +70,18 @@ func podSpec(s *corev1.PodSpec, at *field.Path) field.ErrorList {
 	names := map[string]bool{}
 	for i := range s.InitContainers {
 		errs = append(errs, container(&s.InitContainers[i], names, volumes, at.Child("initContainers").Index(i))...)
+		errs = append(errs, resizePolicy(&s.InitContainers[i], s.RestartPolicy, at.Child("initContainers").Index(i).Child("resizePolicy"))...)
 	}
 	hostPorts := map[string]bool{}
 	for i := range s.Containers {
 		errs = append(errs, container(&s.Containers[i], names, volumes, at.Child("containers").Index(i))...)
+		errs = append(errs, resizePolicy(&s.Containers[i], s.RestartPolicy, at.Child("containers").Index(i).Child("resizePolicy"))...)
 		errs = append(errs, hostPortsOnce(&s.Containers[i], hostPorts, at.Child("containers").Index(i).Child("ports"))...)
 	}
 	for i, t := range s.Tolerations {
 		errs = append(errs, toleration(&t, at.Child("tolerations").Index(i))...)
 	}
+	errs = append(errs, podspec.Pod(s, at)...)
 	errs = append(errs, spread(s.TopologySpreadConstraints, at.Child("topologySpreadConstraints"))...)
 	return append(errs, affinity(s.Affinity, at.Child("affinity"))...)
 }
@@ -114,8 +119,9 @@ func container(c *corev1.Container, names, volumes map[string]bool, at *field.Pa
 	for i, e := range c.Env {
 		errs = append(errs, env(&e, at.Child("env").Index(i))...)
 	}
+	errs = append(errs, podspec.Container(c, at)...)
 	errs = append(errs, mounts(c.VolumeMounts, volumes, at.Child("volumeMounts"))...)
-	errs = append(errs, resources(&c.Resources, at.Child("resources"))...)
+	errs = append(errs, Resources(&c.Resources, at.Child("resources"))...)
 	errs = append(errs, probe(c.LivenessProbe, at.Child("livenessProbe"))...)
 	errs = append(errs, probe(c.ReadinessProbe, at.Child("readinessProbe"))...)
 	errs = append(errs, probe(c.StartupProbe, at.Child("startupProbe"))...)
@@ -179,7 +185,8 @@ func hostPortsOnce(c *corev1.Container, seen map[string]bool, at *field.Path) (e
 	return errs
 }
 
-func resources(r *corev1.ResourceRequirements, at *field.Path) (errs field.ErrorList) {
+// Resources checks what one container asks for.
+func Resources(r *corev1.ResourceRequirements, at *field.Path) (errs field.ErrorList) {
 	for _, half := range []struct {
 		name string
 		list corev1.ResourceList
@@ -192,6 +199,14 @@ func resources(r *corev1.ResourceRequirements, at *field.Path) (errs field.Error
 			if q.Sign() < 0 {
 				errs = append(errs, field.Invalid(p, q.String(), "must be greater than or equal to 0"))
 			}
+			if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
+				if limit, ok := r.Limits[name]; !ok || limit.Cmp(r.Requests[name]) != 0 {
+					errs = append(errs, field.Invalid(p, q.String(), "must be equal to "+string(name)+" limit"))
+				}
+				if !asks(r, corev1.ResourceCPU) && !asks(r, corev1.ResourceMemory) {
+					errs = append(errs, field.Forbidden(at, "HugePages require cpu or memory"))
+				}
+			}
 			if half.name == "requests" {
 				if limit, ok := r.Limits[name]; ok && q.Cmp(limit) > 0 {
 					errs = append(errs, field.Invalid(at.Child("requests").Key(string(name)), q.String(), "must be less than or equal to "+string(name)+" limit of "+quantity(limit)))
@@ -200,6 +215,31 @@ func resources(r *corev1.ResourceRequirements, at *field.Path) (errs field.Error
 		}
 	}
 	return errs
+}
+
+// resizePolicy checks how a container says that it takes to being resized.
+func resizePolicy(c *corev1.Container, restart corev1.RestartPolicy, at *field.Path) (errs field.ErrorList) {
+	seen := map[corev1.ResourceName]bool{}
+	for i, p := range c.ResizePolicy {
+		at := at.Index(i)
+		if seen[p.ResourceName] {
+			errs = append(errs, field.Duplicate(at, p.ResourceName))
+		}
+		seen[p.ResourceName] = true
+		errs = append(errs, oneOf(p.ResourceName, at.Child("resourceName"), corev1.ResourceCPU, corev1.ResourceMemory)...)
+		errs = append(errs, oneOf(p.RestartPolicy, at.Child("restartPolicy"), corev1.NotRequired, corev1.RestartContainer)...)
+		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		if p.RestartPolicy == corev1.RestartContainer && restart == corev1.RestartPolicyNever && !sidecar {
+			errs = append(errs, field.Invalid(at, p.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+		}
+	}
+	return errs
+}
+
+func asks(r *corev1.ResourceRequirements, name corev1.ResourceName) bool {
+	_, limit := r.Limits[name]
+	_, request := r.Requests[name]
+	return limit || request
 }
 
 func quantity(q resource.Quantity) string { return q.String() }
@@ -250,7 +290,7 @@ func podUpdate(next, old *corev1.Pod) field.ErrorList {
 		c.InitContainers[i].Image = old.Spec.InitContainers[i].Image
 	}
 	c.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
-	if len(c.Tolerations) >= len(old.Spec.Tolerations) {
+	if podspec.KeepsTolerations(c.Tolerations, old.Spec.Tolerations) {
 		c.Tolerations = old.Spec.Tolerations
 	}
 	if len(c.SchedulingGates) <= len(old.Spec.SchedulingGates) {

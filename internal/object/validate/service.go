@@ -1,7 +1,6 @@
 package validate
 
 import (
-	"net/netip"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object"
+	"trireme/internal/object/family"
 )
 
 // The range node ports are taken from (API reference, ServicePort.nodePort).
@@ -24,20 +26,18 @@ func service(s *corev1.Service) (errs field.ErrorList) {
 	errs = append(errs, oneOf(s.Spec.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort,
 		corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeExternalName)...)
 	errs = append(errs, sessionAffinity(&s.Spec, path)...)
+	if v, ok := s.Annotations[object.KeepAnnotation]; ok {
+		errs = append(errs, oneOf(v, field.NewPath("metadata", "annotations").Key(object.KeepAnnotation), "true", "false")...)
+	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		errs = append(errs, servicePorts(s, path.Child("ports"))...)
 		return append(errs, externalName(&s.Spec, path)...)
 	}
-	errs = append(errs, families(&s.Spec, path)...)
+	errs = append(errs, family.Faults(&s.Spec, path)...)
 	errs = append(errs, traffic(&s.Spec, path)...)
 	headless := s.Spec.ClusterIP == corev1.ClusterIPNone
 	if len(s.Spec.Ports) == 0 && !headless {
 		errs = append(errs, field.Required(path.Child("ports"), ""))
-	}
-	if ip := s.Spec.ClusterIP; ip != "" && !headless {
-		if addr, err := netip.ParseAddr(ip); err != nil || !addr.Is4() {
-			errs = append(errs, field.Invalid(path.Child("clusterIP"), ip, "must be an IPv4 address, None or empty"))
-		}
 	}
 	if headless && (s.Spec.Type == corev1.ServiceTypeLoadBalancer || s.Spec.Type == corev1.ServiceTypeNodePort) {
 		errs = append(errs, field.Invalid(path.Child("clusterIP"), s.Spec.ClusterIP, "may not be set to 'None' for LoadBalancer and NodePort services"))

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	jobs "trireme/internal/object/validate/job"
 	"trireme/internal/object/validate/trust"
 )
 
@@ -30,8 +31,7 @@ func Status(o runtime.Object) field.ErrorList {
 		return counts(path, count{"replicas", s.Replicas}, count{"fullyLabeledReplicas", s.FullyLabeledReplicas},
 			count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas})
 	case *batchv1.Job:
-		s := &o.Status
-		return counts(path, count{"active", s.Active}, count{"succeeded", s.Succeeded}, count{"failed", s.Failed}, count{"ready", deref(s.Ready)}, count{"terminating", deref(s.Terminating)})
+		return jobs.Status(o)
 	case *policyv1.PodDisruptionBudget:
 		s := &o.Status
 		return counts(path, count{"disruptionsAllowed", s.DisruptionsAllowed}, count{"currentHealthy", s.CurrentHealthy}, count{"desiredHealthy", s.DesiredHealthy}, count{"expectedPods", s.ExpectedPods})
@@ -68,6 +68,15 @@ func Status(o runtime.Object) field.ErrorList {
 		return ingressStatus(&o.Status, path)
 	}
 	return append(append(workloadStatus(o), storageStatus(o, path)...), trust.Status(o)...)
+}
+
+// StatusUpdate returns every fault of next's status, and why it may not follow old's.
+func StatusUpdate(next, old runtime.Object) field.ErrorList {
+	errs := Status(next)
+	if j, ok := next.(*batchv1.Job); ok {
+		errs = append(errs, jobs.StatusUpdate(j, old.(*batchv1.Job))...)
+	}
+	return errs
 }
 
 type count struct {

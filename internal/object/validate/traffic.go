@@ -2,7 +2,6 @@ package validate
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,34 +83,6 @@ func balancer(s *corev1.ServiceSpec, lb bool, at *field.Path) (errs field.ErrorL
 		if _, err := netip.ParsePrefix(strings.TrimSpace(r)); err != nil {
 			errs = append(errs, field.Invalid(at.Child("loadBalancerSourceRanges").Index(i), r, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"))
 		}
-	}
-	return errs
-}
-
-// families checks the address families; the cluster has IPv4 alone.
-func families(s *corev1.ServiceSpec, at *field.Path) (errs field.ErrorList) {
-	p := at.Child("ipFamilies")
-	if len(s.IPFamilies) > 2 {
-		errs = append(errs, field.Invalid(p, s.IPFamilies, "may only hold up to 2 values"))
-	}
-	for i, f := range s.IPFamilies {
-		switch {
-		case f == corev1.IPv6Protocol:
-			errs = append(errs, field.Invalid(p.Index(i), f, "not configured on this cluster"))
-		case slices.Contains(s.IPFamilies[:i], f):
-			errs = append(errs, field.Duplicate(p.Index(i), f))
-		default:
-			errs = append(errs, oneOf(f, p.Index(i), corev1.IPv4Protocol, corev1.IPv6Protocol)...)
-		}
-	}
-	if policy := s.IPFamilyPolicy; policy != nil {
-		if *policy == corev1.IPFamilyPolicyRequireDualStack {
-			errs = append(errs, field.Invalid(at.Child("ipFamilyPolicy"), *policy, "this cluster is not configured for dual-stack services"))
-		}
-		errs = append(errs, oneOf(*policy, at.Child("ipFamilyPolicy"), corev1.IPFamilyPolicySingleStack, corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack)...)
-	}
-	if len(s.ClusterIPs) > 0 && s.ClusterIP != "" && s.ClusterIPs[0] != s.ClusterIP {
-		errs = append(errs, field.Invalid(at.Child("clusterIPs"), s.ClusterIPs, "first value must match `clusterIP`"))
 	}
 	return errs
 }

@@ -126,7 +126,7 @@ func TestFaults(t *testing.T) {
 		{&corev1.Service{}, `{"spec":{}}`, "spec.ports"},
 		{&corev1.Service{}, `{"spec":{"ports":[{"port":0,"targetPort":1}]}}`, "spec.ports[0].port"},
 		{&corev1.Service{}, `{"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}}`, "spec.ports[0].nodePort"},
-		{&corev1.Service{}, `{"spec":{"clusterIP":"1.2.3","ports":[{"port":80}]}}`, "spec.clusterIP"},
+		{&corev1.Service{}, `{"spec":{"clusterIP":"1.2.3","ports":[{"port":80}]}}`, "spec.clusterIPs[0]"},
 		{&corev1.ConfigMap{}, `{"data":{"../k":"v"}}`, "data[../k]"},
 		{&corev1.Secret{}, `{"type":"kubernetes.io/tls"}`, "data[tls.crt] data[tls.key]"},
 		{&corev1.Node{}, `{"spec":{"podCIDR":"10.0.0.0","taints":[{"key":"a","effect":"Never"}]}}`, "spec.podCIDR spec.taints[0].effect"},

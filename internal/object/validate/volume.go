@@ -67,6 +67,9 @@ func volumeSource(v *corev1.VolumeSource, at *field.Path) (errs field.ErrorList)
 			return append(errs, field.Required(p, ""))
 		}
 		errs = append(errs, claimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec, p.Child("spec"))...)
+	case v.Image != nil:
+		errs = append(errs, required(v.Image.Reference, at.Child("image", "reference"))...)
+		errs = append(errs, oneOf(v.Image.PullPolicy, at.Child("image", "pullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	case v.CSI != nil:
 		errs = append(errs, driverName(v.CSI.Driver, at.Child("csi", "driver"))...)
 	case v.NFS != nil:

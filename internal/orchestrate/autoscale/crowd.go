@@ -78,7 +78,7 @@ func (c *crowd) ratio(n int, weigh func(*counted) (value, should float64)) float
 // makes the change smaller: when there are to be fewer, pods that miss use fallback, when
 // more, nothing, and so do those that are not ready.
 func (c *crowd) size(s *scaler, weigh func(*counted) (value, should float64), fallback func(*counted) float64) int32 {
-	current := s.target.replicas
+	current := s.target.Replicas
 	first := c.ratio(c.known, weigh)
 	counts := c.known
 	late := c.unready > 0 && first > 1

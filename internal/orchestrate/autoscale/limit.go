@@ -35,7 +35,7 @@ func (s *scaler) stabilize(want int32) (n int32, reason, message string) {
 		}
 	}
 	s.past.Recommended = remember(s.past.Recommended, object.ScaleStep{At: s.now, Replicas: want})
-	n = min(max(s.target.replicas, least), most)
+	n = min(max(s.target.Replicas, least), most)
 	switch {
 	case n == want:
 		return n, "ReadyForNewScale", "recommended size matches current size"
@@ -56,7 +56,7 @@ func remember(all []object.ScaleStep, step object.ScaleStep) []object.ScaleStep 
 // limit keeps the size within the bounds, and the change within what the policies
 // allow.
 func (s *scaler) limit(want int32) (n int32, reason, message string) {
-	current, least, most := s.target.replicas, s.least(), s.h.Spec.MaxReplicas
+	current, least, most := s.target.Replicas, s.least(), s.h.Spec.MaxReplicas
 	switch {
 	case want > current:
 		fast := max(s.fastest(s.up, true), current)
@@ -82,7 +82,7 @@ func (s *scaler) limit(want int32) (n int32, reason, message string) {
 
 // fastest returns the size that the policies allow at most, or at least, now.
 func (s *scaler) fastest(r *autoscalingv2.HPAScalingRules, up bool) int32 {
-	current := s.target.replicas
+	current := s.target.Replicas
 	choice := autoscalingv2.MaxChangePolicySelect
 	if r.SelectPolicy != nil {
 		choice = *r.SelectPolicy

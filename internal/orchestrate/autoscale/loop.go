@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/scale"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -21,13 +22,12 @@ func New() *Loop { return &Loop{} }
 func (l *Loop) Name() string { return "orchestrate/autoscale" }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.HorizontalPodAutoscalers.ID(), tables.PodSamples.ID(), tables.ScaleHistories.ID(), tables.Pods.ID(),
-		tables.Services.ID(), tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.StatefulSets.ID(), tables.ReplicationControllers.ID()}
+	return append(scale.Reads(), tables.HorizontalPodAutoscalers.ID(), tables.PodSamples.ID(), tables.AdapterAnswers.ID(), tables.ScaleHistories.ID(), tables.Pods.ID(),
+		tables.Services.ID())
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.HorizontalPodAutoscalers.ID(), tables.ScaleHistories.ID(), tables.Events.ID(),
-		tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.StatefulSets.ID(), tables.ReplicationControllers.ID()}
+	return append(scale.Writes(), tables.HorizontalPodAutoscalers.ID(), tables.ScaleHistories.ID(), tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
@@ -37,6 +37,9 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		if _, ok := tables.HorizontalPodAutoscalers.Row(tx, key); !ok {
 			tables.ScaleHistories.Delete(tx, key)
 		}
+	}
+	for key := range tables.AdapterAnswers.Changed(tx) {
+		due[key] = true
 	}
 	measured := map[string]bool{} // namespaces
 	for key := range tables.PodSamples.Changed(tx) {

@@ -1,8 +1,10 @@
 package autoscale
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -26,8 +28,9 @@ type proposal struct {
 	status   autoscalingv2.MetricStatus
 }
 
-// propose returns what a metric asks for.
-func (s *scaler) propose(m *autoscalingv2.MetricSpec) (p proposal, reason string, err error) {
+// propose returns what the metric of that index asks for.
+func (s *scaler) propose(i int) (p proposal, reason string, err error) {
+	m, said := &s.h.Spec.Metrics[i], s.said(i)
 	p.status.Type = m.Type
 	switch {
 	case m.Type == autoscalingv2.ResourceMetricSourceType && m.Resource != nil:
@@ -46,26 +49,23 @@ func (s *scaler) propose(m *autoscalingv2.MetricSpec) (p proposal, reason string
 	case m.Type == autoscalingv2.PodsMetricSourceType && m.Pods != nil:
 		p.name = "pods metric " + m.Pods.Metric.Name
 		var now autoscalingv2.MetricValueStatus
-		p.replicas, now, err = s.podsMetric(m.Pods)
+		p.replicas, now, err = s.podsMetric(m.Pods, said)
 		p.status.Pods = &autoscalingv2.PodsMetricStatus{Metric: m.Pods.Metric, Current: now}
 		return p, "FailedGetPodsMetric", err
 	case m.Type == autoscalingv2.ObjectMetricSourceType && m.Object != nil:
 		p.name = fmt.Sprintf("%s metric %s", m.Object.DescribedObject.Kind, m.Object.Metric.Name)
-		samples, err := samplesOf(s.tx, s.h.Namespace, m.Object.DescribedObject)
 		var now autoscalingv2.MetricValueStatus
-		if err == nil {
-			p.replicas, now, err = s.total(samples, m.Object.Metric, m.Object.Target)
-		}
+		p.replicas, now, err = s.total(m.Object.Metric, m.Object.Target, said, func() ([]*object.PodSample, error) {
+			return samplesOf(s.tx, s.h.Namespace, m.Object.DescribedObject)
+		})
 		p.status.Object = &autoscalingv2.ObjectMetricStatus{Metric: m.Object.Metric, DescribedObject: m.Object.DescribedObject, Current: now}
 		return p, "FailedGetObjectMetric", err
 	case m.Type == autoscalingv2.ExternalMetricSourceType && m.External != nil:
 		p.name = "external metric " + m.External.Metric.Name
-		var samples []*object.PodSample
-		for sample := range tables.PodSamples.In(s.tx, s.h.Namespace) {
-			samples = append(samples, sample)
-		}
 		var now autoscalingv2.MetricValueStatus
-		p.replicas, now, err = s.total(samples, m.External.Metric, m.External.Target)
+		p.replicas, now, err = s.total(m.External.Metric, m.External.Target, said, func() ([]*object.PodSample, error) {
+			return slices.Collect(tables.PodSamples.In(s.tx, s.h.Namespace)), nil
+		})
 		p.status.External = &autoscalingv2.ExternalMetricStatus{Metric: m.External.Metric, Current: now}
 		return p, "FailedGetExternalMetric", err
 	}
@@ -143,7 +143,7 @@ func (s *scaler) requests(c *crowd, name corev1.ResourceName, container string) 
 }
 
 // podsMetric sizes by a series that the target's pods show.
-func (s *scaler) podsMetric(src *autoscalingv2.PodsMetricSource) (int32, autoscalingv2.MetricValueStatus, error) {
+func (s *scaler) podsMetric(src *autoscalingv2.PodsMetricSource, said *object.AdapterAnswer) (int32, autoscalingv2.MetricValueStatus, error) {
 	var now autoscalingv2.MetricValueStatus
 	pick, err := picker(src.Metric)
 	if err != nil {
@@ -152,9 +152,16 @@ func (s *scaler) podsMetric(src *autoscalingv2.PodsMetricSource) (int32, autosca
 	if src.Target.AverageValue == nil {
 		return 0, now, fmt.Errorf("invalid pods metric source: no average value target was set")
 	}
-	crowd, err := s.crowd(func(m member) (float64, bool) { return pick(m.sample) }, false)
+	value := func(m member) (float64, bool) { return pick(m.sample) }
+	if said != nil && said.Fault == "" {
+		value = func(m member) (float64, bool) {
+			v, ok := said.Values[m.key.Name]
+			return v, ok
+		}
+	}
+	crowd, err := s.crowd(value, false)
 	if err != nil {
-		return 0, now, fmt.Errorf("unable to get metric %s: %w", src.Metric.Name, err)
+		return 0, now, fmt.Errorf("unable to get metric %s: %w", src.Metric.Name, blamed(err, said))
 	}
 	n, average := crowd.raw(s, asFloat(*src.Target.AverageValue))
 	now.AverageValue = quantity(average)
@@ -184,25 +191,62 @@ func picker(m autoscalingv2.MetricIdentifier) (func(*object.PodSample) (float64,
 	}, nil
 }
 
-// total sizes by the sum of a series over samples.
-func (s *scaler) total(samples []*object.PodSample, m autoscalingv2.MetricIdentifier, aim autoscalingv2.MetricTarget) (int32, autoscalingv2.MetricValueStatus, error) {
-	var now autoscalingv2.MetricValueStatus
+// total sizes by one value: what an adapter said, or else the sum of a series over
+// samples.
+func (s *scaler) total(m autoscalingv2.MetricIdentifier, aim autoscalingv2.MetricTarget, said *object.AdapterAnswer,
+	samples func() ([]*object.PodSample, error)) (int32, autoscalingv2.MetricValueStatus, error) {
+	if said != nil && said.Fault == "" {
+		sum := 0.0
+		for _, v := range said.Values {
+			sum += v
+		}
+		return s.size(sum, aim)
+	}
 	pick, err := picker(m)
 	if err != nil {
-		return 0, now, err
+		return 0, autoscalingv2.MetricValueStatus{}, err
 	}
+	all, err := samples()
 	sum, found := 0.0, false
-	for _, sample := range samples {
+	for _, sample := range all {
 		if v, ok := pick(sample); ok {
 			sum, found = sum+v, true
 		}
 	}
-	if !found {
-		return 0, now, fmt.Errorf("unable to get metric %s: no pod shows it", m.Name)
+	switch {
+	case err != nil:
+	case !found:
+		err = errors.New("no pod shows it")
+	default:
+		return s.size(sum, aim)
 	}
+	return 0, autoscalingv2.MetricValueStatus{}, fmt.Errorf("unable to get metric %s: %w", m.Name, blamed(err, said))
+}
+
+// said returns what a metrics adapter said of the metric of that index; nil: none was
+// asked.
+func (s *scaler) said(i int) *object.AdapterAnswer {
+	row, ok := tables.AdapterAnswers.Get(s.tx, object.KeyOf(s.h))
+	if !ok || row.Of != s.h.UID || row.OfGeneration != s.h.Generation || i >= len(row.Answers) || !row.Answers[i].Asked {
+		return nil
+	}
+	return &row.Answers[i]
+}
+
+// blamed adds an adapter's fault to why pods did not show what it does not know.
+func blamed(err error, said *object.AdapterAnswer) error {
+	if said == nil {
+		return err
+	}
+	return fmt.Errorf("%w; the metrics adapter: %s", err, said.Fault)
+}
+
+// size sizes by one value.
+func (s *scaler) size(sum float64, aim autoscalingv2.MetricTarget) (int32, autoscalingv2.MetricValueStatus, error) {
+	var now autoscalingv2.MetricValueStatus
 	if aim.AverageValue != nil {
 		each := asFloat(*aim.AverageValue)
-		if n := s.target.replicas; n > 0 {
+		if n := s.target.Replicas; n > 0 {
 			now.AverageValue = quantity(sum / float64(n))
 			if s.tolerated(sum / (each * float64(n))) {
 				return n, now, nil
@@ -217,11 +261,11 @@ func (s *scaler) total(samples []*object.PodSample, m autoscalingv2.MetricIdenti
 	}
 	now.Value = quantity(sum)
 	ratio := sum / asFloat(*aim.Value)
-	if s.target.replicas == 0 {
+	if s.target.Replicas == 0 {
 		return up(ratio), now, nil
 	}
 	if s.tolerated(ratio) {
-		return s.target.replicas, now, nil
+		return s.target.Replicas, now, nil
 	}
 	ready := 0
 	for _, m := range s.members {

@@ -65,7 +65,7 @@ func (s *scaler) look() {
 	}
 	s.set(autoscalingv2.AbleToScale, corev1.ConditionTrue, "SucceededGetScale", "the HPA controller was able to get the target's current scale")
 	s.members = s.target.members(s.tx)
-	current := s.target.replicas
+	current := s.target.Replicas
 	s.st.CurrentReplicas = current
 	s.recall()
 	want, why, ok := s.want()
@@ -74,7 +74,13 @@ func (s *scaler) look() {
 	}
 	s.st.DesiredReplicas = want
 	if want != current {
-		s.target.resize(want)
+		if err := s.target.Resize(want); err != nil {
+			s.st.DesiredReplicas = current
+			s.set(autoscalingv2.AbleToScale, corev1.ConditionFalse, "FailedUpdateScale", "the HPA controller was unable to update the target scale: "+err.Error())
+			s.warn("FailedRescale", fmt.Sprintf("New size: %d; reason: %s; error: %v", want, why, err))
+			s.keep()
+			return
+		}
 		s.moved(current, want)
 		s.st.LastScaleTime = &metav1.Time{Time: s.now.Truncate(1e9)}
 		s.set(autoscalingv2.AbleToScale, corev1.ConditionTrue, "SucceededRescale", fmt.Sprintf("the HPA controller was able to update the target scale to %d", want))
@@ -86,7 +92,7 @@ func (s *scaler) look() {
 
 // want returns the size that is wanted and why; false: that cannot be told.
 func (s *scaler) want() (n int32, why string, ok bool) {
-	current, least, most := s.target.replicas, s.least(), s.h.Spec.MaxReplicas
+	current, least, most := s.target.Replicas, s.least(), s.h.Spec.MaxReplicas
 	switch {
 	case current == 0 && least != 0:
 		s.set(autoscalingv2.ScalingActive, corev1.ConditionFalse, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
@@ -118,7 +124,7 @@ func (s *scaler) measured() (n int32, why string, ok bool) {
 	var fault error
 	faultReason, name, valid := "", "", 0
 	for i := range s.h.Spec.Metrics {
-		p, reason, err := s.propose(&s.h.Spec.Metrics[i])
+		p, reason, err := s.propose(i)
 		if err != nil {
 			if fault == nil {
 				fault, faultReason = err, reason
@@ -132,13 +138,13 @@ func (s *scaler) measured() (n int32, why string, ok bool) {
 		}
 		valid++
 	}
-	if fault != nil && (valid == 0 || n < s.target.replicas) {
+	if fault != nil && (valid == 0 || n < s.target.Replicas) {
 		s.set(autoscalingv2.ScalingActive, corev1.ConditionFalse, faultReason, "the HPA was unable to compute the replica count: "+fault.Error())
 		return 0, "", false
 	}
 	s.st.CurrentMetrics = all
 	s.set(autoscalingv2.ScalingActive, corev1.ConditionTrue, "ValidMetricFound", "the HPA was able to successfully calculate a replica count from "+name)
-	if n > s.target.replicas {
+	if n > s.target.Replicas {
 		return n, name + " above target", true
 	}
 	return n, "All metrics below target", true
@@ -164,7 +170,7 @@ func (s *scaler) recall() {
 		return
 	}
 	s.past = &object.ScaleHistory{ObjectMeta: metav1.ObjectMeta{Namespace: s.h.Namespace, Name: s.h.Name}, Of: s.h.UID}
-	s.past.Recommended = []object.ScaleStep{{At: metav1.NewTime(s.now.Add(-1)), Replicas: s.target.replicas}}
+	s.past.Recommended = []object.ScaleStep{{At: metav1.NewTime(s.now.Add(-1)), Replicas: s.target.Replicas}}
 }
 
 // keep writes what is to be remembered, if that changed.

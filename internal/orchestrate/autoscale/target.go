@@ -3,7 +3,6 @@ package autoscale
 import (
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,84 +11,54 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/scale"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
 // target is what is scaled, or what a metric is of.
 type target struct {
-	uid      types.UID
-	replicas int32
-	owners   []types.UID // of its pods
-	resize   func(n int32)
+	*scale.Scale
+	namespace string
+	owners    []types.UID     // of its pods
+	selector  labels.Selector // finds its pods where nobody is known to own them; may be nil
 }
 
 // targetOf finds what a reference names.
 func targetOf(tx *store.Tx, namespace string, ref autoscalingv2.CrossVersionObjectReference) (*target, error) {
-	key := object.Key{Namespace: namespace, Name: ref.Name}
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
 		return nil, err
 	}
 	gk := gv.WithKind(ref.Kind).GroupKind()
-	switch gk {
-	case tables.Deployments.GVK().GroupKind():
-		if o, ok := tables.Deployments.Get(tx, key); ok {
-			return deployment(tx, o), nil
-		}
-	case tables.ReplicaSets.GVK().GroupKind():
-		if o, ok := tables.ReplicaSets.Get(tx, key); ok {
-			return &target{uid: o.UID, replicas: count(o.Spec.Replicas), owners: []types.UID{o.UID}, resize: func(n int32) {
-				next := o.DeepCopy()
-				next.Spec.Replicas = &n
-				next.Generation++
-				tables.ReplicaSets.Put(tx, next)
-			}}, nil
-		}
-	case tables.StatefulSets.GVK().GroupKind():
-		if o, ok := tables.StatefulSets.Get(tx, key); ok {
-			return &target{uid: o.UID, replicas: count(o.Spec.Replicas), owners: []types.UID{o.UID}, resize: func(n int32) {
-				next := o.DeepCopy()
-				next.Spec.Replicas = &n
-				next.Generation++
-				tables.StatefulSets.Put(tx, next)
-			}}, nil
-		}
-	case tables.ReplicationControllers.GVK().GroupKind():
-		if o, ok := tables.ReplicationControllers.Get(tx, key); ok {
-			return &target{uid: o.UID, replicas: count(o.Spec.Replicas), owners: []types.UID{o.UID}, resize: func(n int32) {
-				next := o.DeepCopy()
-				next.Spec.Replicas = &n
-				next.Generation++
-				tables.ReplicationControllers.Put(tx, next)
-			}}, nil
-		}
-	default:
-		return nil, fmt.Errorf("no scale is known of kind %s: want Deployment, ReplicaSet, StatefulSet or ReplicationController", gk)
+	sc, err := scale.Of(tx, gk, object.Key{Namespace: namespace, Name: ref.Name})
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%s %q not found", gk, ref.Name)
+	if sc == nil {
+		return nil, fmt.Errorf("%s %q not found", gk, ref.Name)
+	}
+	t := &target{Scale: sc, namespace: namespace, owners: []types.UID{sc.UID}}
+	switch {
+	case gk == tables.Deployments.GVK().GroupKind():
+		t.owners = replicaSets(tx, sc.UID)
+	case sc.Selector != "":
+		t.owners = nil
+		if t.selector, err = labels.Parse(sc.Selector); err != nil {
+			return nil, fmt.Errorf("the selector of %s %q: %w", gk, ref.Name, err)
+		}
+	}
+	return t, nil
 }
 
-func deployment(tx *store.Tx, o *appsv1.Deployment) *target {
-	t := &target{uid: o.UID, replicas: count(o.Spec.Replicas), resize: func(n int32) {
-		next := o.DeepCopy()
-		next.Spec.Replicas = &n
-		next.Generation++
-		tables.Deployments.Put(tx, next)
-	}}
-	for row := range tables.ReplicaSets.By(tx, tables.OwnerIndex, string(o.UID)) {
-		if metav1.IsControlledBy(row.Object(), o) {
-			t.owners = append(t.owners, row.Object().UID)
+// replicaSets returns those of a Deployment.
+func replicaSets(tx *store.Tx, deployment types.UID) (all []types.UID) {
+	for row := range tables.ReplicaSets.By(tx, tables.OwnerIndex, string(deployment)) {
+		if ref := metav1.GetControllerOfNoCopy(row.Object()); ref != nil && ref.UID == deployment {
+			all = append(all, row.Object().UID)
 		}
 	}
-	return t
-}
-
-func count(p *int32) int32 {
-	if p == nil {
-		return 1
-	}
-	return *p
+	return all
 }
 
 // member is a pod of a target.
@@ -102,17 +71,29 @@ type member struct {
 // members returns the target's pods in order of their owners and keys, those apart that
 // have failed or are to go.
 func (t *target) members(tx *store.Tx) (all []member) {
+	add := func(row store.Row[*corev1.Pod, *tables.PodHead]) {
+		h := row.Head()
+		if h.Deleting || h.UnderReview || h.Phase == corev1.PodFailed {
+			return
+		}
+		m := member{key: row.Key(), head: h}
+		if s, ok := tables.PodSamples.Get(tx, m.key); ok && s.UID == h.UID {
+			m.sample = s
+		}
+		all = append(all, m)
+	}
 	for _, uid := range t.owners {
 		for row := range tables.Pods.By(tx, tables.OwnerIndex, string(uid)) {
-			h := row.Head()
-			if h.Owner != uid || h.Deleting || h.Phase == corev1.PodFailed {
-				continue
+			if row.Head().Owner == uid {
+				add(row)
 			}
-			m := member{key: row.Key(), head: h}
-			if s, ok := tables.PodSamples.Get(tx, m.key); ok && s.UID == h.UID {
-				m.sample = s
+		}
+	}
+	if t.selector != nil {
+		for row := range tables.Pods.Rows(tx, t.namespace) {
+			if t.selector.Matches(labels.Set(row.Head().Labels)) {
+				add(row)
 			}
-			all = append(all, m)
 		}
 	}
 	return all

@@ -19,6 +19,8 @@ type Loop struct {
 	uids   map[object.Key]types.UID
 	owner  map[object.Key]types.UID // of each Job that a CronJob made
 	agenda loop.Agenda
+
+	refused map[object.Key]bool // those whose Job a quota refused
 }
 
 // New returns the loop.
@@ -29,17 +31,17 @@ func New() *Loop { return &Loop{} }
 func (l *Loop) Name() string { return "orchestrate/cronjob" }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.CronJobs.ID(), tables.Jobs.ID(), tables.Namespaces.ID()}
+	return []store.TableID{tables.CronJobs.ID(), tables.Jobs.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.CronJobs.ID(), tables.Jobs.ID(), tables.Events.ID()}
+	return []store.TableID{tables.CronJobs.ID(), tables.Jobs.ID(), tables.ResourceQuotas.ID(), tables.Events.ID()}
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		l.crons, l.uids, l.owner = map[types.UID]object.Key{}, map[object.Key]types.UID{}, map[object.Key]types.UID{}
-		l.agenda = loop.Agenda{}
+		l.agenda, l.refused = loop.Agenda{}, map[object.Key]bool{}
 	}
 	for key := range tables.CronJobs.Changed(tx) {
 		l.observe(tx, key)
@@ -47,10 +49,22 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	for key := range tables.Jobs.Changed(tx) {
 		l.observeJob(tx, key)
 	}
+	for quota := range tables.ResourceQuotas.Changed(tx) {
+		for key := range l.refused {
+			if key.Namespace == quota.Namespace {
+				l.agenda.Mark(key)
+			}
+		}
+	}
 	for _, key := range l.agenda.Due(tx.Now()) {
 		l.agenda.Take(key)
+		delete(l.refused, key)
 		if o, ok := tables.CronJobs.Get(tx, key); ok {
-			l.agenda.At(key, newSync(tx, o).run())
+			s := newSync(tx, o)
+			l.agenda.At(key, s.run())
+			if s.refused {
+				l.refused[key] = true
+			}
 		}
 	}
 	return l.agenda.Next(), nil

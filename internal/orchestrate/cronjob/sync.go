@@ -16,6 +16,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/defaults"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
@@ -25,12 +26,18 @@ import (
 // is wrong (Kubernetes, "CronJob", "Deadline for delayed Job start").
 const missedMax = 100
 
+// retryRefused is when a Job is tried again that was refused, if the quotas of its
+// namespace do not change before.
+const retryRefused = 15 * time.Second
+
 // sync is one look at one CronJob.
 type sync struct {
 	tx   *store.Tx
 	o    *batchv1.CronJob
 	st   batchv1.CronJobStatus // what it becomes
 	jobs []*batchv1.Job
+
+	refused bool // a quota refused the Job that is due
 }
 
 func newSync(tx *store.Tx, o *batchv1.CronJob) *sync {
@@ -175,6 +182,9 @@ func (s *sync) schedule() (again time.Time) {
 		s.tell(corev1.EventTypeWarning, "TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew")
 	}
 	s.start(due)
+	if at := s.tx.Now().Add(retryRefused); s.refused && at.Before(again) {
+		again = at
+	}
 	return again
 }
 
@@ -226,12 +236,18 @@ func (s *sync) start(due time.Time) {
 		s.st.Active = nil
 	}
 	at := metav1.NewTime(due.UTC())
-	s.st.LastScheduleTime = &at
 	j := s.job(due)
 	if _, taken := tables.Jobs.Row(s.tx, object.KeyOf(j)); taken {
+		s.st.LastScheduleTime = &at
 		s.tell(corev1.EventTypeWarning, "FailedCreate", fmt.Sprintf("Error creating job: jobs.batch %q already exists", j.Name))
 		return
 	}
+	if err := policy.AllowNew(s.tx, tables.Jobs, j); err != nil {
+		s.refused = true
+		s.remark(corev1.EventTypeWarning, "FailedCreate", "Error creating job: "+err.Error())
+		return
+	}
+	s.st.LastScheduleTime = &at
 	tables.Jobs.Put(s.tx, j)
 	s.st.Active = append(s.st.Active, reference(j))
 	s.tell(corev1.EventTypeNormal, "SuccessfulCreate", fmt.Sprintf("Created job %s", j.Name))

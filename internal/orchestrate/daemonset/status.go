@@ -1,6 +1,7 @@
 package daemonset
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -115,7 +116,7 @@ func (s *step) waitFor(sp *spot, at time.Time) {
 	}
 }
 
-// count counts spots anew, each by its oldest pod, and forgets those of nodes that
+// count counts spots anew, each by its oldest pod that can be seen, and forgets those of nodes that
 // are gone with their pods.
 func (s *step) count(spots []*spot) {
 	for _, sp := range spots {
@@ -137,17 +138,18 @@ func (s *step) one(sp *spot) (c counts) {
 		}
 		s.available(sp, p.head) // wakes the set when it is
 	}
+	seen := slices.IndexFunc(sp.pods, func(p pod) bool { return !p.head.UnderReview })
 	switch {
 	case sp.missing:
-	case !sp.runs && len(sp.pods) > 0:
+	case !sp.runs && seen >= 0:
 		c.misplaced = 1
 	case sp.runs:
 		c.desired = 1
-		if len(sp.pods) == 0 {
+		if seen < 0 {
 			return c
 		}
 		c.current = 1
-		p := sp.pods[0]
+		p := sp.pods[seen]
 		if s.isFresh(p) {
 			c.updated = 1
 		}

@@ -21,6 +21,7 @@ import (
 type Loop struct {
 	owners  map[object.Key]object.Key      // of replica sets, by the set's key
 	orphans map[string]map[object.Key]bool // replica sets without a controller, by namespace
+	refused map[object.Key]bool            // deployments whose new set a quota refused
 	agenda  loop.Agenda
 }
 
@@ -32,16 +33,16 @@ func New() *Loop { return &Loop{} }
 func (l *Loop) Name() string { return "orchestrate/deployment" }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.Namespaces.ID()}
+	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.Events.ID()}
+	return []store.TableID{tables.Deployments.ID(), tables.ReplicaSets.ID(), tables.ResourceQuotas.ID(), tables.Events.ID()}
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		*l = Loop{owners: map[object.Key]object.Key{}, orphans: map[string]map[object.Key]bool{}}
+		*l = Loop{owners: map[object.Key]object.Key{}, orphans: map[string]map[object.Key]bool{}, refused: map[object.Key]bool{}}
 	}
 	for key := range tables.Deployments.Changed(tx) {
 		l.agenda.Mark(key)
@@ -49,14 +50,25 @@ func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	for key := range tables.ReplicaSets.Changed(tx) {
 		l.observeSet(tx, key)
 	}
+	for quota := range tables.ResourceQuotas.Changed(tx) {
+		for key := range l.refused {
+			if key.Namespace == quota.Namespace {
+				l.agenda.Mark(key)
+			}
+		}
+	}
 	for _, key := range l.agenda.Due(tx.Now()) {
 		l.agenda.Take(key)
+		delete(l.refused, key)
 		d, ok := tables.Deployments.Get(tx, key)
 		if !ok {
 			continue
 		}
 		s := newStep(tx, d, l.orphans[d.Namespace])
 		s.run()
+		if s.refused {
+			l.refused[key] = true
+		}
 		l.agenda.At(key, s.next)
 	}
 	return l.agenda.Next(), nil

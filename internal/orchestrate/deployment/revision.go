@@ -12,8 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	clusterpolicy "trireme/internal/policy"
 	"trireme/internal/rollout"
 	"trireme/internal/tables"
+	"trireme/internal/tell"
 )
 
 // The annotations that kubectl and other clients read.
@@ -42,7 +44,7 @@ func revisionOf(o metav1.Object) int64 {
 
 // freshen makes sure that the present template has a set, the newest revision,
 // and reports whether it has; false: a name was taken and the next step tries
-// another.
+// another, or a quota refuses the set.
 func (s *step) freshen() bool {
 	if s.fresh != nil {
 		if s.condition == nil && s.d.Spec.ProgressDeadlineSeconds != nil {
@@ -62,12 +64,26 @@ func (s *step) freshen() bool {
 		return false
 	}
 	rs := s.newSet(name, hash)
+	if err := clusterpolicy.AllowNew(s.tx, tables.ReplicaSets, rs); err != nil {
+		s.refuse(name, err)
+		return false
+	}
 	tables.ReplicaSets.Put(s.tx, rs)
 	s.sets, s.fresh = append(s.sets, rs), rs
 	if s.d.Spec.ProgressDeadlineSeconds != nil {
 		s.progress(corev1.ConditionTrue, reasonCreated, fmt.Sprintf("Created new replica set %q", name))
 	}
 	return true
+}
+
+// refuse says that the set of the present template may not be made.
+func (s *step) refuse(name string, err error) {
+	s.refused, s.next = true, s.tx.Now().Add(retryRefused)
+	message := fmt.Sprintf("Failed to create new replica set %q: %v", name, err)
+	tell.Once(s.tx, tables.Deployments, s.d, tell.Event{From: "deployment-controller", Type: corev1.EventTypeWarning, Reason: reasonRefused, Message: message})
+	if c := s.condition; s.d.Spec.ProgressDeadlineSeconds != nil && (c == nil || c.Reason != reasonRefused || c.Message != message) {
+		s.progress(corev1.ConditionFalse, reasonRefused, message)
+	}
 }
 
 func (s *step) hash() string {

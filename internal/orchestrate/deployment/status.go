@@ -22,6 +22,7 @@ const (
 	reasonTimedOut  = "ProgressDeadlineExceeded"
 	reasonPaused    = "DeploymentPaused"
 	reasonResumed   = "DeploymentResumed"
+	reasonRefused   = "ReplicaSetCreateError"
 	reasonEnough    = "MinimumReplicasAvailable"
 	reasonTooFew    = "MinimumReplicasUnavailable"
 )
@@ -126,6 +127,9 @@ func (s *step) complete(st *appsv1.DeploymentStatus) bool {
 // judge sets the condition Progressing from how the counts moved since the last
 // status.
 func (s *step) judge(st *appsv1.DeploymentStatus, complete bool) {
+	if s.refused {
+		return // the condition says so already
+	}
 	if c := s.condition; c != nil && c.Reason == reasonAvailable && st.Replicas == st.UpdatedReplicas {
 		return // it was complete: pods that come and go later are no rollout
 	}

@@ -26,9 +26,15 @@ type step struct {
 	sets  []*appsv1.ReplicaSet // oldest first
 	fresh *appsv1.ReplicaSet   // the set of the present template; nil: none yet
 
+	refused bool // a quota refused the set of the present template
+
 	collisions *int32
 	condition  *appsv1.DeploymentCondition // Progressing as this step has it; nil: gone
 }
+
+// retryRefused is when a set is tried again that was refused, if the quotas of its
+// namespace do not change before.
+const retryRefused = 15 * time.Second
 
 func newStep(tx *store.Tx, d *appsv1.Deployment, orphans map[object.Key]bool) *step {
 	s := &step{tx: tx, d: d, collisions: d.Status.CollisionCount, condition: conditionOf(d, appsv1.DeploymentProgressing)}

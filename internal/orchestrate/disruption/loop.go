@@ -13,6 +13,7 @@ import (
 
 	"trireme/internal/loop"
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/scale"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -56,8 +57,7 @@ func New() *Loop { return &Loop{} }
 func (l *Loop) Name() string { return "orchestrate/disruption" }
 
 func (l *Loop) Reads() []store.TableID {
-	return []store.TableID{tables.PodDisruptionBudgets.ID(), tables.Pods.ID(), tables.Deployments.ID(), tables.ReplicaSets.ID(),
-		tables.StatefulSets.ID(), tables.ReplicationControllers.ID()}
+	return append(scale.Reads(), tables.PodDisruptionBudgets.ID(), tables.Pods.ID())
 }
 
 func (l *Loop) Writes() []store.TableID {
@@ -131,7 +131,7 @@ type podRow = interface {
 }
 
 func (b *budget) selects(h *tables.PodHead) bool {
-	return b.selector != nil && b.selector.Matches(labels.Set(h.Labels))
+	return b.selector != nil && !h.UnderReview && b.selector.Matches(labels.Set(h.Labels))
 }
 
 // put takes in a pod and reports whether the budget selects it.
@@ -210,6 +210,14 @@ func (l *Loop) observeOwners(tx *store.Tx) {
 	}
 	for key := range tables.ReplicationControllers.Changed(tx) {
 		mark(key)
+	}
+	for key := range tables.CustomObjects.Changed(tx) {
+		mark(tables.ParseCustomKey(key).Key)
+	}
+	for range tables.CustomResourceDefinitions.Changed(tx) {
+		for at := range l.budgets {
+			l.agenda.Mark(at)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/object"
+	"trireme/internal/orchestrate/scale"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
@@ -127,58 +128,42 @@ func wants(tx *store.Tx, b *budget, o *policyv1.PodDisruptionBudget) (expected, 
 func (b *budget) scale(tx *store.Tx) (n int32, err error) {
 	seen := map[types.UID]bool{}
 	for _, o := range b.sortedOwners() {
-		uid, replicas, ok := replicasOf(tx, b.key.Namespace, o.ref)
-		if !ok {
-			return 0, fmt.Errorf("%s %q has no scale that is known here", o.ref.Kind, o.ref.Name)
+		sc, err := scaleOf(tx, b.key.Namespace, o.ref)
+		if err != nil {
+			return 0, err
 		}
-		if !seen[uid] {
-			n += replicas
+		if !seen[sc.UID] {
+			n += sc.Replicas
 		}
-		seen[uid] = true
+		seen[sc.UID] = true
 	}
 	return n, nil
 }
 
-// replicasOf returns how many pods an owner asks for, and whose word that is: a
+// scaleOf returns how many pods an owner asks for, and whose word that is: a
 // ReplicaSet's is its Deployment's.
-func replicasOf(tx *store.Tx, namespace string, ref metav1.OwnerReference) (uid types.UID, n int32, ok bool) {
+func scaleOf(tx *store.Tx, namespace string, ref metav1.OwnerReference) (*scale.Scale, error) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
-		return "", 0, false
+		return nil, err
 	}
-	key := object.Key{Namespace: namespace, Name: ref.Name}
-	switch gv.WithKind(ref.Kind).GroupKind() {
-	case tables.ReplicaSets.GVK().GroupKind():
-		o, ok := tables.ReplicaSets.Get(tx, key)
-		if !ok || o.UID != ref.UID {
-			return "", 0, false
-		}
-		if up := metav1.GetControllerOfNoCopy(o); up != nil && up.Kind == tables.Deployments.GVK().Kind {
-			if d, ok := tables.Deployments.Get(tx, object.Key{Namespace: namespace, Name: up.Name}); ok && d.UID == up.UID {
-				return d.UID, replicas(d.Spec.Replicas), true
-			}
-		}
-		return o.UID, replicas(o.Spec.Replicas), true
-	case tables.StatefulSets.GVK().GroupKind():
-		o, ok := tables.StatefulSets.Get(tx, key)
-		return ref.UID, get(ok && o.UID == ref.UID, func() *int32 { return o.Spec.Replicas }), ok && o.UID == ref.UID
-	case tables.ReplicationControllers.GVK().GroupKind():
-		o, ok := tables.ReplicationControllers.Get(tx, key)
-		return ref.UID, get(ok && o.UID == ref.UID, func() *int32 { return o.Spec.Replicas }), ok && o.UID == ref.UID
+	gk, key := gv.WithKind(ref.Kind).GroupKind(), object.Key{Namespace: namespace, Name: ref.Name}
+	sc, err := scale.Of(tx, gk, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case sc == nil || sc.UID != ref.UID:
+		return nil, fmt.Errorf("%s %q is not there", ref.Kind, ref.Name)
+	case gk != tables.ReplicaSets.GVK().GroupKind():
+		return sc, nil
 	}
-	return "", 0, false
-}
-
-func get(ok bool, f func() *int32) int32 {
-	if !ok {
-		return 0
+	set, _ := tables.ReplicaSets.Get(tx, key)
+	up := metav1.GetControllerOfNoCopy(set)
+	if up == nil || up.Kind != tables.Deployments.GVK().Kind {
+		return sc, nil
 	}
-	return replicas(f())
-}
-
-func replicas(p *int32) int32 {
-	if p == nil {
-		return 1
+	if d, err := scaleOf(tx, namespace, *up); err == nil {
+		return d, nil
 	}
-	return *p
+	return sc, nil
 }

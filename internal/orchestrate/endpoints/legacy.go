@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -61,10 +62,11 @@ func (s *service) syncLegacy(tx *store.Tx) {
 // the old form, unless the service publishes all.
 func (s *service) subsets() []corev1.EndpointSubset {
 	groups := map[string]*corev1.EndpointSubset{}
+	primary := s.types()[0] // the old form has one family
 	n := 0
 	for _, pod := range object.SortedKeys(s.members) {
 		f := s.members[pod]
-		if f.terminating && !f.ready || n == legacyMax {
+		if f.in(primary) == "" || f.terminating && !f.ready || n == legacyMax {
 			continue
 		}
 		n++
@@ -73,7 +75,7 @@ func (s *service) subsets() []corev1.EndpointSubset {
 			g = &corev1.EndpointSubset{Ports: legacyPorts(f.ports)}
 			groups[f.ports] = g
 		}
-		if a := address(pod, f); f.ready {
+		if a := address(pod, f, primary); f.ready {
 			g.Addresses = append(g.Addresses, a)
 		} else {
 			g.NotReadyAddresses = append(g.NotReadyAddresses, a)
@@ -90,7 +92,7 @@ func (s *service) subsets() []corev1.EndpointSubset {
 }
 
 func legacyPorts(signature string) []corev1.EndpointPort {
-	_, ports := parse(signature)
+	ports := parse(signature)
 	var out []corev1.EndpointPort
 	for _, p := range ports {
 		out = append(out, corev1.EndpointPort{Name: *p.Name, Port: *p.Port, Protocol: *p.Protocol, AppProtocol: p.AppProtocol})
@@ -98,9 +100,9 @@ func legacyPorts(signature string) []corev1.EndpointPort {
 	return out
 }
 
-func address(pod object.Key, f facts) corev1.EndpointAddress {
+func address(pod object.Key, f facts, of discoveryv1.AddressType) corev1.EndpointAddress {
 	a := corev1.EndpointAddress{
-		IP: f.ip, Hostname: f.hostname,
+		IP: f.in(of), Hostname: f.hostname,
 		TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: f.uid},
 	}
 	if f.node != "" {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -29,17 +30,42 @@ type service struct {
 	members  map[object.Key]facts // its pods that are endpoints
 	touched  map[object.Key]bool  // pods that changed since the last sync
 	slices   []*slice
-	where    map[object.Key]*slice
+	where    map[place]*slice
 	syncAt   time.Time // slices are not written before
 	legacyAt time.Time // nor the old form
 }
 
-// facts are what an endpoint says of a pod.
+// facts are what endpoints say of a pod.
 type facts struct {
 	uid                         types.UID
-	ip, node, hostname, zone    string
+	ip, otherIP                 string // of two families; empty: none
+	node, hostname, zone        string
 	ready, serving, terminating bool
 	ports                       string // signature of the resolved ports
+}
+
+// in returns the pod's address of a family; empty: none.
+func (f *facts) in(t discoveryv1.AddressType) string {
+	for _, ip := range []string{f.ip, f.otherIP} {
+		if ip != "" && addressType(ip) == t {
+			return ip
+		}
+	}
+	return ""
+}
+
+// place is a pod in the slices of one family.
+type place struct {
+	pod object.Key
+	of  discoveryv1.AddressType
+}
+
+// types returns the families of the service's slices, the primary one first.
+func (s *service) types() (out []discoveryv1.AddressType) {
+	for _, f := range family.OfService(s.svc) {
+		out = append(out, discoveryv1.AddressType(f))
+	}
+	return out
 }
 
 // label joins what byLabel is keyed by.
@@ -48,7 +74,7 @@ func label(ns, k, v string) string { return ns + "\x00" + k + "\x00" + v }
 func newService(svc *corev1.Service) *service {
 	s := &service{
 		key: object.KeyOf(svc), svc: svc, selector: labels.SelectorFromSet(svc.Spec.Selector),
-		members: map[object.Key]facts{}, touched: map[object.Key]bool{}, where: map[object.Key]*slice{},
+		members: map[object.Key]facts{}, touched: map[object.Key]bool{}, where: map[place]*slice{},
 	}
 	k := slices.Min(slices.Collect(maps.Keys(svc.Spec.Selector)))
 	s.label = label(s.key.Namespace, k, svc.Spec.Selector[k])
@@ -60,7 +86,7 @@ func newService(svc *corev1.Service) *service {
 func (s *service) same(svc *corev1.Service) bool {
 	a, b := &s.svc.Spec, &svc.Spec
 	same := s.svc.UID == svc.UID && a.Type == b.Type && a.PublishNotReadyAddresses == b.PublishNotReadyAddresses &&
-		headless(s.svc) == headless(svc) && spread(s.svc) == spread(svc) && equality.Semantic.DeepEqual(a.Selector, b.Selector) &&
+		headless(s.svc) == headless(svc) && slices.Equal(family.OfService(s.svc), family.OfService(svc)) && spread(s.svc) == spread(svc) && equality.Semantic.DeepEqual(a.Selector, b.Selector) &&
 		equality.Semantic.DeepEqual(a.Ports, b.Ports) && maps.Equal(s.svc.Labels, svc.Labels)
 	if same {
 		s.svc = svc
@@ -96,7 +122,7 @@ func (s *service) take(key object.Key, row store.Row[*corev1.Pod, *tables.PodHea
 		return member
 	}
 	f := facts{
-		uid: h.UID, ip: h.IP, node: h.Node, zone: zone, serving: h.Ready, terminating: h.Deleting,
+		uid: h.UID, ip: h.IP, otherIP: h.OtherIP, node: h.Node, zone: zone, serving: h.Ready, terminating: h.Deleting,
 		ready:    s.svc.Spec.PublishNotReadyAddresses || h.Ready && !h.Deleting,
 		hostname: was.hostname, ports: was.ports,
 	}
@@ -105,7 +131,7 @@ func (s *service) take(key object.Key, row store.Row[*corev1.Pod, *tables.PodHea
 	}
 	if !member || f.uid != was.uid { // these cannot change in a pod's life
 		pod := row.Object()
-		f.hostname, f.ports = "", signature(f.ip, resolve(s.svc, pod))
+		f.hostname, f.ports = "", signature(resolve(s.svc, pod))
 		if pod.Spec.Subdomain == s.key.Name {
 			f.hostname = pod.Spec.Hostname
 		}
@@ -157,10 +183,9 @@ func named(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	return find(pod.Spec.InitContainers) // sidecars
 }
 
-// signature is equal for endpoints that may share a slice.
-func signature(ip string, ports []discoveryv1.EndpointPort) string {
+// signature is equal for endpoints that may share a slice of their family.
+func signature(ports []discoveryv1.EndpointPort) string {
 	var b strings.Builder
-	b.WriteString(string(addressType(ip)))
 	for _, p := range ports {
 		app := ""
 		if p.AppProtocol != nil {
@@ -171,17 +196,11 @@ func signature(ip string, ports []discoveryv1.EndpointPort) string {
 	return b.String()
 }
 
-func addressType(ip string) discoveryv1.AddressType {
-	if strings.Contains(ip, ":") {
-		return discoveryv1.AddressTypeIPv6
-	}
-	return discoveryv1.AddressTypeIPv4
-}
+func addressType(ip string) discoveryv1.AddressType { return discoveryv1.AddressType(family.Text(ip)) }
 
 // parse is the inverse of signature.
-func parse(signature string) (t discoveryv1.AddressType, ports []discoveryv1.EndpointPort) {
-	parts := strings.Split(signature, " ")
-	for _, p := range parts[1:] {
+func parse(signature string) (ports []discoveryv1.EndpointPort) {
+	for _, p := range strings.Fields(signature) {
 		f := strings.SplitN(p, "/", 4)
 		var number int32
 		fmt.Sscan(f[2], &number)
@@ -192,5 +211,5 @@ func parse(signature string) (t discoveryv1.AddressType, ports []discoveryv1.End
 		}
 		ports = append(ports, port)
 	}
-	return discoveryv1.AddressType(parts[0]), ports
+	return ports
 }

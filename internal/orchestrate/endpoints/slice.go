@@ -22,6 +22,7 @@ const (
 // slice is what the loop knows of one EndpointSlice.
 type slice struct {
 	key     object.Key
+	of      discoveryv1.AddressType
 	ports   string // signature
 	pods    map[object.Key]bool
 	written *discoveryv1.EndpointSlice // as it stands in the table; nil: not there
@@ -39,7 +40,7 @@ func (s *service) load(tx *store.Tx) []object.Key {
 		if !ours(o) {
 			continue
 		}
-		sl := &slice{key: row.Key(), written: o, changed: true, pods: map[object.Key]bool{}}
+		sl := &slice{key: row.Key(), of: o.AddressType, written: o, changed: true, pods: map[object.Key]bool{}}
 		sl.ports = signatureOf(o)
 		for i := range o.Endpoints {
 			ref := o.Endpoints[i].TargetRef
@@ -48,8 +49,8 @@ func (s *service) load(tx *store.Tx) []object.Key {
 			}
 			pod := object.Key{Namespace: ref.Namespace, Name: ref.Name}
 			s.touched[pod] = true
-			if s.where[pod] == nil {
-				s.where[pod] = sl
+			if at := (place{pod, sl.of}); s.where[at] == nil {
+				s.where[at] = sl
 				sl.pods[pod] = true
 			}
 		}
@@ -60,10 +61,6 @@ func (s *service) load(tx *store.Tx) []object.Key {
 }
 
 func signatureOf(o *discoveryv1.EndpointSlice) string {
-	ip := ""
-	if o.AddressType == discoveryv1.AddressTypeIPv6 {
-		ip = ":"
-	}
 	ports := slices.Clone(o.Ports)
 	for i := range ports {
 		if ports[i].Name == nil {
@@ -77,7 +74,7 @@ func signatureOf(o *discoveryv1.EndpointSlice) string {
 			ports[i].Protocol = &tcp
 		}
 	}
-	return signature(ip, ports)
+	return signature(ports)
 }
 
 // disturbed reports whether the slice at key is not what was written there; the
@@ -102,18 +99,19 @@ func (s *service) disturbed(key object.Key, o *discoveryv1.EndpointSlice, ok boo
 // sync moves touched pods to where they belong and writes the slices that
 // changed. It returns how many it wrote.
 func (s *service) sync(tx *store.Tx, all map[object.Key]*service) (wrote int) {
+	types := s.types()
 	for _, pod := range object.SortedKeys(s.touched) {
-		s.place(pod)
+		for _, t := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
+			s.place(place{pod, t}, slices.Contains(types, t))
+		}
 	}
 	clear(s.touched)
-	if len(s.slices) == 0 {
-		// A service without endpoints has one empty slice, so that readers know
-		// that it was looked at.
-		s.slices = append(s.slices, &slice{ports: string(addressType("")), pods: map[object.Key]bool{}, changed: true})
+	keep := map[*slice]bool{} // of each family one, though it be empty, so that readers know that it was looked at
+	for _, t := range types {
+		keep[s.first(t)] = true
 	}
-	filled := slices.ContainsFunc(s.slices, func(sl *slice) bool { return len(sl.pods) > 0 })
 	s.slices = slices.DeleteFunc(s.slices, func(sl *slice) bool {
-		if len(sl.pods) > 0 || !filled && sl == s.slices[0] {
+		if len(sl.pods) > 0 || keep[sl] {
 			return false
 		}
 		if sl.written != nil {
@@ -132,32 +130,48 @@ func (s *service) sync(tx *store.Tx, all map[object.Key]*service) (wrote int) {
 	return wrote
 }
 
-// place puts a pod into a slice of its ports, or takes it out.
-func (s *service) place(pod object.Key) {
+// first returns the slice of a family that stays in any case: one with endpoints, else
+// the first one, else a new one.
+func (s *service) first(t discoveryv1.AddressType) *slice {
+	for _, empty := range []bool{false, true} {
+		i := slices.IndexFunc(s.slices, func(sl *slice) bool { return sl.of == t && (len(sl.pods) == 0) == empty })
+		if i >= 0 {
+			return s.slices[i]
+		}
+	}
+	sl := &slice{of: t, pods: map[object.Key]bool{}, changed: true}
+	s.slices = append(s.slices, sl)
+	return sl
+}
+
+// place puts a pod into a slice of its family and ports, or takes it out.
+func (s *service) place(p place, wanted bool) {
+	pod := p.pod
 	f, member := s.members[pod]
-	at := s.where[pod]
+	member = member && wanted && f.in(p.of) != ""
+	at := s.where[p]
 	if at != nil {
 		at.changed = true
 		if member && at.ports == f.ports {
 			return
 		}
 		delete(at.pods, pod)
-		delete(s.where, pod)
+		delete(s.where, p)
 	}
 	if !member {
 		return
 	}
 	i := slices.IndexFunc(s.slices, func(sl *slice) bool {
-		return len(sl.pods) == 0 || sl.ports == f.ports && len(sl.pods) < sliceMax
+		return sl.of == p.of && (len(sl.pods) == 0 || sl.ports == f.ports && len(sl.pods) < sliceMax)
 	})
 	if i < 0 {
 		i = len(s.slices)
-		s.slices = append(s.slices, &slice{pods: map[object.Key]bool{}})
+		s.slices = append(s.slices, &slice{of: p.of, pods: map[object.Key]bool{}})
 	}
 	sl := s.slices[i]
 	sl.ports, sl.changed = f.ports, true
 	sl.pods[pod] = true
-	s.where[pod] = sl
+	s.where[p] = sl
 }
 
 // write puts the slice, unless it stands so already.
@@ -167,7 +181,6 @@ func (s *service) write(tx *store.Tx, sl *slice) {
 	switch {
 	case sl.written != nil:
 		next.ObjectMeta = *sl.written.ObjectMeta.DeepCopy()
-		next.AddressType = sl.written.AddressType
 	default:
 		if sl.key.Name == "" {
 			sl.key = newKey(tx, s.key)
@@ -175,18 +188,11 @@ func (s *service) write(tx *store.Tx, sl *slice) {
 		next.Namespace, next.Name, next.GenerateName = sl.key.Namespace, sl.key.Name, s.key.Name+"-"
 		next.Generation = 1
 	}
-	t, ports := parse(sl.ports)
-	if sl.written != nil && next.AddressType != t { // it cannot change: make another
-		tables.EndpointSlices.Delete(tx, sl.key)
-		next = &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
-			Namespace: next.Namespace, Name: next.Name, GenerateName: next.GenerateName, Generation: 1,
-		}}
-	}
 	next.Labels = s.labels()
 	next.OwnerReferences = []metav1.OwnerReference{object.ControllerRef(s.svc, tables.Services.GVK())}
-	next.AddressType, next.Ports, next.Endpoints = t, ports, []discoveryv1.Endpoint{}
+	next.AddressType, next.Ports, next.Endpoints = sl.of, parse(sl.ports), []discoveryv1.Endpoint{}
 	for _, pod := range object.SortedKeys(sl.pods) {
-		next.Endpoints = append(next.Endpoints, s.endpoint(pod))
+		next.Endpoints = append(next.Endpoints, s.endpoint(pod, sl.of))
 	}
 	if sl.written != nil && equality.Semantic.DeepEqual(next, sl.written) {
 		return
@@ -221,10 +227,10 @@ func (s *service) labels() map[string]string {
 	return l
 }
 
-func (s *service) endpoint(pod object.Key) discoveryv1.Endpoint {
+func (s *service) endpoint(pod object.Key, of discoveryv1.AddressType) discoveryv1.Endpoint {
 	f := s.members[pod]
 	e := discoveryv1.Endpoint{
-		Addresses:  []string{f.ip},
+		Addresses:  []string{f.in(of)},
 		Conditions: discoveryv1.EndpointConditions{Ready: &f.ready, Serving: &f.serving, Terminating: &f.terminating},
 		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: f.uid},
 	}

@@ -26,6 +26,7 @@ type entry struct {
 	index    int32
 	ready    bool
 	deleting bool
+	hidden   bool // admission has yet to see it: it counts, and nobody is told
 	tracked  bool // it has the finalizer
 	matches  bool // the Job selects it
 	restarts int32
@@ -42,7 +43,7 @@ func (e *entry) active() bool { return !e.over() && !e.deleting }
 func (e *entry) due() bool { return e.tracked && !e.active() }
 
 // counts are a Job's pods by what they are.
-type counts struct{ active, ready, terminating, restarts int32 }
+type counts struct{ active, hidden, ready, terminating, restarts int32 }
 
 // job is what the loop knows of one Job.
 type job struct {
@@ -114,6 +115,9 @@ func (j *job) tally(e *entry, sign int32) {
 	default:
 		j.count.active += sign
 		bump(j.at, e.index, sign)
+		if e.hidden {
+			j.count.hidden += sign
+		}
 		if e.ready {
 			j.count.ready += sign
 		}
@@ -186,7 +190,7 @@ func (c *cache) observePod(tx *store.Tx, key object.Key) {
 
 func (c *cache) own(j *job, key object.Key, h *tables.PodHead) {
 	e := &entry{
-		owner: j.uid, uid: h.UID, phase: h.Phase, index: noIndex, ready: h.Ready, deleting: h.Deleting, tracked: h.JobTracked,
+		owner: j.uid, uid: h.UID, phase: h.Phase, index: noIndex, ready: h.Ready, deleting: h.Deleting, hidden: h.UnderReview, tracked: h.JobTracked,
 		matches: j.selects(h.Labels), restarts: h.Restarts, created: h.Created, ended: h.EndedAt,
 	}
 	if j.indexed {

@@ -202,7 +202,7 @@ func (s *sync) set(t batchv1.JobConditionType, status corev1.ConditionStatus, re
 // count writes the counters of pods that live.
 func (s *sync) count() {
 	c := s.j.count
-	s.st.Active, s.st.Ready, s.st.Terminating = c.active, &c.ready, &c.terminating
+	s.st.Active, s.st.Ready, s.st.Terminating = c.active-c.hidden, &c.ready, &c.terminating
 	if s.j.indexed {
 		s.st.Succeeded = s.completed.len()
 		s.st.CompletedIndexes = s.completed.String()

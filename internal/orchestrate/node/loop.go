@@ -24,6 +24,7 @@ type Loop struct {
 	ready   map[string]bool                     // nodes, and whether they are ready
 	evict   map[string][]corev1.Taint           // nodes with NoExecute taints
 	readied int                                 // how many are ready
+	back    map[string]time.Time                // those of them that became ready lately, and when
 	due     map[string]map[object.Key]time.Time // when pods on such nodes are to go
 }
 
@@ -42,7 +43,7 @@ func (l *Loop) Writes() []store.TableID { return append(l.Reads(), tables.Events
 
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
-		*l = Loop{map[string]bool{}, map[string][]corev1.Taint{}, 0, map[string]map[object.Key]time.Time{}}
+		*l = Loop{map[string]bool{}, map[string][]corev1.Taint{}, 0, map[string]time.Time{}, map[string]map[object.Key]time.Time{}}
 	}
 	for key := range tables.Nodes.Changed(tx) {
 		l.observeNode(tx, key.Name)
@@ -64,6 +65,7 @@ func (l *Loop) observeNode(tx *store.Tx, name string) {
 		l.readied--
 	}
 	delete(l.ready, name)
+	delete(l.back, name)
 	n, ok := tables.Nodes.Get(tx, object.Key{Name: name})
 	if !ok {
 		delete(l.evict, name)
@@ -73,6 +75,7 @@ func (l *Loop) observeNode(tx *store.Tx, name string) {
 	l.ready[name] = readiness(n) == corev1.ConditionTrue
 	if l.ready[name] {
 		l.readied++
+		l.back[name] = object.NodeReadySince(&n.Status)
 	}
 	if want := taints(n, tx.Now()); !equality.Semantic.DeepEqual(want, n.Spec.Taints) {
 		next := n.DeepCopy()
@@ -103,10 +106,8 @@ func (l *Loop) observeNode(tx *store.Tx, name string) {
 // readiness returns the status of the node's condition Ready; a node that has
 // none has not said that it is.
 func readiness(n *corev1.Node) corev1.ConditionStatus {
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status
-		}
+	if s := object.NodeReadiness(&n.Status); s != "" {
+		return s
 	}
 	return corev1.ConditionFalse
 }
@@ -124,6 +125,11 @@ func taints(n *corev1.Node, now time.Time) []corev1.Taint {
 		mark(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
 	case corev1.ConditionUnknown:
 		mark(corev1.TaintNodeUnreachable, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+	}
+	for _, c := range n.Status.Conditions {
+		if key := byCondition[c.Type]; key != "" && c.Status == corev1.ConditionTrue {
+			mark(key, corev1.TaintEffectNoSchedule)
+		}
 	}
 	if n.Spec.Unschedulable {
 		mark(corev1.TaintNodeUnschedulable, corev1.TaintEffectNoSchedule)
@@ -150,8 +156,19 @@ func taints(n *corev1.Node, now time.Time) []corev1.Taint {
 	return out
 }
 
+// byCondition are the taints of conditions that no new pod should meet.
+var byCondition = map[corev1.NodeConditionType]string{
+	corev1.NodeMemoryPressure: corev1.TaintNodeMemoryPressure, corev1.NodeDiskPressure: corev1.TaintNodeDiskPressure,
+	corev1.NodePIDPressure: corev1.TaintNodePIDPressure, corev1.NodeNetworkUnavailable: corev1.TaintNodeNetworkUnavailable,
+}
+
 func ours(key string) bool {
-	return key == corev1.TaintNodeNotReady || key == corev1.TaintNodeUnreachable || key == corev1.TaintNodeUnschedulable
+	switch key {
+	case corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable, corev1.TaintNodeUnschedulable, corev1.TaintNodeMemoryPressure,
+		corev1.TaintNodeDiskPressure, corev1.TaintNodePIDPressure, corev1.TaintNodeNetworkUnavailable:
+		return true
+	}
+	return false
 }
 
 func second(t time.Time) *metav1.Time {
@@ -246,8 +263,12 @@ func tolerates(tol *corev1.Toleration, t *corev1.Taint) bool {
 // is due.
 func (l *Loop) evictDue(tx *store.Tx) (next time.Time) {
 	budget := loop.StepWritesMax
+	disrupted, again := l.disrupted(tx.Now())
 	for _, node := range slices.Sorted(maps.Keys(l.due)) {
-		if l.disrupted() && onlyOurs(l.evict[node]) {
+		if disrupted && onlyOurs(l.evict[node]) {
+			if !again.IsZero() && (next.IsZero() || again.Before(next)) {
+				next = again
+			}
 			continue
 		}
 		for _, key := range byKey(l.due[node]) {
@@ -266,18 +287,23 @@ func (l *Loop) evictDue(tx *store.Tx) (next time.Time) {
 	return next
 }
 
-// The disruption of a whole cell, in Kubernetes' numbers: with so large a part of
-// the nodes not ready, and more than two, the fault is not the nodes'.
-const (
-	disruptedPercent = 55
-	disruptedMin     = 3
-)
+// returnTime is how long nodes may take to come back when most were away: an
+// agent finds its manager again within 8 s.
+const returnTime = 10 * time.Second
 
-// disrupted reports whether so many nodes are not ready that moving their pods
-// would make things worse.
-func (l *Loop) disrupted() bool {
-	lost := len(l.ready) - l.readied
-	return l.readied == 0 || lost >= disruptedMin && 100*lost >= disruptedPercent*len(l.ready)
+// disrupted reports whether so many nodes are not ready, or only just came back,
+// that moving their pods would make things worse, and when to ask again, should no
+// node change meanwhile; zero: never.
+func (l *Loop) disrupted(now time.Time) (yes bool, again time.Time) {
+	for name, since := range l.back {
+		end := since.Add(returnTime)
+		if !now.Before(end) {
+			delete(l.back, name)
+		} else if again.IsZero() || end.Before(again) {
+			again = end
+		}
+	}
+	return object.MostAway(len(l.ready)-l.readied+len(l.back), len(l.ready)), again
 }
 
 func evict(tx *store.Tx, key object.Key) {

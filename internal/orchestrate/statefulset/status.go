@@ -23,7 +23,7 @@ func (s *step) writeStatus() {
 	}
 	for row := range tables.Pods.By(s.tx, tables.OwnerIndex, string(s.set.UID)) {
 		h := row.Head()
-		if h.Owner != s.set.UID {
+		if h.Owner != s.set.UID || h.UnderReview { // nobody sees it yet
 			continue
 		}
 		st.Replicas++

@@ -15,7 +15,9 @@
 // that is bound. Ephemeral makes the claims of pods' ephemeral volumes. Local is the
 // built-in provisioner: directories on nodes.
 //
-// The loops keep no state: the tables' indexes find what belongs together. They
+// Attacher asks for volumes to be attached to nodes, and released (VolumeAttachment).
+//
+// But for Attacher, which counts who uses what, the loops keep no state: the tables' indexes find what belongs together. They
 // are not for mounting (agent), for placing (schedule), or for making volumes
 // elsewhere.
 //

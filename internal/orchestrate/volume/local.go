@@ -147,10 +147,7 @@ func nodeFor(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.Sto
 	}
 	var able []*corev1.Node
 	for n := range tables.Nodes.All(tx) {
-		ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-		})
-		if ready && !n.Spec.Unschedulable && n.DeletionTimestamp == nil && claim.AllowsNode(class, n) {
+		if object.NodeReady(n) && !n.Spec.Unschedulable && n.DeletionTimestamp == nil && claim.AllowsNode(class, n) {
 			able = append(able, n)
 		}
 	}

@@ -292,8 +292,44 @@ func testConformance(t *testing.T, n *node) {
 				t.Fatal(err)
 			}
 		},
+		Limits:       func(t *testing.T, id string) (int64, int64) { return limits(t, n.pid(t, id)) },
 		CgroupParent: cgroup(),
 	})
+}
+
+// limits reads from the kernel what limits a process: bytes of memory,
+// microseconds of CPU time a period.
+func limits(t *testing.T, pid int) (memory, quota int64) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + itoa(pid) + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) int64 {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
+		if err != nil {
+			return -1 // "max"
+		}
+		return n
+	}
+	for line := range strings.Lines(strings.TrimSpace(string(b))) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch {
+		case f[1] == "memory":
+			memory = read("/sys/fs/cgroup/memory" + f[2] + "/memory.limit_in_bytes")
+		case slices.Contains(strings.Split(f[1], ","), "cpu"):
+			quota = read("/sys/fs/cgroup/cpu" + f[2] + "/cpu.cfs_quota_us")
+		case f[0] == "0" && memory == 0: // version 2 alone
+			if _, err := os.Stat("/sys/fs/cgroup" + f[2] + "/memory.max"); err == nil {
+				return read("/sys/fs/cgroup" + f[2] + "/memory.max"), read("/sys/fs/cgroup" + f[2] + "/cpu.max")
+			}
+		}
+	}
+	return memory, quota
 }
 
 // pod is a sandbox with one container of the test program.

@@ -150,9 +150,10 @@ func endContainers(ctx context.Context, all []container) error {
 	return errors.Join(errs...)
 }
 
-// endHelpers kills shims, and what a shim has in flight.
+// endHelpers kills shims, and what a shim has in flight, until none is left: a
+// shim may have started its runtime between being found and being killed.
 func endHelpers(ctx context.Context, d dirs) error {
-	left, err := find(func(argv []string) bool {
+	ours := func(argv []string) bool {
 		if len(argv) == 0 {
 			return false
 		}
@@ -163,11 +164,16 @@ func endHelpers(ctx context.Context, d dirs) error {
 		return slices.ContainsFunc(argv, func(a string) bool {
 			return strings.HasPrefix(a, d.base()+"/") || a == string(d.native()) || strings.HasPrefix(a, string(d.native())+"/")
 		})
-	})
-	if err != nil {
-		return err
 	}
-	return end(ctx, left, 0)
+	for {
+		left, err := find(ours)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		if err := end(ctx, left, 0); err != nil {
+			return err
+		}
+	}
 }
 
 // unmountBelow unmounts everything below root, the last mounted first.

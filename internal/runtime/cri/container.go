@@ -2,13 +2,16 @@ package cri
 
 import (
 	"context"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	criv1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"trireme/internal/kind"
 	"trireme/internal/runtime"
 )
 
@@ -39,6 +42,22 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		return nil
 	}
 	return classify(err, "starting container", id)
+}
+
+// UpdateContainer changes the limits of a running container.
+func (r *Runtime) UpdateContainer(ctx context.Context, id string, limits runtime.Resources) error {
+	const op = "changing the limits of container"
+	slow, cancel := context.WithTimeout(ctx, slowTimeout)
+	defer cancel()
+	c, err := r.Container(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.State != runtime.Running { // containerd would note it and say nothing
+		return &kind.Error{Kind: kind.NotFound, Op: op, Object: id}
+	}
+	_, err = r.calls.UpdateContainerResources(slow, &criv1.UpdateContainerResourcesRequest{ContainerId: id, Linux: resources(limits)})
+	return classify(err, op, id)
 }
 
 // StopContainer sends the stop signal and kills after grace, which is rounded
@@ -105,11 +124,17 @@ func propagation(mode corev1.MountPropagationMode) criv1.MountPropagation {
 }
 
 func resources(r runtime.Resources) *criv1.LinuxContainerResources {
+	var huge []*criv1.HugepageLimit
+	for _, size := range slices.Sorted(maps.Keys(r.HugePages)) {
+		huge = append(huge, &criv1.HugepageLimit{PageSize: size, Limit: uint64(r.HugePages[size])})
+	}
 	return &criv1.LinuxContainerResources{
 		CpuShares:          r.CPUShares,
 		CpuQuota:           r.CPUQuota,
 		CpuPeriod:          r.CPUPeriod,
 		MemoryLimitInBytes: r.MemoryBytes,
+		CpusetCpus:         r.CPUs,
+		HugepageLimits:     huge,
 		// Memory and swap together: no swap beyond the limit. Runtimes leave it
 		// out where the kernel does not account swap.
 		MemorySwapLimitInBytes: r.MemoryBytes,

@@ -48,10 +48,11 @@ func (r *Runtime) Template(ctx context.Context, ref string) (*Template, error) {
 }
 
 // The snapshotter that holds unpacked images, and how views of ours are named:
-// one a chain, kept from collection for as long as it is there.
+// one a chain and one a holder, kept from collection for as long as it is there.
 const (
 	snapshotter = "overlayfs"
 	viewPrefix  = "trireme-view-"
+	heldPrefix  = "trireme-held-"
 	rootLabel   = "containerd.io/gc.root"
 )
 
@@ -59,10 +60,28 @@ const (
 // as overlayfs wants them. They stay until DropLayers, whatever becomes of the
 // image.
 func (r *Runtime) Layers(ctx context.Context, chain string) ([]string, error) {
+	return r.view(ctx, viewPrefix+chain, chain)
+}
+
+// HoldLayers implements runtime.Images.
+func (r *Runtime) HoldLayers(ctx context.Context, ref, holder string) ([]string, error) {
+	t, err := r.Template(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return r.view(ctx, heldPrefix+holder, t.Chain)
+}
+
+// ReleaseLayers implements runtime.Images.
+func (r *Runtime) ReleaseLayers(ctx context.Context, holder string) error {
+	return r.dropView(ctx, heldPrefix+holder)
+}
+
+// view returns the folders of a view of that name, which is made if it is not there.
+func (r *Runtime) view(ctx context.Context, key, chain string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), quickTimeout)
 	defer cancel()
 	calls := snapshots.NewSnapshotsClient(r.conn)
-	key := viewPrefix + chain
 	made, err := calls.View(ctx, &snapshots.ViewSnapshotRequest{
 		Snapshotter: snapshotter, Key: key, Parent: chain,
 		Labels: map[string]string{rootLabel: time.Now().UTC().Format(time.RFC3339)},
@@ -99,13 +118,17 @@ func layersOf(mounts []*types.Mount) ([]string, error) {
 // DropLayers lets go of layers that no container uses; it is no error if there
 // is no such view.
 func (r *Runtime) DropLayers(ctx context.Context, chain string) error {
+	return r.dropView(ctx, viewPrefix+chain)
+}
+
+func (r *Runtime) dropView(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), quickTimeout)
 	defer cancel()
-	_, err := snapshots.NewSnapshotsClient(r.conn).Remove(ctx, &snapshots.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: viewPrefix + chain})
+	_, err := snapshots.NewSnapshotsClient(r.conn).Remove(ctx, &snapshots.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: key})
 	if gone(err) {
 		return nil
 	}
-	return classify(err, "letting go of image layers", chain)
+	return classify(err, "letting go of image layers", key)
 }
 
 // HeldLayers returns the chains that Layers was asked for and that were not

@@ -3,6 +3,7 @@ package native
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,6 +70,15 @@ var swapAccounted = sync.OnceValue(func() bool {
 	}
 	_, err = os.Stat(filepath.Join(cgroupMount, path, "memory.swap.max"))
 	return err == nil
+})
+
+// hugeCounted reports whether the kernel counts huge pages by group.
+var hugeCounted = sync.OnceValue(func() bool {
+	if _, err := os.Stat(cgroupMount + "/hugetlb/cgroup.procs"); err == nil {
+		return true
+	}
+	b, err := os.ReadFile(cgroupMount + "/cgroup.controllers")
+	return err == nil && slices.Contains(strings.Fields(string(b)), "hugetlb")
 })
 
 // usage reads what a container's groups have used: CPU time in nanoseconds and

@@ -49,6 +49,16 @@ func (r *Runtime) Content(ctx context.Context, digest string, offset int64) (io.
 	return r.cfg.Images.Content(ctx, digest, offset)
 }
 
+// HoldLayers implements runtime.Images.
+func (r *Runtime) HoldLayers(ctx context.Context, ref, holder string) ([]string, error) {
+	return r.cfg.Images.HoldLayers(ctx, ref, holder)
+}
+
+// ReleaseLayers implements runtime.Images.
+func (r *Runtime) ReleaseLayers(ctx context.Context, holder string) error {
+	return r.cfg.Images.ReleaseLayers(ctx, holder)
+}
+
 // ImageFS returns the size of the images' file system, which the containers'
 // writable layers share.
 func (r *Runtime) ImageFS(ctx context.Context) (capacity, used int64, err error) {

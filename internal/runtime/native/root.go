@@ -3,22 +3,14 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	goruntime "runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"trireme/internal/kind"
 	"trireme/internal/runtime/cri"
+	"trireme/internal/runtime/overlay"
 )
-
-// mountDataMax is how long the kernel lets the options of a mount be: a page,
-// with its end.
-const mountDataMax = 4095
 
 // template returns what the image says, from memory where it is known.
 func (r *Runtime) template(ctx context.Context, image string) (*cri.Template, error) {
@@ -138,56 +130,9 @@ func (r *Runtime) mountRoot(ctx context.Context, rec *containerRecord) error {
 			return err
 		}
 	}
-	return mountOverlay(lower, r.dir.Container(rec.ID))
-}
-
-func mountOverlay(lower []string, dir string) error {
-	options := func(lower []string) string {
-		return "index=off,workdir=" + filepath.Join(dir, "work") + ",upperdir=" + filepath.Join(dir, "upper") + ",lowerdir=" + strings.Join(lower, ":")
-	}
-	mount := func(lower []string) error {
-		err := unix.Mount("overlay", filepath.Join(dir, "rootfs"), "overlay", 0, options(lower))
-		if err != nil {
-			return fmt.Errorf("mounting the root file system: %w", err)
-		}
-		return nil
-	}
-	if len(options(lower)) <= mountDataMax {
-		return mount(lower)
-	}
-	// Many layers: from a thread that stands in their common folder the paths are
-	// short.
-	base, short := common(lower)
-	if len(options(short)) > mountDataMax {
-		return kind.New(kind.Invalid, "an image of %d layers has too many", len(lower))
-	}
-	done := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread() // never unlocked: the thread ends here
-		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Chdir(base)
-		}
-		if err == nil {
-			err = mount(short)
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-// common returns the folder that holds all paths, and the paths within it.
-func common(paths []string) (base string, short []string) {
-	base = filepath.Dir(paths[0])
-	for _, p := range paths[1:] {
-		for !strings.HasPrefix(p, base+"/") {
-			base = filepath.Dir(base)
-		}
-	}
-	for _, p := range paths {
-		short = append(short, strings.TrimPrefix(p, base+"/"))
-	}
-	return base, short
+	return overlay.Mount(overlay.Layers{
+		Target: r.dir.Container(rec.ID, "rootfs"), Lower: lower, Upper: r.dir.Container(rec.ID, "upper"), Work: r.dir.Container(rec.ID, "work"),
+	})
 }
 
 // openInRoot opens a file of the container's root as the container would: a

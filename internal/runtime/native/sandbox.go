@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +50,7 @@ func (s *sandbox) pod() types.NamespacedName {
 func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (string, error) {
 	const op = "running sandbox of pod"
 	who := cfg.Namespace + "/" + cfg.Name
-	if cfg.RuntimeHandler != "" {
+	if h := cfg.RuntimeHandler; h != "" && h != "runc" && h != filepath.Base(r.cfg.Runtime) {
 		return "", &kind.Error{Kind: kind.Invalid, Op: op, Object: who,
 			Err: kind.New(kind.Invalid, "no runtime for %q is configured", cfg.RuntimeHandler)}
 	}

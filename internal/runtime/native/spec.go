@@ -3,6 +3,7 @@ package native
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -177,7 +178,7 @@ func (b *builder) namespaces() ([]specs.LinuxNamespace, error) {
 }
 
 func resources(r runtime.Resources) *specs.LinuxResources {
-	out := &specs.LinuxResources{Unified: r.Unified, CPU: &specs.LinuxCPU{}}
+	out := &specs.LinuxResources{Unified: r.Unified, CPU: &specs.LinuxCPU{Cpus: r.CPUs}}
 	if r.CPUShares > 0 {
 		shares := uint64(r.CPUShares)
 		out.CPU.Shares = &shares
@@ -188,6 +189,11 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 	if r.CPUPeriod > 0 {
 		period := uint64(r.CPUPeriod)
 		out.CPU.Period = &period
+	}
+	if hugeCounted() { // asking a kernel that does not count them fails
+		for _, size := range slices.Sorted(maps.Keys(r.HugePages)) {
+			out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(r.HugePages[size])})
+		}
 	}
 	if r.MemoryBytes > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryBytes}

@@ -25,6 +25,10 @@ func TestFake(t *testing.T) {
 		Imported: "docker.io/trireme/imported:1",
 		LogDir:   "/logs",
 		Kill:     func(_ *testing.T, id string) { fake.Kill(id, 137, "Error") },
+		Limits: func(_ *testing.T, id string) (int64, int64) {
+			r := fake.Limits(id)
+			return r.MemoryBytes, r.CPUQuota
+		},
 	})
 }
 

@@ -29,6 +29,9 @@ type Harness struct {
 	ReadLog func(t *testing.T, path string) string
 	// Kill ends a container's first process from outside, with SIGKILL.
 	Kill func(t *testing.T, containerID string)
+	// Limits returns what limits a running container: the bytes of its memory and
+	// its microseconds of CPU time a period, as the kernel says; -1: nothing.
+	Limits func(t *testing.T, containerID string) (memory, quota int64)
 	// CgroupParent is where sandboxes go; may be empty.
 	CgroupParent string
 }
@@ -45,6 +48,7 @@ func Run(t *testing.T, h Harness) {
 		{"StopGraceful", testStopGraceful},
 		{"StopKillsAfterGrace", testStopKills},
 		{"KilledFromOutside", testKilled},
+		{"Update", testUpdate},
 		{"Idempotent", testIdempotent},
 		{"SandboxTakesContainersAlong", testSandboxTakesContainers},
 		{"List", testList},
@@ -150,6 +154,38 @@ func testKilled(t *testing.T, b *bench) {
 	b.start(t, again)
 	if c := b.container(t, again); c.State != runtime.Running || c.Attempt != 1 {
 		t.Errorf("started again: %+v", c)
+	}
+}
+
+func testUpdate(t *testing.T, b *bench) {
+	s := b.sandbox(t, "update")
+	cfg := b.config("main", 0, "serve")
+	cfg.Resources = runtime.Resources{CPUShares: 102, CPUQuota: 10_000, CPUPeriod: 100_000, MemoryBytes: 64 << 20, HugePages: map[string]int64{"2MB": 0}}
+	id, err := b.Runtime.CreateContainer(b.ctx, s.id, s.cfg, cfg)
+	must(t, err)
+	more := runtime.Resources{CPUShares: 204, CPUQuota: 20_000, CPUPeriod: 100_000, MemoryBytes: 96 << 20}
+	if err := b.Runtime.UpdateContainer(b.ctx, id, more); !kind.Is(err, kind.NotFound) {
+		t.Errorf("one that does not run yet: %v, want not found", err)
+	}
+	b.serve(t, id)
+	less := runtime.Resources{CPUShares: 51, CPUQuota: 5_000, CPUPeriod: 100_000, MemoryBytes: 48 << 20}
+	for _, want := range []runtime.Resources{cfg.Resources, more, less, less} {
+		if want.CPUShares != cfg.Resources.CPUShares {
+			must(t, b.Runtime.UpdateContainer(b.ctx, id, want))
+		}
+		if memory, quota := b.Limits(t, id); memory != want.MemoryBytes || quota != want.CPUQuota {
+			t.Errorf("limits are %d bytes, %d us, want %d, %d", memory, quota, want.MemoryBytes, want.CPUQuota)
+		}
+	}
+	if c := b.container(t, id); c.State != runtime.Running || c.Attempt != 0 {
+		t.Errorf("after updates: %+v", c)
+	}
+	b.stop(t, id, 0)
+	if err := b.Runtime.UpdateContainer(b.ctx, id, more); !kind.Is(err, kind.NotFound) {
+		t.Errorf("one that has ended: %v, want not found", err)
+	}
+	if err := b.Runtime.UpdateContainer(b.ctx, "no-such-container", more); !kind.Is(err, kind.NotFound) {
+		t.Errorf("no container: %v, want not found", err)
 	}
 }
 
@@ -264,8 +300,8 @@ func testImages(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(img.ID, "sha256:") || img.SizeBytes == 0 || len(img.Names) != 1 || img.Names[0] != b.Imported {
-		t.Errorf("image: %+v", img)
+	if !strings.HasPrefix(img.ID, "sha256:") || img.SizeBytes == 0 || len(img.Names) != 1 || img.Names[0] != b.Imported || len(img.Digests) != 0 {
+		t.Errorf("image: %+v; no registry gave it a digest", img)
 	}
 	if byID, err := b.Runtime.Image(b.ctx, img.ID); err != nil || byID.ID != img.ID {
 		t.Errorf("image by ID: %+v, %v", byID, err)

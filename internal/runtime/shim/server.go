@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trireme/internal/kind"
+	"trireme/internal/socket"
 )
 
 // Server is the shim.
@@ -56,7 +56,7 @@ func Serve(ctx context.Context, dir Dir, log *slog.Logger) error {
 	if err := s.adopt(); err != nil {
 		return fmt.Errorf("taking over containers: %w", err)
 	}
-	l, err := listen(dir.Socket())
+	l, err := socket.Listen(dir.Socket())
 	if err != nil {
 		return err
 	}
@@ -84,24 +84,6 @@ func lock(path string) (unlock func(), err error) {
 		return nil, kind.New(kind.Exists, "another shim has %s: %w", path, err)
 	}
 	return func() { f.Close() }, nil
-}
-
-// listen makes the socket appear at once, over one that a killed shim left.
-func listen(path string) (*net.UnixListener, error) {
-	tmp := path + "~"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(tmp, 0o600), os.Rename(tmp, path)); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 func (s *Server) serve(ctx context.Context, w *wire) {

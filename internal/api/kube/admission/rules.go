@@ -46,8 +46,11 @@ func (r rules) Validate(ctx context.Context, a admission.Attributes, _ admission
 		return nil
 	}
 	head := r.store.Head()
-	if err := secure(ctx, a, admit.Security(head, o, old)); err != nil || a.GetSubresource() == ephemeral {
-		return err
+	if a.GetSubresource() != resize { // which changes nothing that pod security looks at
+		err := secure(ctx, a, admit.Security(head, o, old))
+		if err != nil || a.GetSubresource() == ephemeral {
+			return err
+		}
 	}
 	if err := admit.Check(head, o, old); err != nil {
 		return refused(a, err)
@@ -62,7 +65,7 @@ func (r rules) Validate(ctx context.Context, a admission.Attributes, _ admission
 // reports false where neither is of concern: at subresources but those that change
 // a pod's containers.
 func objects(a admission.Attributes) (o, old store.Object, ok bool) {
-	if s := a.GetSubresource(); s != "" && s != "resize" && s != ephemeral {
+	if s := a.GetSubresource(); s != "" && s != resize && s != ephemeral {
 		return nil, nil, false
 	}
 	if o, ok = a.GetObject().(store.Object); !ok {
@@ -74,8 +77,12 @@ func objects(a admission.Attributes) (o, old store.Object, ok bool) {
 	return o, old, true
 }
 
-// ephemeral is the subresource that adds containers to a pod.
-const ephemeral = "ephemeralcontainers"
+// The subresources that change a pod's containers: one adds some, one changes what
+// they may use.
+const (
+	ephemeral = "ephemeralcontainers"
+	resize    = "resize"
+)
 
 // secure passes on what pod security says.
 func secure(ctx context.Context, a admission.Attributes, v policy.Verdict) error {

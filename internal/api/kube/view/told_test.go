@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/apis/example"
@@ -77,4 +78,23 @@ func TestNotFoundIsCommitted(t *testing.T) {
 			t.Errorf("a second deletion: %v, and then %v", said, found)
 		}
 	})
+}
+
+// TestClosedStore: a store that ends answers with a status; what has none, the
+// library logs as a defect, after everything else that a process says.
+func TestClosedStore(t *testing.T) {
+	table := examples()
+	log := &heldLog{make(chan struct{}, 1)}
+	s, err := store.Open(t.Context(), store.Config{Log: log, Now: time.Now, NewID: func() types.UID { return "u" }}, table.Any())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = s.Run(ctx) // it ends with the context's error
+	v := view.New(s, table.Any(), "/pods", nil)
+	pod := &example.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
+	if err := v.Create(t.Context(), "/pods/ns/a", pod, &example.Pod{}, 0); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("creating in a closed store: %v", err)
+	}
 }

@@ -15,7 +15,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
 
+	"trireme/internal/api/kube/status"
 	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -52,7 +52,10 @@ type View struct {
 
 // New returns a view of table whose keys start with prefix and a slash.
 func New(s *store.Store, table Table, prefix string, beforePut BeforePut) *View {
-	return &View{kept: kept{now: time.Now}, store: s, table: table, prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut}
+	return &View{
+		kept: kept{head: func() store.Rev { return s.Snapshot().TableRev(table) }}, store: s, table: table,
+		prefix: strings.TrimSuffix(prefix, "/") + "/", beforePut: beforePut,
+	}
 }
 
 // In returns the view with its objects in another form.
@@ -99,7 +102,7 @@ func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, 
 		return err
 	}
 	var row Row
-	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
+	_, err = v.write(ctx, func(tx *store.Tx) error {
 		if _, exists := v.table.Row(tx, v.key(key)); exists {
 			return storage.NewKeyExistsError(key, 0)
 		}
@@ -115,6 +118,13 @@ func (v *View) Create(ctx context.Context, key string, obj, out runtime.Object, 
 		return v.told(ctx, err)
 	}
 	return v.set(out, row)
+}
+
+// write runs f in a transaction. What the store itself answers becomes a status:
+// an error without one is the library's to log, as a defect of ours.
+func (v *View) write(ctx context.Context, f func(*store.Tx) error) (store.Rev, error) {
+	rev, err := v.store.Update(ctx, f)
+	return rev, status.Of(err)
 }
 
 // put writes o and returns its row, which has its revision after the commit.
@@ -217,7 +227,7 @@ func (v *View) try(ctx context.Context, u *update) error {
 		return v.set(u.out, row)
 	}
 	var put Row
-	_, err = v.store.Update(ctx, func(tx *store.Tx) error {
+	_, err = v.write(ctx, func(tx *store.Tx) error {
 		now, exists := v.table.Row(tx, k)
 		if exists != ok || (exists && now.Rev() != rev) {
 			return errChanged
@@ -309,7 +319,7 @@ func (v *View) remove(ctx context.Context, key string, out runtime.Object, pre *
 		if err := validate(ctx, o); err != nil {
 			return err
 		}
-		rev, err := v.store.Update(ctx, func(tx *store.Tx) error {
+		rev, err := v.write(ctx, func(tx *store.Tx) error {
 			if now, exists := v.table.Row(tx, k); !exists || now.Rev() != row.Rev() {
 				return errChanged
 			}

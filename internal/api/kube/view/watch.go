@@ -3,21 +3,18 @@ package view
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 
-	"trireme/internal/kind"
+	"trireme/internal/api/kube/status"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -328,16 +325,10 @@ func (w *watcher) sendError(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	var status runtime.Object
-	if kind.Is(err, kind.Gone) {
-		status = &apierrors.NewResourceExpired(err.Error()).ErrStatus
-	} else {
-		var api apierrors.APIStatus
-		s := metav1.Status{Status: metav1.StatusFailure, Message: err.Error(), Reason: metav1.StatusReasonInternalError, Code: http.StatusInternalServerError}
-		if errors.As(err, &api) {
-			s = api.Status()
-		}
-		status = &s
+	var answer apierrors.APIStatus
+	if err = status.Of(err); !errors.As(err, &answer) {
+		answer = apierrors.NewInternalError(err)
 	}
-	w.send(ctx, watch.Event{Type: watch.Error, Object: status})
+	st := answer.Status()
+	w.send(ctx, watch.Event{Type: watch.Error, Object: &st})
 }

@@ -1,0 +1,83 @@
+package dataplane
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/object/network"
+)
+
+// TestTenants: two networks of one subnet, which is also the services', on two
+// machines. Pods of a network reach each other, and nobody else.
+func TestTenants(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.node(1), w.node(2)
+	a.apply(false, b.nodeObject())
+	b.apply(false, a.nodeObject())
+	red, blue := tenantNetwork("red", 8192), tenantNetwork("blue", 8193)
+	all := []metav1.Object{red, blue, tenantMembers(red, a, "r1", "10.96.0.2"), tenantMembers(red, b, "r2", "10.96.0.3"),
+		tenantMembers(blue, a, "b1", "10.96.0.2"), tenantMembers(blue, b, "b2", "10.96.0.4")}
+	a.apply(false, all...)
+	b.apply(false, all...)
+	r1, r2 := a.tenantPod("r1", 2, "red"), b.tenantPod("r2", 2, "red")
+	b1, b2 := a.tenantPod("b1", 3, "blue"), b.tenantPod("b2", 3, "blue")
+	serve(t, r1.ns, "10.96.0.2:8080", "r1")
+	serve(t, b1.ns, "10.96.0.2:8080", "b1")
+
+	reached := func() {
+		t.Helper()
+		sees(t, r2.ns, "10.96.0.2:8080", "r1", netip.MustParseAddr("10.96.0.3"))
+		sees(t, b2.ns, "10.96.0.2:8080", "b1", netip.MustParseAddr("10.96.0.4"))
+		sees(t, r2.ns, r1.addr.String()+":8080", "r1", r2.addr) // the cluster's network is as it was
+	}
+	reached()
+	for _, addr := range []string{"10.96.0.4:8080", "10.96.0.9:8080"} { // another network's pod, and nobody's address
+		if who, _, err := ask(t, r1.ns, "tcp4", addr); err == nil {
+			t.Errorf("%s: %s answered", addr, who)
+		}
+	}
+
+	a.stop() // another process takes over what the kernel has
+	a.start()
+	a.apply(true, append(all, a.nodeObject(), b.nodeObject(), r1.Pod, b1.Pod)...)
+	reached()
+
+	b.remove(blue, all[4], all[5]) // no pod of the network is left on the machine
+	if entries, err := os.ReadDir(spacesDir(b.root)); err != nil || len(entries) != 1 {
+		t.Errorf("networks left: %v, %v", entries, err)
+	}
+	sees(t, r2.ns, "10.96.0.2:8080", "r1", netip.MustParseAddr("10.96.0.3"))
+	for _, m := range []*machine{a, b} {
+		m.stop()
+		must(t, m.dp.Teardown(t.Context()))
+		if _, err := os.Stat(spacesDir(m.root)); !os.IsNotExist(err) {
+			t.Errorf("networks are left after teardown: %v", err)
+		}
+	}
+}
+
+func tenantNetwork(name string, vni int32) *network.Network {
+	return &network.Network{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},
+		Spec:       network.Spec{Subnets: []network.Subnet{{CIDR: "10.96.0.0/24"}}},
+		Status:     network.Status{VNI: vni},
+	}
+}
+
+func tenantMembers(n *network.Network, m *machine, pod, address string) *Members {
+	return &Members{&discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default." + n.Name, Name: m.name},
+		Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{address}, TargetRef: &corev1.ObjectReference{Name: pod, UID: types.UID(pod + "-uid")}}},
+	}}
+}
+
+// tenantPod makes a pod of the machine that is on a network too.
+func (m *machine) tenantPod(name string, last int, on string) *testPod {
+	return m.podWith(name, last, map[string]string{network.Annotation: on})
+}

@@ -1,0 +1,112 @@
+package dispatch
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+	"trireme/internal/object/claim"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/wire"
+)
+
+// storage writes what the CSI drivers on a node say of it: the node's CSINode, and the
+// labels by which volumes know where they can be reached. The labels of a driver that
+// has gone stay, as they do with a kubelet: volumes are bound to them.
+func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storage) error {
+	now := &storagev1.CSINode{}
+	if err := now.Unmarshal(said.CsiNode); err != nil {
+		return kind.New(kind.Malformed, "decoding a CSINode: %w", err)
+	}
+	_, err := d.store.Update(ctx, func(tx *store.Tx) error {
+		key := object.Key{Name: node}
+		n, ok := tables.Nodes.Get(tx, key)
+		if !ok {
+			return nil
+		}
+		labelled := n.DeepCopy()
+		labelled.Labels = merge(n.Labels, said.Topology)
+		if !equality.Semantic.DeepEqual(n, labelled) {
+			tables.Nodes.Put(tx, labelled)
+		}
+		old, ok := tables.CSINodes.Get(tx, key)
+		next := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: node, OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "Node", Name: node, UID: n.UID},
+		}}}
+		if ok {
+			next = old.DeepCopy()
+		} else if len(now.Spec.Drivers) == 0 {
+			return nil
+		}
+		next.Spec.Drivers = now.Spec.Drivers
+		if ok && equality.Semantic.DeepEqual(old, next) {
+			return nil
+		}
+		tables.CSINodes.Put(tx, next)
+		return nil
+	})
+	return err
+}
+
+// sendAttachment sends the attachment of a volume to the node, or that it has gone.
+func (s *session) sendAttachment(out *outbox, snap *store.Snapshot, key object.Key) error {
+	row, ok := tables.VolumeAttachments.Row(snap, key)
+	var raw []byte
+	switch {
+	case ok && row.Object().Spec.NodeName == s.node:
+		raw = row.Raw()
+		s.attached[key.Name] = true
+	case !s.attached[key.Name]:
+		return nil
+	default:
+		delete(s.attached, key.Name)
+	}
+	return out.put(wire.NewAssignment(string(tables.VolumeAttachments.ID()), key, raw))
+}
+
+// driverAsks reports whether a CSI driver that serves a volume of the pod asks for
+// such a token of it (API reference, CSIDriverSpec.tokenRequests).
+func driverAsks(r store.Reader, p *corev1.Pod, audience string, seconds int64) bool {
+	for i := range p.Spec.Volumes {
+		d, ok := tables.CSIDrivers.Get(r, object.Key{Name: driverOf(r, p, &p.Spec.Volumes[i])})
+		if !ok {
+			continue
+		}
+		for _, t := range d.Spec.TokenRequests {
+			if t.Audience == audience && (t.ExpirationSeconds == nil && seconds == tokenSeconds || t.ExpirationSeconds != nil && *t.ExpirationSeconds == seconds) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tokenSeconds is how long a token lasts that a driver names no time for.
+const tokenSeconds = 3600
+
+// driverOf returns the name of the CSI driver that serves the pod's volume, empty
+// where none does.
+func driverOf(r store.Reader, p *corev1.Pod, v *corev1.Volume) string {
+	if v.CSI != nil {
+		return v.CSI.Driver
+	}
+	name := claim.NameFor(p, v)
+	if name == "" {
+		return ""
+	}
+	c, ok := tables.PersistentVolumeClaims.Get(r, object.Key{Namespace: p.Namespace, Name: name})
+	if !ok {
+		return ""
+	}
+	pv, ok := tables.PersistentVolumes.Get(r, object.Key{Name: c.Spec.VolumeName})
+	if !ok || pv.Spec.CSI == nil {
+		return ""
+	}
+	return pv.Spec.CSI.Driver
+}

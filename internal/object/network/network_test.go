@@ -1,0 +1,71 @@
+package network
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestDefinition(t *testing.T) {
+	if _, err := Definition(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSelections(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                       "",
+		"red":                                    "default/red@net1",
+		" red , default/blue@b0 ":                "default/red@net1 default/blue@b0",
+		`[{"name":"red","ips":["10.0.9.2/24"]}]`: "default/red@net1=10.0.9.2",
+		"red,red":                                "error: named twice",
+		"other/red":                              "error: of another namespace",
+		"red@eth0":                               "error: interface eth0 is taken",
+		"red@a b":                                "error: no name for an interface",
+		"red@sixteen-letters-":                   "error: no name for an interface",
+		",":                                      "error: without a name",
+		"[{":                                     "error: no list of JSON objects",
+		`[{"name":"red","ips":["x"]}]`:           "error: no address",
+	} {
+		p := &corev1.Pod{}
+		p.Namespace, p.Annotations = "default", map[string]string{Annotation: in}
+		all, err := Selections(p)
+		var got []string
+		for _, s := range all {
+			text := s.Key.String() + "@" + s.Interface
+			for _, a := range s.IPs {
+				text += "=" + a.String()
+			}
+			got = append(got, text)
+		}
+		part, fails := strings.CutPrefix(want, "error: ")
+		if fails != (err != nil) || fails && !strings.Contains(err.Error(), part) || !fails && strings.Join(got, " ") != want {
+			t.Errorf("%q is %v, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestPools(t *testing.T) {
+	for in, want := range map[Subnet]string{
+		{CIDR: "10.0.9.7/24"}: "10.0.9.0/24 10.0.9.1 10.0.9.0/24",
+		{CIDR: "10.0.9.0/24", Gateway: "10.0.9.254", IPRange: "10.0.9.128/25"}: "10.0.9.0/24 10.0.9.254 10.0.9.128/25",
+		{CIDR: "10.0.9.0"}:                            "error: .cidr: ",
+		{CIDR: "2001:db8::/64"}:                       "error: no IPv4 network",
+		{CIDR: "10.0.9.0/31"}:                         "error: between 8 and 30 bits",
+		{CIDR: "10.0.9.0/24", Gateway: "10.0.8.1"}:    "error: .gateway: ",
+		{CIDR: "10.0.9.0/24", IPRange: "10.0.0.0/16"}: "error: .ipRange: ",
+	} {
+		n := &Network{Spec: Spec{Subnets: []Subnet{in}}}
+		pools, err := n.Pools()
+		part, fails := strings.CutPrefix(want, "error: ")
+		switch {
+		case fails != (err != nil) || fails && !strings.Contains(err.Error(), part):
+			t.Errorf("%v: %v, want %q", in, err, want)
+		case !fails:
+			if got := pools[0].Prefix.String() + " " + pools[0].Gateway.String() + " " + pools[0].Range.String(); got != want {
+				t.Errorf("%v is %s, want %s", in, got, want)
+			}
+		}
+	}
+}

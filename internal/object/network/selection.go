@@ -1,0 +1,139 @@
+package network
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/object"
+)
+
+// The annotations of a pod, of the de-facto standard.
+const (
+	Annotation       = "k8s.v1.cni.cncf.io/networks"
+	StatusAnnotation = "k8s.v1.cni.cncf.io/network-status"
+)
+
+// Selection is one network that a pod wants to be on.
+type Selection struct {
+	Key       object.Key // of the network
+	Interface string     // in the pod
+	IPs       []netip.Addr
+}
+
+// element is a selection in the annotation's JSON form.
+type element struct {
+	Name      string   `json:"name"`
+	Namespace string   `json:"namespace"`
+	Interface string   `json:"interface"`
+	IPs       []string `json:"ips"`
+}
+
+// linkName is what the kernel takes as a link's name, without surprises.
+var linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$`)
+
+// Selections returns the networks that a pod asks for beside the default one, none
+// for a pod in its node's network. An error names the annotation and the remedy.
+func Selections(p *corev1.Pod) ([]Selection, error) {
+	text := strings.TrimSpace(p.Annotations[Annotation])
+	if text == "" || p.Spec.HostNetwork {
+		return nil, nil
+	}
+	elements, err := read(text)
+	if err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", Annotation, err)
+	}
+	var all []Selection
+	networks, interfaces := map[object.Key]bool{}, map[string]bool{"lo": true, "eth0": true}
+	for i, e := range elements {
+		s, err := e.selection(p.Namespace, fmt.Sprintf("net%d", i+1))
+		switch {
+		case err != nil:
+		case networks[s.Key]:
+			err = fmt.Errorf("network %s is named twice: a pod is on a network once", s.Key)
+		case interfaces[s.Interface]:
+			err = fmt.Errorf("interface %s is taken: choose another name", s.Interface)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("annotation %s: %w", Annotation, err)
+		}
+		networks[s.Key], interfaces[s.Interface] = true, true
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func read(text string) (all []element, err error) {
+	if strings.HasPrefix(text, "[") {
+		if err := json.Unmarshal([]byte(text), &all); err != nil {
+			return nil, fmt.Errorf("no list of JSON objects: %w", err)
+		}
+		return all, nil
+	}
+	for _, part := range strings.Split(text, ",") {
+		e := element{Name: strings.TrimSpace(part)}
+		if ns, name, ok := strings.Cut(e.Name, "/"); ok {
+			e.Namespace, e.Name = ns, name
+		}
+		if name, iface, ok := strings.Cut(e.Name, "@"); ok {
+			e.Name, e.Interface = name, iface
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func (e element) selection(namespace, iface string) (Selection, error) {
+	s := Selection{Key: object.Key{Namespace: e.Namespace, Name: e.Name}, Interface: e.Interface}
+	if s.Key.Namespace == "" {
+		s.Key.Namespace = namespace
+	}
+	if s.Interface == "" {
+		s.Interface = iface
+	}
+	switch {
+	case e.Name == "":
+		return s, fmt.Errorf("a network without a name: write NAME, NAMESPACE/NAME or NAMESPACE/NAME@INTERFACE, with commas between them")
+	case s.Key.Namespace != namespace:
+		return s, fmt.Errorf("network %s is of another namespace: a pod can be on networks of its own one", s.Key)
+	case !linkName.MatchString(s.Interface):
+		return s, fmt.Errorf("%q is no name for an interface: at most 15 letters, digits, '-', '_' and '.'", s.Interface)
+	}
+	for _, text := range e.IPs {
+		bare, _, _ := strings.Cut(text, "/") // the standard allows a prefix length
+		a, err := netip.ParseAddr(bare)
+		if err != nil {
+			return s, fmt.Errorf("network %s: %q is no address", s.Key, text)
+		}
+		s.IPs = append(s.IPs, a)
+	}
+	return s, nil
+}
+
+// Attachment is a line of the annotation network-status.
+type Attachment struct {
+	Name      string   `json:"name"`
+	Interface string   `json:"interface,omitempty"`
+	IPs       []string `json:"ips,omitempty"`
+	Default   bool     `json:"default,omitempty"`
+}
+
+// Attachments returns the text of the annotation network-status.
+func Attachments(all []Attachment) string {
+	b, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // strings and booleans alone
+	}
+	return string(b)
+}
+
+// Of reports whether an endpoint is the pod's, and not that of an earlier one of the
+// same name.
+func Of(ref *corev1.ObjectReference, name string, uid types.UID) bool {
+	return ref != nil && ref.Name == name && ref.UID == uid
+}

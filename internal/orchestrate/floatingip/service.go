@@ -1,0 +1,90 @@
+package floatingip
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object"
+	"trireme/internal/object/floating"
+	"trireme/internal/orchestrate/reap"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+	"trireme/internal/tell"
+)
+
+const component = "floatingip-controller"
+
+// own makes the FloatingIP of a load balancer what the service asks for, and
+// deletes it where it asks for none.
+func (l *Loop) own(tx *store.Tx, key object.Key) error {
+	at := floating.ForService(key)
+	have := l.ips[at]
+	svc, ok := tables.Services.Get(tx, key)
+	pool, wanted := "", false
+	if ok {
+		pool, wanted = floating.Wanted(svc)
+	}
+	switch {
+	case !wanted:
+		if have != nil && ok && have.OwnedBy(svc) && have.DeletionTimestamp == nil {
+			l.drop(tx, at) // a service that is gone takes its own with it (orchestrate/gc)
+		}
+		return nil
+	case have != nil && !have.OwnedBy(svc):
+		tell.Once(tx, tables.Services, svc, tell.Event{
+			From: component, Type: corev1.EventTypeWarning, Reason: "FloatingIPNotOwned",
+			Message: fmt.Sprintf("floating IP %s is there and is not the service's: delete it, or give the service another name", at),
+		})
+		return nil
+	}
+	want := floating.IPSpec{Pool: pool, Address: svc.Spec.LoadBalancerIP, Target: &floating.Target{Kind: floating.Service, Name: key.Name}}
+	if have == nil {
+		if reap.Terminating(tx, key.Namespace) || tables.CustomObjects.Removed(tx, tables.FloatingKey(floating.IPs, at)) {
+			return nil // its going wakes this loop again
+		}
+		return l.make(tx, svc, want)
+	}
+	l.complain(tx, svc, have)
+	if have.DeletionTimestamp != nil || have.Spec.Pool == want.Pool && have.Spec.Address == want.Address && have.Leads(floating.Service, key.Name) {
+		return nil
+	}
+	next := have.DeepCopyObject().(*floating.IP)
+	next.Spec = want
+	next.Generation++
+	l.ips[at] = next
+	return tables.PutFloatingIP(tx, next)
+}
+
+func (l *Loop) make(tx *store.Tx, svc *corev1.Service, want floating.IPSpec) error {
+	at := floating.ForService(object.KeyOf(svc))
+	ip := &floating.IP{Spec: want}
+	ip.Namespace, ip.Name, ip.Generation = at.Namespace, at.Name, 1
+	ip.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind(floating.Service))}
+	if err := tables.PutFloatingIP(tx, ip); err != nil {
+		return err
+	}
+	if ip, ok := tables.FloatingIP(tx, at); ok { // with what the store filled in
+		l.ips[at] = ip
+	}
+	return nil
+}
+
+func (l *Loop) drop(tx *store.Tx, at object.Key) {
+	reap.Delete(tx, tables.CustomObjects, tables.FloatingKey(floating.IPs, at), metav1.DeletePropagationBackground)
+	delete(l.ips, at)
+	if ip, still := tables.FloatingIP(tx, at); still {
+		l.ips[at] = ip
+	}
+}
+
+// complain tells the service's owner why it has no address.
+func (l *Loop) complain(tx *store.Tx, svc *corev1.Service, ip *floating.IP) {
+	c := meta.FindStatusCondition(ip.Status.Conditions, floating.Allocated)
+	if c == nil || c.Status == metav1.ConditionTrue || c.ObservedGeneration != ip.Generation {
+		return
+	}
+	tell.Once(tx, tables.Services, svc, tell.Event{From: component, Type: corev1.EventTypeWarning, Reason: c.Reason, Message: "no address for the load balancer (annotation " + floating.PoolAnnotation + " names its pool): " + c.Message})
+}

@@ -1,0 +1,105 @@
+package route
+
+import (
+	"slices"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"trireme/internal/loop"
+	"trireme/internal/object"
+	"trireme/internal/object/route"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// Loop keeps the rows routes.
+type Loop struct {
+	dirty   map[object.Key]bool // ingresses
+	classes map[string]*networkingv1.IngressClass
+	nodes   []networkingv1.IngressLoadBalancerIngress
+}
+
+// New returns the loop.
+func New() *Loop { return &Loop{} }
+
+// The methods of loop.Reconciler.
+
+func (l *Loop) Name() string { return "orchestrate/routes" }
+
+func (l *Loop) Reads() []store.TableID {
+	return []store.TableID{tables.Ingresses.ID(), tables.IngressClasses.ID(), tables.Nodes.ID(), tables.Routes.ID()}
+}
+
+func (l *Loop) Writes() []store.TableID {
+	return []store.TableID{tables.Routes.ID(), tables.Ingresses.ID()}
+}
+
+func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
+	if tx.FullPass() {
+		*l = Loop{dirty: map[object.Key]bool{}, classes: map[string]*networkingv1.IngressClass{}}
+	}
+	all := l.takeNodes(tx)
+	for key := range tables.IngressClasses.Changed(tx) {
+		c, ok := tables.IngressClasses.Get(tx, key)
+		if l.classes[key.Name] = c; !ok {
+			delete(l.classes, key.Name)
+		}
+		all = true
+	}
+	for key := range tables.Ingresses.Changed(tx) {
+		l.dirty[key] = true
+	}
+	if all {
+		for row := range tables.Ingresses.Rows(tx, "") {
+			l.dirty[row.Key()] = true
+		}
+	}
+	for key := range tables.Routes.Changed(tx) {
+		if of, ok := route.IngressOf(key); ok {
+			l.dirty[of] = true
+		}
+	}
+	for i, key := range object.SortedKeys(l.dirty) {
+		if i == loop.StepWritesMax/2 { // a row and a status each
+			break
+		}
+		delete(l.dirty, key)
+		l.ingress(tx, key)
+	}
+	return time.Time{}, nil
+}
+
+// takeNodes reports whether other nodes than before answer.
+func (l *Loop) takeNodes(tx *store.Tx) bool {
+	for range tables.Nodes.Changed(tx) {
+		was := l.nodes
+		l.nodes = nil
+		for _, a := range tables.MeshAddresses(tx) {
+			l.nodes = append(l.nodes, networkingv1.IngressLoadBalancerIngress{IP: a.String()})
+		}
+		return !slices.EqualFunc(was, l.nodes, func(a, b networkingv1.IngressLoadBalancerIngress) bool { return a.IP == b.IP })
+	}
+	return false
+}
+
+// ingress writes what an Ingress asks for, and who answers for it. One that is not
+// ours keeps the status that others gave it.
+func (l *Loop) ingress(tx *store.Tx, key object.Key) {
+	i, ok := tables.Ingresses.Get(tx, key)
+	ours := ok && i.DeletionTimestamp == nil && route.Serves(i, l.classes)
+	var want *route.Part
+	if ours {
+		want = route.OfIngress(i)
+	}
+	tables.SetRoute(tx, route.IngressPart(key), want)
+	if !ours || slices.EqualFunc(i.Status.LoadBalancer.Ingress, l.nodes, func(a, b networkingv1.IngressLoadBalancerIngress) bool {
+		return equality.Semantic.DeepEqual(a, b)
+	}) {
+		return
+	}
+	next := *i
+	next.Status.LoadBalancer.Ingress = slices.Clone(l.nodes)
+	tables.Ingresses.Put(tx, &next)
+}

@@ -1,0 +1,155 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"trireme/test/cluster"
+)
+
+const dualManifest = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [` + webContainer + `]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: ask}
+spec:
+  selector: {matchLabels: {app: ask}}
+  template:
+    metadata: {labels: {app: ask}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: c, image: trireme.local/busybox:1, command: [sleep, "1000000"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six}
+spec: {ipFamilies: [IPv6], selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: each}
+spec: {clusterIP: None, ipFamilyPolicy: PreferDualStack, selector: {app: web}, ports: [{port: 8080}]}
+`
+
+const dualPolicy = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: one}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress: [{from: [{ipBlock: {cidr: "%s/128"}}]}]
+`
+
+// TestDualStack: two machines with addresses of both families; pods, services, names,
+// node ports and policies have IPv6 as they have IPv4.
+func TestDualStack(t *testing.T) {
+	c := ownClusterOf(t, cluster.Config{Hosts: 2, Dual: true})
+	manager := c.Hosts[0]
+	if err := bringUp(t.Context(), manager); err != nil {
+		t.Fatal(err)
+	}
+	join(t, manager, c.Hosts[1])
+	tar, err := busyboxArchive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := manager.Trireme(t.Context(), "image", "push", tar); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	k := &client{t: t, h: manager, namespace: "default"}
+	k.apply(dualManifest)
+	k.must("rollout", "status", "daemonset/web", "--timeout=60s")
+	k.must("rollout", "status", "daemonset/ask", "--timeout=60s")
+	for _, h := range c.Hosts {
+		if got := k.get("node/"+h.Name, ".status.addresses[?(@.type=='InternalIP')].address"); got != h.Address+" "+h.IPv6 {
+			t.Errorf("node %s has the addresses %q", h.Name, got)
+		}
+	}
+	asks := strings.Fields(k.must("get", "pods", "-l", "app=ask", "-o", "jsonpath={.items[*].metadata.name}"))
+	webs := strings.Fields(k.must("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.podIPs[1].ip}"))
+	if len(asks) != 2 || len(webs) != 2 || !strings.HasPrefix(webs[0], "fd00:10:128:") {
+		t.Fatalf("pods %q, second addresses %q", asks, webs)
+	}
+	get := func(pod, host string) error { // busybox's wget ends in a fault at an address of IPv6
+		line := "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 " + host
+		out, err := k.run(t.Context(), "", "exec", pod, "--", "sh", "-c", line)
+		if err == nil && !strings.Contains(out, "Hello from") {
+			err = errors.New("somebody else answers")
+		}
+		if err != nil {
+			return fmt.Errorf("%s asks %s: %w: %s", pod, host, err, out)
+		}
+		return nil
+	}
+	six := k.get("service/six", ".spec.clusterIPs[0]")
+	second := k.get("service/web", ".spec.clusterIPs[1]")
+	for _, pod := range asks {
+		for _, host := range []string{
+			webs[0] + " 8080", webs[1] + " 8080", six + " 80", second + " 80", k.get("service/web", ".spec.clusterIPs[0]") + " 80",
+		} {
+			await(t, manager, 5*time.Second, "a pod is answered", func() error { return get(pod, host) })
+		}
+	}
+	names(t, k, asks[0], six, webs)
+	for _, h := range c.Hosts {
+		for _, address := range []string{h.Address + ":30080", "[" + h.IPv6 + "]:30080"} {
+			await(t, manager, 5*time.Second, "the node port answers at "+address, func() error { return fromOutside(t.Context(), c, address, "Hello from") })
+		}
+	}
+	// A policy that lets one pod in, by its address.
+	k.apply(fmt.Sprintf(dualPolicy, k.get("pod/"+asks[0], ".status.podIPs[1].ip")))
+	for _, web := range webs {
+		await(t, manager, 5*time.Second, "a pod is kept out", func() error {
+			if get(asks[1], web+" 8080") == nil {
+				return errors.New("it is answered")
+			}
+			return nil
+		})
+		if err := get(asks[0], web+" 8080"); err != nil {
+			t.Error(err)
+		}
+	}
+	k.must("delete", "networkpolicy", "one")
+	// A second family comes and goes; the first one stays.
+	for _, c := range []struct{ policy, want string }{{"PreferDualStack", "IPv6 IPv4"}, {"SingleStack", "IPv6"}} {
+		k.must("patch", "service", "six", "-p", `{"spec":{"ipFamilyPolicy":"`+c.policy+`"}}`)
+		if got := k.get("service/six", ".spec.ipFamilies[*]"); got != c.want || k.get("service/six", ".spec.clusterIPs[0]") != six {
+			t.Errorf("with %s: families %q, want %q, first address %s", c.policy, got, c.want, six)
+		}
+	}
+}
+
+// names asks DNS for addresses of IPv6, and for the name of one.
+func names(t *testing.T, k *client, pod, six string, webs []string) {
+	t.Helper()
+	for question, want := range map[string][]string{
+		"-type=aaaa six.default.svc.cluster.local":  {six},
+		"-type=aaaa each.default.svc.cluster.local": webs,
+		six: {"six.default.svc.cluster.local"},
+	} {
+		out := k.must(append([]string{"exec", pod, "--", "nslookup"}, strings.Fields(question)...)...)
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("nslookup %s lacks %s: %s", question, w, out)
+			}
+		}
+	}
+}
