@@ -66,6 +66,10 @@ func serve(ctx context.Context, name, path string, log *slog.Logger) error {
 		return err
 	}
 	defer l.Close()
+	told := make(chan struct{}, 1)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go hasten(ctx, d, told)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -76,7 +80,13 @@ func serve(ctx context.Context, name, path string, log *slog.Logger) error {
 				d.Close()
 				return
 			}
-			go d.IpcHandle(c)
+			go func() {
+				d.IpcHandle(c)
+				select {
+				case told <- struct{}{}:
+				default:
+				}
+			}()
 		}
 	}()
 	select {
