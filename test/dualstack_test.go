@@ -49,7 +49,8 @@ metadata: {name: each}
 spec: {clusterIP: None, ipFamilyPolicy: PreferDualStack, selector: {app: web}, ports: [{port: 8080}]}
 `
 
-const dualPolicy = `
+// onePolicy lets one address of IPv6 call the web servers.
+const onePolicy = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: one}
@@ -61,7 +62,7 @@ spec:
 // TestDualStack: two machines with addresses of both families; pods, services, names,
 // node ports and policies have IPv6 as they have IPv4.
 func TestDualStack(t *testing.T) {
-	c := ownClusterOf(t, cluster.Config{Hosts: 2, Dual: true})
+	c := ownClusterOf(t, cluster.Config{Hosts: 2, Family: cluster.Dual})
 	manager := c.Hosts[0]
 	if err := bringUp(t.Context(), manager); err != nil {
 		t.Fatal(err)
@@ -88,42 +89,33 @@ func TestDualStack(t *testing.T) {
 	if len(asks) != 2 || len(webs) != 2 || !strings.HasPrefix(webs[0], "fd00:10:128:") {
 		t.Fatalf("pods %q, second addresses %q", asks, webs)
 	}
-	get := func(pod, host string) error { // busybox's wget ends in a fault at an address of IPv6
-		line := "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 " + host
-		out, err := k.run(t.Context(), "", "exec", pod, "--", "sh", "-c", line)
-		if err == nil && !strings.Contains(out, "Hello from") {
-			err = errors.New("somebody else answers")
-		}
-		if err != nil {
-			return fmt.Errorf("%s asks %s: %w: %s", pod, host, err, out)
-		}
-		return nil
-	}
 	six := k.get("service/six", ".spec.clusterIPs[0]")
 	second := k.get("service/web", ".spec.clusterIPs[1]")
 	for _, pod := range asks {
-		for _, host := range []string{
-			webs[0] + " 8080", webs[1] + " 8080", six + " 80", second + " 80", k.get("service/web", ".spec.clusterIPs[0]") + " 80",
-		} {
-			await(t, manager, 5*time.Second, "a pod is answered", func() error { return get(pod, host) })
-		}
+		await(t, manager, 10*time.Second, "a pod is answered", func() error {
+			return k.fromPod(pod, webs[0]+" 8080", webs[1]+" 8080", six+" 80", second+" 80", k.get("service/web", ".spec.clusterIPs[0]")+" 80")
+		})
 	}
-	names(t, k, asks[0], six, webs)
+	k.resolves(asks[0], map[string][]string{
+		"-type=aaaa six.default.svc.cluster.local":  {six},
+		"-type=aaaa each.default.svc.cluster.local": webs,
+		six: {"six.default.svc.cluster.local"},
+	})
 	for _, h := range c.Hosts {
 		for _, address := range []string{h.Address + ":30080", "[" + h.IPv6 + "]:30080"} {
 			await(t, manager, 5*time.Second, "the node port answers at "+address, func() error { return fromOutside(t.Context(), c, address, "Hello from") })
 		}
 	}
 	// A policy that lets one pod in, by its address.
-	k.apply(fmt.Sprintf(dualPolicy, k.get("pod/"+asks[0], ".status.podIPs[1].ip")))
+	k.apply(fmt.Sprintf(onePolicy, k.get("pod/"+asks[0], ".status.podIPs[1].ip")))
 	for _, web := range webs {
 		await(t, manager, 5*time.Second, "a pod is kept out", func() error {
-			if get(asks[1], web+" 8080") == nil {
+			if k.fromPod(asks[1], web+" 8080") == nil {
 				return errors.New("it is answered")
 			}
 			return nil
 		})
-		if err := get(asks[0], web+" 8080"); err != nil {
+		if err := k.fromPod(asks[0], web+" 8080"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -137,18 +129,25 @@ func TestDualStack(t *testing.T) {
 	}
 }
 
-// names asks DNS for addresses of IPv6, and for the name of one.
-func names(t *testing.T, k *client, pod, six string, webs []string) {
-	t.Helper()
-	for question, want := range map[string][]string{
-		"-type=aaaa six.default.svc.cluster.local":  {six},
-		"-type=aaaa each.default.svc.cluster.local": webs,
-		six: {"six.default.svc.cluster.local"},
-	} {
+// fromPod asks web servers, each "ADDRESS PORT", from a pod; all have to answer.
+func (k *client) fromPod(pod string, servers ...string) error {
+	// busybox's wget ends in a fault at an address of IPv6.
+	line := "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $s | grep -q 'Hello from' || { echo no $s; exit 1; }"
+	script := `for s in "` + strings.Join(servers, `" "`) + `"; do ` + line + `; done`
+	if out, err := k.run(k.t.Context(), "", "exec", pod, "--", "sh", "-c", script); err != nil {
+		return fmt.Errorf("%s asks %s: %w: %s", pod, servers, err, out)
+	}
+	return nil
+}
+
+// resolves asks DNS from a pod, with nslookup, and looks for what is to be in the answers.
+func (k *client) resolves(pod string, answers map[string][]string) {
+	k.t.Helper()
+	for question, want := range answers {
 		out := k.must(append([]string{"exec", pod, "--", "nslookup"}, strings.Fields(question)...)...)
 		for _, w := range want {
 			if !strings.Contains(out, w) {
-				t.Errorf("nslookup %s lacks %s: %s", question, w, out)
+				k.t.Errorf("nslookup %s lacks %s: %s", question, w, out)
 			}
 		}
 	}

@@ -33,8 +33,19 @@ type Config struct {
 	Hosts  int    // 0: one
 	Binary string // path of the trireme binary, absolute. Required
 	Dir    string // where the hosts keep their state; empty: a new temporary folder
-	Dual   bool   // clusters have IPv4 and IPv6
+	Family Family // of the wire and of the clusters on it
 }
+
+// Family is the addresses that machines have.
+type Family int
+
+// The families. Machines of IPv4 have addresses of IPv6 on the wire too, and make no
+// use of them.
+const (
+	IPv4 Family = iota
+	Dual
+	IPv6 // alone: there is no address of IPv4 but 127.0.0.1
+)
 
 // Cluster is some hosts on one wire.
 type Cluster struct {
@@ -48,8 +59,8 @@ type Cluster struct {
 // Host is one machine.
 type Host struct {
 	Name    string // of its namespace, and its node name
-	Address string
-	IPv6    string // its second address on the wire
+	Address string // on the wire, of the first family
+	IPv6    string // on the wire
 	Root    string
 
 	c       *Cluster
@@ -64,14 +75,18 @@ type Host struct {
 // Addresses on the wire beside the hosts': of the default route, where nobody is,
 // and of the world outside.
 const (
-	gateway = "192.168.77.254"
-	outside = "192.168.77.253"
+	gateway  = "192.168.77.254"
+	gateway6 = "fd77::fe"
+	outside  = "192.168.77.253"
 	// Outside6 is the world outside's address of IPv6.
 	Outside6 = "fd77::fd"
 )
 
-// dualFlags make a cluster of both families.
-var dualFlags = []string{"--pod-cidr", "10.128.0.0/10,fd00:10:128::/48", "--service-cidr", "10.96.0.0/12,fd00:10:96::/112"}
+// networkFlags make a cluster of the families.
+var networkFlags = map[Family][]string{
+	Dual: {"--pod-cidr", "10.128.0.0/10,fd00:10:128::/48", "--service-cidr", "10.96.0.0/12,fd00:10:96::/112"},
+	IPv6: {"--pod-cidr", "fd00:10:128::/56", "--service-cidr", "fd00:10:96::/108"},
+}
 
 // New makes the hosts. They run nothing yet.
 func New(ctx context.Context, cfg Config) (*Cluster, error) {
@@ -116,6 +131,9 @@ func (c *Cluster) host(ctx context.Context, i int) error {
 	h := &Host{
 		Name: fmt.Sprintf("%s-%d", c.id, i), Address: fmt.Sprintf("192.168.77.%d", i+1), IPv6: fmt.Sprintf("fd77::%d", i+1),
 		Root: filepath.Join(c.cfg.Dir, fmt.Sprint(i)), c: c, i: i,
+	}
+	if c.cfg.Family == IPv6 {
+		h.Address = h.IPv6
 	}
 	c.Hosts = append(c.Hosts, h)
 	if err := os.MkdirAll(h.Root, 0o755); err != nil {

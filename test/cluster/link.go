@@ -17,15 +17,21 @@ import (
 // plug connects the host's namespace, which it makes, to the wire.
 func (h *Host) plug(ctx context.Context) error {
 	h.port = h.patch()
-	return ip(ctx,
+	if err := ip(ctx,
 		"netns add "+h.Name,
 		"-n "+h.Name+" link set lo up",
 		"-n "+h.Name+" link add eth0 type veth peer name "+h.port+" netns "+h.c.id,
-		"-n "+h.Name+" addr add "+h.Address+"/24 dev eth0",
 		"-n "+h.Name+" addr add "+h.IPv6+"/64 dev eth0 nodad",
 		"-n "+h.Name+" link set eth0 up",
 		"-n "+h.c.id+" link set "+h.port+" master br0",
-		"-n "+h.c.id+" link set "+h.port+" up",
+		"-n "+h.c.id+" link set "+h.port+" up"); err != nil {
+		return err
+	}
+	if h.c.cfg.Family == IPv6 {
+		return ip(ctx, "-n "+h.Name+" route add default via "+gateway6)
+	}
+	return ip(ctx,
+		"-n "+h.Name+" addr add "+h.Address+"/24 dev eth0",
 		"-n "+h.Name+" route add default via "+gateway)
 }
 

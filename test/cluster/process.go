@@ -21,11 +21,11 @@ func (h *Host) Start(args ...string) error {
 	}
 	h.line = args
 	address := h.Address
-	if h.c.cfg.Dual {
+	if h.c.cfg.Family == Dual {
 		address += "," + h.IPv6
-		args = append(args[:len(args):len(args)], dualFlags...)
 	}
-	args = append(args[:len(args):len(args)], "--root", h.Root, "--node", h.Name, "--address", address)
+	args = append(args[:len(args):len(args)], networkFlags[h.c.cfg.Family]...)
+	args = append(args, "--root", h.Root, "--node", h.Name, "--address", address)
 	if driver := os.Getenv("TRIREME_TEST_RUNTIME"); driver != "" {
 		args = append(args, "--runtime", driver) // the whole suite on the other runtime driver
 	}
