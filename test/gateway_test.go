@@ -48,8 +48,8 @@ spec:
     backendRefs: [{name: nothing, port: 80}]
 `
 
-// TestGateway: a Gateway and an HTTPRoute applied through kubectl answer on every machine,
-// and say what cannot be served; while the route changes no request fails.
+// TestGateway: a Gateway, an HTTPRoute and a GRPCRoute applied through kubectl answer on
+// every machine, by weight where they say so, and say what cannot be served; while the route changes no request fails.
 func TestGateway(t *testing.T) {
 	c := ownCluster(t, 2)
 	manager, worker := c.Hosts[0], c.Hosts[1]
@@ -82,6 +82,8 @@ func TestGateway(t *testing.T) {
 		"http://any.example/no":    "HTTP/1.1 404",
 		"http://special.example/x": "HTTP/1.1 500",
 	})
+	grpcCalls(t, c, k, ca)
+	weights(t, c, k)
 	underLoad(t, c, func(context.Context) {
 		for i := range 10 {
 			k.must("patch", "httproute", "web", "--type=json", "-p",

@@ -119,7 +119,7 @@ func ask(t *testing.T, from cluster.Place, address, url string, ca *x509.CertPoo
 }
 
 // TestIngress: an Ingress applied through kubectl answers on every machine, by host,
-// with TLS and HTTP/2; while it changes every 50 ms, and while its pods are replaced, no
+// with TLS, HTTP/2 and WebSocket; while it changes every 50 ms, and while its pods are replaced, no
 // request fails.
 func TestIngress(t *testing.T) {
 	c := ownCluster(t, 2)
@@ -144,6 +144,7 @@ func TestIngress(t *testing.T) {
 		"http://other.example/":   "HTTP/1.1 200",
 		"http://other.example/no": "HTTP/1.1 404",
 	})
+	ingressSocket(t, c, k, cert)
 	ingressCertificate(t, c, k)
 	ingressReloads(t, c, k)
 }

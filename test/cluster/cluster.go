@@ -77,8 +77,8 @@ type Host struct {
 const (
 	gateway  = "192.168.77.254"
 	gateway6 = "fd77::fe"
-	outside  = "192.168.77.253"
-	// Outside6 is the world outside's address of IPv6.
+	// Outside4 and Outside6 are the world outside's.
+	Outside4 = "192.168.77.253"
 	Outside6 = "fd77::fd"
 )
 
@@ -122,7 +122,7 @@ func (c *Cluster) wire(ctx context.Context) error {
 		"netns add "+c.id,
 		"-n "+c.id+" link set lo up",
 		"-n "+c.id+" link add br0 type bridge",
-		"-n "+c.id+" addr add "+outside+"/24 dev br0",
+		"-n "+c.id+" addr add "+Outside4+"/24 dev br0",
 		"-n "+c.id+" addr add "+Outside6+"/64 dev br0 nodad",
 		"-n "+c.id+" link set br0 up")
 }
