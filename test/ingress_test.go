@@ -135,9 +135,11 @@ func TestIngress(t *testing.T) {
 	}
 	cert, key, ca := keyPair(t)
 	k.must("create", "secret", "tls", "web-tls", "--cert", cert, "--key", key)
-	k.apply(strings.ReplaceAll(ingressManifest, "secure.example", "example.com"))
+	takenPort(t, k, worker, func() {
+		k.apply(strings.ReplaceAll(ingressManifest, "secure.example", "example.com"))
+	})
+	named(t, k, "ingress/secure", manager.Address+" "+worker.Address)
 	k.must("rollout", "status", "deployment/web", "--timeout=60s")
-	k.must("wait", "ingress/secure", "--for=jsonpath={.status.loadBalancer.ingress[1].ip}", "--timeout=10s")
 	answers(t, c, ca, map[string]string{
 		"https://example.com/":    "HTTP/2.0 200",
 		"http://example.com/":     "HTTP/1.1 308 https://example.com/",
@@ -147,6 +149,42 @@ func TestIngress(t *testing.T) {
 	ingressSocket(t, c, k, cert)
 	ingressCertificate(t, c, k)
 	ingressReloads(t, c, k)
+}
+
+// takenPort applies the Ingress secure while somebody else has port 443 of a machine: its
+// node has an event that says so, and only the Ingress that needs no TLS names it.
+func takenPort(t *testing.T, k *client, h *cluster.Host, apply func()) {
+	t.Helper()
+	var taken net.Listener
+	err := h.Within(func() (err error) {
+		taken, err = net.Listen("tcp", ":443")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	apply()
+	named(t, k, "ingress/secure", k.h.Address)
+	named(t, k, "ingress/any", k.h.Address+" "+h.Address)
+	await(t, k.h, 10*time.Second, "an event names the port", func() error {
+		out := k.must("get", "events", "--field-selector", "involvedObject.name="+h.Name+",reason=IngressPortTaken", "-o", "jsonpath={.items[*].message}")
+		if !strings.Contains(out, "port 443") || !strings.Contains(out, "--ingress=false") {
+			return errors.New(out)
+		}
+		return nil
+	})
+}
+
+// named waits until an Ingress names these addresses.
+func named(t *testing.T, k *client, ingress, want string) {
+	t.Helper()
+	await(t, k.h, 15*time.Second, ingress+" names "+want, func() error {
+		if got := k.get(ingress, ".status.loadBalancer.ingress[*].ip"); got != want {
+			return errors.New(got)
+		}
+		return nil
+	})
 }
 
 const clusterIngress = `

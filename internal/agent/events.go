@@ -49,6 +49,9 @@ func (w *worker) teller(ctx context.Context, container string) func(eventType, r
 	}
 }
 
+// Warn records something about the node itself that people should know.
+func (a *Agent) Warn(reason, message string) { a.nodeEvent(corev1.EventTypeWarning, reason, message) }
+
 // nodeEvent is an event of the node itself.
 func (a *Agent) nodeEvent(eventType, reason, message string) {
 	now := metav1.Now()

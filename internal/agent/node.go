@@ -20,6 +20,7 @@ import (
 	"trireme/internal/agent/pressure"
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/route"
 )
 
 // nodeStatus is the node's status as last told.
@@ -58,7 +59,11 @@ func (a *Agent) hello() *corev1.Node {
 		corev1.LabelHostname: a.cfg.Node, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
 	}
 	maps.Copy(labels, a.cfg.Labels)
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.cfg.Node, Labels: labels, Annotations: a.cfg.Network.Annotations()}, Status: *a.status.status.DeepCopy()}
+	says := map[string]string{}
+	if maps.Copy(says, a.cfg.Network.Annotations()); !a.cfg.Ingress {
+		says[route.ClosedAnnotation] = route.ClosedAll
+	}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.cfg.Node, Labels: labels, Annotations: says}, Status: *a.status.status.DeepCopy()}
 }
 
 // Announce has managers hear of the node's annotations, which are others.

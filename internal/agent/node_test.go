@@ -23,6 +23,7 @@ import (
 	"trireme/internal/agent/machine"
 	"trireme/internal/agent/volume"
 	"trireme/internal/object"
+	"trireme/internal/object/route"
 	"trireme/internal/runtime"
 	"trireme/internal/runtime/containerd"
 	"trireme/internal/runtime/cri"
@@ -372,4 +373,14 @@ func (r *realNode) bareStart(t *testing.T, name string) time.Duration {
 		t.Fatal(err)
 	}
 	return took
+}
+
+// A node that is not to answer for ingresses says so; the others take it back.
+func TestHelloIngress(t *testing.T) {
+	for ingress, want := range map[bool]string{false: route.ClosedAll, true: ""} {
+		a := &Agent{cfg: Config{Node: "n1", Network: &rig{}, Ingress: ingress}}
+		if got := a.hello().Annotations[route.ClosedAnnotation]; got != want {
+			t.Errorf("ingress %v: %s is %q, want %q", ingress, route.ClosedAnnotation, got, want)
+		}
+	}
 }

@@ -47,6 +47,8 @@ type Config struct {
 	Tunnel   string
 	KeyLife  time.Duration // of the node's key then; 0: DefaultKeyLife
 	Announce func()        // called when Annotations are others; must not wait; may be nil
+	// Warn has people hear of something about this node, as an event; may be nil.
+	Warn func(reason, message string)
 }
 
 // Network is what the cluster has in one address family.
@@ -111,6 +113,7 @@ type Dataplane struct {
 	peers    map[string]link.Peer
 	health   *health.Server
 	proxy    *proxy.Proxy
+	front    front
 	policies map[types.NamespacedName]*networkingv1.NetworkPolicy
 	parts    map[types.NamespacedName]*peers.Part // by group, node
 	addrs    map[netip.Addr]bool                  // of all nodes
@@ -173,16 +176,18 @@ func New(cfg Config) (*Dataplane, error) {
 		})
 		return l, err
 	}
-	return &Dataplane{
-		health: health.New(listen, cfg.Log), proxy: proxy.New(proxy.Config{Listen: listen, Log: cfg.Log}),
-		cfg: cfg, links: links, stacks: stacks, zone: zone, addrs: map[netip.Addr]bool{},
+	d := &Dataplane{
+		health: health.New(listen, cfg.Log),
+		cfg:    cfg, links: links, stacks: stacks, zone: zone, addrs: map[netip.Addr]bool{},
 		services: map[types.NamespacedName]*corev1.Service{},
 		slices:   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
 		sliceOf:  map[types.NamespacedName]string{}, nodes: map[string]*corev1.Node{}, peers: map[string]link.Peer{},
 		policies: map[types.NamespacedName]*networkingv1.NetworkPolicy{}, parts: map[types.NamespacedName]*peers.Part{},
 		pods: map[types.NamespacedName]*corev1.Pod{}, settled: map[types.NamespacedName]*corev1.Pod{}, extras: map[types.NamespacedName][]netip.Addr{},
 		floats: newFloats(), tenants: newTenants(), seal: newSeal(&cfg, links), changed: make(chan struct{}),
-	}, nil
+	}
+	d.proxy = proxy.New(proxy.Config{Listen: listen, Closed: d.frontClosed, Log: cfg.Log})
+	return d, nil
 }
 
 // WriteMetrics writes the figures of ingress in Prometheus' text format.

@@ -17,6 +17,7 @@ import (
 	"trireme/internal/dataplane/link"
 	"trireme/internal/dataplane/tunnel"
 	"trireme/internal/object"
+	"trireme/internal/object/route"
 )
 
 // seal is this node's part in the encryption of the overlay. It is on or off as the
@@ -43,12 +44,17 @@ func newSeal(cfg *Config, links *link.Links) seal {
 	}
 }
 
-// Annotations are what this node says of itself: its key, where the overlay is encrypted.
+// Annotations are what this node says of itself: its key, where the overlay is encrypted;
+// the ports that ingress cannot open. An empty one takes back what it said before.
 func (d *Dataplane) Annotations() map[string]string {
-	if key := d.seal.offered.Load(); key != nil {
-		return map[string]string{object.OverlayKeyAnnotation: *key}
+	out := map[string]string{route.ClosedAnnotation: ""}
+	if says := d.front.says.Load(); says != nil {
+		out[route.ClosedAnnotation] = *says
 	}
-	return nil
+	if key := d.seal.offered.Load(); key != nil {
+		out[object.OverlayKeyAnnotation] = *key
+	}
+	return out
 }
 
 // applySeal encrypts the overlay, or does so no more, before it is touched otherwise.

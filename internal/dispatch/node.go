@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,10 @@ func (d *Dispatcher) hello(ctx context.Context, said *corev1.Node) (away bool, e
 		}
 		next.Labels = merge(next.Labels, said.Labels)
 		next.Annotations = merge(next.Annotations, said.Annotations)
+		maps.DeleteFunc(next.Annotations, func(k, v string) bool { // what it says no more
+			_, ok := said.Annotations[k]
+			return ok && v == ""
+		})
 		if d.cfg.Overlay != "" {
 			next.Annotations = merge(next.Annotations, map[string]string{object.OverlayAnnotation: d.cfg.Overlay})
 		}

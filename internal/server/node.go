@@ -80,6 +80,7 @@ func (n *node) Run(ctx context.Context) error {
 		Node: n.cfg.Node, NodeIPs: n.cfg.addresses(), Root: n.cfg.Root, Networks: n.cfg.networks(), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
 		Upstream: upstream, Stubs: stubs, Tunnel: filepath.Join(files.Bin, "trireme-tunnel"), KeyLife: time.Duration(n.cfg.Agent.OverlayKeyLife),
 		Announce: func() { announce.Load().Announce() }, // the agent alone applies, so it is there
+		Warn:     func(reason, message string) { announce.Load().Warn(reason, message) },
 	})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"trireme/internal/object"
+	"trireme/internal/object/route"
 	"trireme/internal/store"
 )
 
@@ -20,6 +21,23 @@ func MeshAddresses(r store.Reader) []netip.Addr {
 			continue
 		}
 		if list = append(list, object.NodeAddresses(n)...); len(list) >= meshMax {
+			break
+		}
+	}
+	return list
+}
+
+// Fronts returns the nodes that answer requests from outside, by name: as many as a
+// status names, whichever ports it is about.
+func Fronts(r store.Reader) (list []route.Front) {
+	whole := 0
+	for n := range Nodes.All(r) {
+		for _, f := range route.Fronts(n) {
+			if list = append(list, f); f.Whole() {
+				whole++
+			}
+		}
+		if whole >= route.AddressesMax {
 			break
 		}
 	}

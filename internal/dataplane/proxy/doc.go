@@ -5,7 +5,7 @@
 //
 // Set… say what is, Commit makes it so with one atomic store: a request that is under
 // way keeps the table it began with, and no connection is closed by a change. Ports
-// open and close as tables ask; a port that somebody else has is logged, and tried
+// open and close as tables ask; a port that somebody else has is told of, and tried
 // again every few seconds.
 //
 // Requests go to ready endpoints in turn, straight to their addresses. One that cannot

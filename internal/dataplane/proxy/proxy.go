@@ -24,6 +24,8 @@ import (
 // Config is what a proxy needs. All is required.
 type Config struct {
 	Listen func(port int32) (net.Listener, error) // opens a port of the node
+	// Closed is told, each time that it changes, which ports cannot be opened, and why.
+	Closed func(ports map[int32]error)
 	Log    *slog.Logger
 }
 
@@ -179,9 +181,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}()
 	tick := time.NewTicker(retryListen)
 	defer tick.Stop()
-	complained := map[int32]bool{}
+	closed := map[int32]error{}
 	for {
+		was := maps.Clone(closed)
 		want := p.now.Load().table.Ports()
+		maps.DeleteFunc(closed, func(port int32, _ error) bool { _, ok := want[port]; return !ok })
 		for port, s := range open {
 			if secure, ok := want[port]; !ok || secure != s.secure {
 				delete(open, port)
@@ -195,16 +199,16 @@ func (p *Proxy) Run(ctx context.Context) error {
 			}
 			s, err := p.listen(port, secure)
 			if err != nil {
-				if !complained[port] {
-					p.cfg.Log.Warn("listening for ingress (who has the port: `ss -lnp`); trying again", "port", port, "err", err)
-				}
-				complained[port] = true
+				closed[port] = err
 				continue
 			}
-			delete(complained, port)
+			delete(closed, port)
 			p.cfg.Log.Info("ingress is served", "port", port, "tls", secure)
 			open[port] = s
 			serving.Go(s.run)
+		}
+		if !maps.EqualFunc(was, closed, func(error, error) bool { return true }) {
+			p.cfg.Closed(maps.Clone(closed))
 		}
 		select {
 		case <-p.wake:

@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.proxy = proxy.New(proxy.Config{
 		Listen: func(port int32) (net.Listener, error) { return listeners[port], nil },
-		Log:    slog.New(slog.DiscardHandler),
+		Closed: func(closed map[int32]error) { t.Error(closed) }, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

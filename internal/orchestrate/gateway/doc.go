@@ -4,7 +4,7 @@
 //
 //	kind                            row                         status it writes
 //	GatewayClass                    -                           all
-//	Gateway                         NAMESPACE/gateway.NAME      all: ready nodes, listeners, routes attached
+//	Gateway                         NAMESPACE/gateway.NAME      all: nodes that answer, listeners, routes attached
 //	HTTPRoute, GRPCRoute, TLSRoute  NAMESPACE/httproute.NAME …  parents[] of ours; others' stay
 //
 // A Gateway is ours where its class is accepted and ours. It is looked at again when

@@ -14,6 +14,7 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/object/gateway"
+	"trireme/internal/object/route"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -29,7 +30,7 @@ type Loop struct {
 	byGateway map[object.Key]map[routeKey]bool // what routes name
 	byService map[object.Key]map[routeKey]bool
 	attached  map[object.Key]map[gatewayv1.SectionName]int
-	nodes     []string // addresses of those that answer
+	fronts    []route.Front
 
 	dirtyGateways map[object.Key]bool // to be read
 	dirtyRoutes   map[routeKey]bool
@@ -188,8 +189,9 @@ func (l *Loop) gateway(tx *store.Tx, key object.Key) error {
 		tables.SetRoute(tx, gateway.GatewayPart(key), nil)
 		return nil
 	}
-	tables.SetRoute(tx, gateway.GatewayPart(key), g.Part())
-	status := g.Status(l.nodes, l.attached[key], tx.Now())
+	part := g.Part()
+	tables.SetRoute(tx, gateway.GatewayPart(key), part)
+	status := g.Status(route.Addresses(l.fronts, part.Ports), l.attached[key], tx.Now())
 	if equality.Semantic.DeepEqual(status, g.Gateway.Status) {
 		return nil
 	}

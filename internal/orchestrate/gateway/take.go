@@ -127,12 +127,9 @@ func (l *Loop) takeClass(tx *store.Tx, name string) error {
 // takeNodes takes in which nodes answer.
 func (l *Loop) takeNodes(tx *store.Tx) {
 	for range tables.Nodes.Changed(tx) {
-		was := l.nodes
-		l.nodes = nil
-		for _, a := range tables.MeshAddresses(tx) {
-			l.nodes = append(l.nodes, a.String())
-		}
-		if !slices.Equal(was, l.nodes) {
+		was := l.fronts
+		l.fronts = tables.Fronts(tx)
+		if !slices.Equal(was, l.fronts) {
 			for key := range l.gateways {
 				l.dirtyStatus[key] = true
 			}

@@ -3,7 +3,7 @@
 // It tells each object which nodes answer for it.
 //
 //	kind      row                       status it writes
-//	Ingress   NAMESPACE/ingress.NAME    loadBalancer: the ready nodes
+//	Ingress   NAMESPACE/ingress.NAME    loadBalancer: the nodes that answer
 //
 // An Ingress is ours where its class is, or where it names none and the default class
 // is ours.

@@ -18,7 +18,7 @@ import (
 type Loop struct {
 	dirty   map[object.Key]bool // ingresses
 	classes map[string]*networkingv1.IngressClass
-	nodes   []networkingv1.IngressLoadBalancerIngress
+	fronts  []route.Front
 }
 
 // New returns the loop.
@@ -74,12 +74,9 @@ func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 // takeNodes reports whether other nodes than before answer.
 func (l *Loop) takeNodes(tx *store.Tx) bool {
 	for range tables.Nodes.Changed(tx) {
-		was := l.nodes
-		l.nodes = nil
-		for _, a := range tables.MeshAddresses(tx) {
-			l.nodes = append(l.nodes, networkingv1.IngressLoadBalancerIngress{IP: a.String()})
-		}
-		return !slices.EqualFunc(was, l.nodes, func(a, b networkingv1.IngressLoadBalancerIngress) bool { return a.IP == b.IP })
+		was := l.fronts
+		l.fronts = tables.Fronts(tx)
+		return !slices.Equal(was, l.fronts)
 	}
 	return false
 }
@@ -94,12 +91,17 @@ func (l *Loop) ingress(tx *store.Tx, key object.Key) {
 		want = route.OfIngress(i)
 	}
 	tables.SetRoute(tx, route.IngressPart(key), want)
-	if !ours || slices.EqualFunc(i.Status.LoadBalancer.Ingress, l.nodes, func(a, b networkingv1.IngressLoadBalancerIngress) bool {
-		return equality.Semantic.DeepEqual(a, b)
-	}) {
+	if !ours {
+		return
+	}
+	var answer []networkingv1.IngressLoadBalancerIngress
+	for _, a := range route.Addresses(l.fronts, want.Ports) {
+		answer = append(answer, networkingv1.IngressLoadBalancerIngress{IP: a})
+	}
+	if equality.Semantic.DeepEqual(i.Status.LoadBalancer.Ingress, answer) {
 		return
 	}
 	next := *i
-	next.Status.LoadBalancer.Ingress = slices.Clone(l.nodes)
+	next.Status.LoadBalancer.Ingress = answer
 	tables.Ingresses.Put(tx, &next)
 }
