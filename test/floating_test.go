@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +13,18 @@ import (
 	"trireme/test/cluster"
 )
 
-// floatingManifest is a pool on the wire, a load balancer that has an address of it,
-// and pods that may be on either worker.
+// floatingManifest is pools on the wire, one for load balancers and one for who asks for
+// an address of it, and pods on every machine.
 const floatingManifest = `
 apiVersion: trireme.dev/v1
 kind: AddressPool
 metadata: {name: wire}
-spec: {default: true, addresses: [192.168.77.200-192.168.77.203]}
+spec: {default: true, addresses: [192.168.77.200-192.168.77.203, "fd77::200-fd77::203"]}
+---
+apiVersion: trireme.dev/v1
+kind: AddressPool
+metadata: {name: kept}
+spec: {addresses: [192.168.77.210/32, "fd77::210/128"]}
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -38,7 +42,7 @@ const floatingService = `
 apiVersion: v1
 kind: Service
 metadata: {name: %s}
-spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
 const floatingPod = `
@@ -52,9 +56,10 @@ spec:
 `
 
 // TestFloating: addresses of a pool are answered for by one machine, by another when
-// that is lost, follow a pod from node to node, and are free again when released.
+// that is lost, follow a pod from node to node, and are free again when released. A
+// service has one of each family, which need not be of one machine.
 func TestFloating(t *testing.T) {
-	c := ownCluster(t, 3)
+	c := ownClusterOf(t, cluster.Config{Hosts: 3, Family: cluster.Dual})
 	manager := c.Hosts[0]
 	if err := bringUp(t.Context(), manager, "--grace", "3s"); err != nil {
 		t.Fatal(err)
@@ -71,42 +76,50 @@ func TestFloating(t *testing.T) {
 	k.apply(floatingManifest)
 	k.apply(fmt.Sprintf(floatingService, "web") + "---" + fmt.Sprintf(floatingService, "web2")) // both on port 80
 	k.must("rollout", "status", "daemonset/web", "--timeout=60s")
-	k.must("wait", "service/web", "service/web2", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=10s")
-	address := k.get("service/web", ".status.loadBalancer.ingress[0].ip")
-	if other := k.get("service/web2", ".status.loadBalancer.ingress[0].ip"); other == address {
-		t.Fatalf("two services have %s", address)
+	k.must("wait", "service/web", "service/web2", "--for=jsonpath={.status.loadBalancer.ingress[1].ip}", "--timeout=10s")
+	var addresses []string
+	for i, prefix := range []string{"192.168.77.20", "fd77::20"} {
+		path := fmt.Sprintf(".status.loadBalancer.ingress[%d].ip", i)
+		address := k.get("service/web", path)
+		if other := k.get("service/web2", path); other == address || !strings.HasPrefix(address, prefix) {
+			t.Fatalf("services have %s and %s", address, other)
+		}
+		addresses = append(addresses, net.JoinHostPort(address, "80"))
 	}
-	answers := func() error { return fromOutside(t.Context(), c, address+":80", "Hello from") }
+	answers := func() error {
+		return errors.Join(fromOutside(t.Context(), c, addresses[0], "Hello from"), fromOutside(t.Context(), c, addresses[1], "Hello from"))
+	}
 	await(t, manager, 10*time.Second, "the load balancer answers", answers)
 
 	// The machine that answers loses its power.
-	k.must("label", "node", manager.Name, "node.kubernetes.io/exclude-from-external-load-balancers=")
-	node := ""
+	lost, other := c.Hosts[1], c.Hosts[2]
+	k.must("label", "node", manager.Name, other.Name, "node.kubernetes.io/exclude-from-external-load-balancers=")
+	nodes := func() string {
+		return k.get("fip/lb-web", ".status.node") + " " + k.get("fip/lb-web.ipv6", ".status.node")
+	}
 	await(t, manager, 10*time.Second, "a worker answers", func() error {
-		if node = k.get("fip/lb-web", ".status.node"); node == manager.Name || node == "" {
-			return errors.New("it is " + node)
+		if got := nodes(); got != lost.Name+" "+lost.Name {
+			return errors.New("they are " + got)
 		}
 		return answers()
 	})
-	lost, other := c.Hosts[1], c.Hosts[2]
-	if node == other.Name {
-		lost, other = other, lost
-	}
+	k.must("label", "node", other.Name, "node.kubernetes.io/exclude-from-external-load-balancers-")
 	if err := lost.PowerOff(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	await(t, manager, 15*time.Second, "another worker answers", func() error {
-		if node = k.get("fip/lb-web", ".status.node"); node != other.Name {
-			return errors.New("it is " + node)
+		if got := nodes(); got != other.Name+" "+other.Name {
+			return errors.New("they are " + got)
 		}
 		return answers()
 	})
-	t.Logf("the address is answered for by another machine after %s", time.Since(began).Round(time.Millisecond))
+	t.Logf("the addresses are answered for by another machine after %s", time.Since(began).Round(time.Millisecond))
 	if err := errors.Join(lost.PowerOn(t.Context()), lost.Restart(), manager.NodeIs(t.Context(), lost, "True")); err != nil {
 		t.Fatal(err)
 	}
-	floatingPodMoves(t, c, k)
+	floatingPodMoves(t, c, k, "192.168.77.210", whoCalls(t, c, "192.168.77.253"))
+	floatingPodMoves(t, c, k, "fd77::210", whoCalls(t, c, cluster.Outside6))
 
 	k.must("patch", "service", "web2", "-p", `{"spec":{"type":"ClusterIP"}}`)
 	await(t, manager, 10*time.Second, "the retyped service releases its address", func() error {
@@ -118,7 +131,8 @@ func TestFloating(t *testing.T) {
 }
 
 // floatingPodMoves: an address leads to a pod on one machine, then on another.
-func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client) {
+// seen is where it finds out as whom it calls.
+func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client, address, seen string) {
 	t.Helper()
 	fip := func(args ...string) string {
 		t.Helper()
@@ -128,13 +142,12 @@ func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client) {
 		}
 		return strings.TrimSpace(out)
 	}
-	if out, err := k.h.Trireme(t.Context(), "fip", "allocate", "wrong", "--address", "192.168.77.1"); err == nil || !strings.Contains(fmt.Sprint(out, err), "no AddressPool has the address") {
+	if out, err := k.h.Trireme(t.Context(), "fip", "allocate", "wrong", "--address", c.Hosts[0].Address); err == nil || !strings.Contains(fmt.Sprint(out, err), "no AddressPool has the address") {
 		t.Fatalf("an address of no pool: %v: %s", err, out)
 	}
-	if got := fip("allocate", "mail", "--address", "192.168.77.203"); got != "192.168.77.203" {
+	if got := fip("allocate", "mail", "--address", address); got != address {
 		t.Fatalf("allocated %q", got)
 	}
-	seen := whoCalls(t, c)
 	for i, h := range c.Hosts[1:] {
 		k.apply(fmt.Sprintf(floatingPod, h.Name, busybox))
 		k.must("wait", "pod/mail", "--for=condition=Ready", "--timeout=30s")
@@ -142,9 +155,9 @@ func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client) {
 			fip("attach", "mail", "pod/mail")
 		}
 		await(t, k.h, 10*time.Second, "the pod answers", func() error {
-			return fromOutside(t.Context(), c, "192.168.77.203:25", "mail of mail")
+			return fromOutside(t.Context(), c, net.JoinHostPort(address, "25"), "mail of mail")
 		})
-		if got := k.must("exec", "mail", "--", "wget", "-qO-", seen); got != "192.168.77.203" {
+		if got := k.must("exec", "mail", "--", "nc", seen, "99"); got != address {
 			t.Errorf("on %s the pod leaves the cluster as %q", h.Name, got)
 		}
 		if got := fip("ls"); !strings.Contains(got, h.Name) || !strings.Contains(got, "pod/mail") {
@@ -154,7 +167,7 @@ func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client) {
 	}
 	fip("detach", "mail")
 	fip("release", "mail")
-	if got := fip("allocate", "again", "--address", "192.168.77.203"); got != "192.168.77.203" {
+	if got := fip("allocate", "again", "--address", address); got != address {
 		t.Errorf("the released address is not free: %q", got)
 	}
 	fip("release", "again")
@@ -182,18 +195,25 @@ func fromOutside(ctx context.Context, c *cluster.Cluster, address, want string) 
 	return nil
 }
 
-// whoCalls serves, on the wire, the address that a client has, and returns its URL.
-func whoCalls(t *testing.T, c *cluster.Cluster) string {
+// whoCalls tells who calls an address of the wire what address that is, on port 99, and
+// returns the address.
+func whoCalls(t *testing.T, c *cluster.Cluster, address string) string {
 	t.Helper()
 	var l net.Listener
-	if err := c.Outside().Within(func() (err error) { l, err = net.Listen("tcp4", "192.168.77.253:0"); return err }); err != nil {
+	if err := c.Outside().Within(func() (err error) { l, err = net.Listen("tcp", net.JoinHostPort(address, "99")); return err }); err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr) // the server's own words
-		fmt.Fprint(w, host)
-	})}
-	t.Cleanup(func() { s.Close() })
-	go s.Serve(l)
-	return "http://" + l.Addr().String() + "/"
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			host, _, _ := net.SplitHostPort(conn.RemoteAddr().String()) // the library's own words
+			fmt.Fprint(conn, host)
+			conn.Close()
+		}
+	}()
+	return address
 }

@@ -3,6 +3,7 @@ package allocate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -20,7 +22,7 @@ import (
 type floats struct {
 	cfg   Config
 	ips   map[object.Key]*floating.IP
-	nodes map[string]netip.Addr // addresses that no pool may give out
+	nodes map[string][]netip.Addr // addresses that no pool may give out
 	pools []offer
 }
 
@@ -43,7 +45,7 @@ func (l *floats) Writes() []store.TableID { return []store.TableID{tables.Custom
 // Reconcile looks at every FloatingIP where one, a pool or a node's address changed.
 func (l *floats) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		l.ips, l.nodes, l.pools = map[object.Key]*floating.IP{}, map[string]netip.Addr{}, nil
+		l.ips, l.nodes, l.pools = map[object.Key]*floating.IP{}, map[string][]netip.Addr{}, nil
 	}
 	if !l.take(tx) {
 		return time.Time{}, nil
@@ -79,12 +81,12 @@ func (l *floats) Reconcile(tx *store.Tx) (time.Time, error) {
 // take takes in what changed and reports whether anything of ours did.
 func (l *floats) take(tx *store.Tx) (changed bool) {
 	for key := range tables.Nodes.Changed(tx) {
-		addr := netip.Addr{}
+		var has []netip.Addr
 		if n, ok := tables.Nodes.Get(tx, key); ok {
-			addr = object.NodeAddress(n)
+			has = object.NodeAddresses(n)
 		}
-		if l.nodes[key.Name] != addr {
-			l.nodes[key.Name], changed = addr, true
+		if !slices.Equal(l.nodes[key.Name], has) {
+			l.nodes[key.Name], changed = has, true
 		}
 	}
 	again := false
@@ -135,7 +137,10 @@ type grant struct {
 // keep returns the address that the FloatingIP has, if its spec still allows it.
 func (l *floats) keep(ip *floating.IP) grant {
 	addr := ip.Held()
-	if !addr.IsValid() || ip.Spec.Address != "" && ip.Spec.Address != addr.String() {
+	if !addr.IsValid() || !suits(ip.Spec.IPFamily, addr) {
+		return grant{}
+	}
+	if wish, err := floating.ParseAddr(ip.Spec.Address); ip.Spec.Address != "" && (err != nil || wish != addr) {
 		return grant{}
 	}
 	for _, p := range l.pools {
@@ -146,26 +151,38 @@ func (l *floats) keep(ip *floating.IP) grant {
 	return grant{}
 }
 
+// suits reports whether an address is of the family that is asked for.
+func suits(f corev1.IPFamily, a netip.Addr) bool { return f == "" || f == family.Of(a) }
+
 func granted(addr netip.Addr, p offer) grant {
 	return grant{addr, "Allocated", fmt.Sprintf("%s is of pool %s", addr, p.name)}
 }
 
 func (p offer) contains(a netip.Addr) bool {
+	return slices.ContainsFunc(p.ranges, func(r floating.Range) bool { return r.Contains(a) })
+}
+
+// of returns the pool's ranges of a family; empty: of all.
+func (p offer) of(f corev1.IPFamily) (out []floating.Range) {
 	for _, r := range p.ranges {
-		if r.Contains(a) {
-			return true
+		if suits(f, r.First) {
+			out = append(out, r)
 		}
 	}
-	return false
+	return out
 }
 
 // give chooses an address for a FloatingIP that has none.
 func (l *floats) give(key object.Key, ip *floating.IP, used map[netip.Addr]object.Key) grant {
-	wish, err := netip.ParseAddr(ip.Spec.Address)
+	wish, err := floating.ParseAddr(ip.Spec.Address)
 	if ip.Spec.Address != "" && err != nil {
-		return grant{reason: "AddressInvalid", message: fmt.Sprintf("spec.address: %q is no IPv4 address", ip.Spec.Address)}
+		return grant{reason: "AddressInvalid", message: fmt.Sprintf("spec.address: %v", err)}
 	}
-	p, none := l.choose(ip.Spec.Pool, wish)
+	f := ip.Spec.IPFamily
+	if wish.IsValid() && !suits(f, wish) {
+		return grant{reason: "AddressInvalid", message: fmt.Sprintf("spec.address: %s is no address of spec.ipFamily %s", wish, f)}
+	}
+	p, none := l.choose(ip.Spec.Pool, wish, f)
 	switch {
 	case p == nil:
 		return none
@@ -178,21 +195,34 @@ func (l *floats) give(key object.Key, ip *floating.IP, used map[netip.Addr]objec
 			return grant{reason: "AddressTaken", message: fmt.Sprintf("spec.address: %s belongs to %s", wish, by)}
 		}
 		return granted(wish, *p)
+	case len(p.of(f)) == 0:
+		return grant{reason: "PoolWithoutFamily", message: fmt.Sprintf("pool %s has no %s addresses: add some to its spec.addresses, or name another pool", p.name, f)}
 	}
-	addr, ok := l.free(p, hash(key.String()), used)
+	addr, ok := l.free(p.of(f), hash(key.String()), used)
 	if !ok {
-		return grant{reason: "PoolExhausted", message: fmt.Sprintf("every address of pool %s is taken: add addresses to it, or release a floating IP (`trireme fip ls -A`)", p.name)}
+		return grant{reason: "PoolExhausted", message: fmt.Sprintf("every %saddress of pool %s is taken: add addresses to it, or release a floating IP (`trireme fip ls -A`)", spaced(f), p.name)}
 	}
 	return granted(addr, *p)
 }
 
+// spaced returns the family as it stands before a noun.
+func spaced(f corev1.IPFamily) string {
+	if f == "" {
+		return ""
+	}
+	return string(f) + " "
+}
+
 // choose returns the pool that is meant, or why there is none.
-func (l *floats) choose(name string, wish netip.Addr) (*offer, grant) {
+func (l *floats) choose(name string, wish netip.Addr, f corev1.IPFamily) (*offer, grant) {
+	var byDefault *offer // has addresses of the family, if one does
 	for i := range l.pools {
 		p := &l.pools[i]
 		switch {
-		case name != "" && p.name == name, name == "" && wish.IsValid() && p.contains(wish), name == "" && !wish.IsValid() && p.isDef:
+		case name != "" && p.name == name, name == "" && wish.IsValid() && p.contains(wish):
 			return p, grant{}
+		case p.isDef && (byDefault == nil || len(byDefault.of(f)) == 0 && len(p.of(f)) > 0):
+			byDefault = p
 		}
 	}
 	switch {
@@ -200,6 +230,8 @@ func (l *floats) choose(name string, wish netip.Addr) (*offer, grant) {
 		return nil, grant{reason: "PoolNotFound", message: fmt.Sprintf("there is no AddressPool %s (`trireme kubectl get addresspools` lists them)", name)}
 	case wish.IsValid():
 		return nil, grant{reason: "AddressOutsidePool", message: fmt.Sprintf("no AddressPool has the address %s (`trireme kubectl get addresspools` lists them)", wish)}
+	case byDefault != nil:
+		return byDefault, grant{}
 	}
 	return nil, grant{reason: "NoDefaultPool", message: "no AddressPool is the default one: name one in spec.pool, or set spec.default of one to true"}
 }
@@ -210,24 +242,24 @@ func (l *floats) taken(a netip.Addr, used map[netip.Addr]object.Key) string {
 		return "floating IP " + by.String()
 	}
 	for name, has := range l.nodes {
-		if has == a {
+		if slices.Contains(has, a) {
 			return "node " + name
 		}
 	}
 	return ""
 }
 
-// free returns an address of the pool that nobody has. The search starts at a
+// free returns an address of the ranges that nobody has. The search starts at a
 // place that depends on who asks, so that who comes back finds its address again,
 // and one that was just freed is rarely the next to be given out.
-func (l *floats) free(p *offer, start uint32, used map[netip.Addr]object.Key) (netip.Addr, bool) {
+func (l *floats) free(ranges []floating.Range, start uint32, used map[netip.Addr]object.Key) (netip.Addr, bool) {
 	count := uint64(0)
-	for _, r := range p.ranges {
+	for _, r := range ranges {
 		count += r.Size()
 	}
 	for i := range count {
 		at := (uint64(start) + i) % count
-		for _, r := range p.ranges {
+		for _, r := range ranges {
 			if at >= r.Size() {
 				at -= r.Size()
 				continue
@@ -263,18 +295,21 @@ func (l *floats) write(tx *store.Tx, key object.Key, g grant) error {
 	return tables.PutFloatingIP(tx, next)
 }
 
-// ingress returns the address of the pool that the service has, none while it waits.
-func ingress(tx *store.Tx, svc *corev1.Service) []corev1.LoadBalancerIngress {
-	ip, ok := tables.FloatingIP(tx, floating.ForService(object.KeyOf(svc)))
-	if !ok || !ip.OwnedBy(svc) || !ip.Held().IsValid() {
-		return nil
-	}
+// ingress returns the addresses of pools that the service has, none while it waits.
+func ingress(tx *store.Tx, svc *corev1.Service) (out []corev1.LoadBalancerIngress) {
 	vip := corev1.LoadBalancerIPModeVIP
-	return []corev1.LoadBalancerIngress{{IP: ip.Status.Address, IPMode: &vip}}
+	for _, f := range family.OfService(svc) {
+		ip, ok := tables.FloatingIP(tx, floating.ForService(object.KeyOf(svc), f))
+		if ok && ip.OwnedBy(svc) && ip.Held().IsValid() {
+			out = append(out, corev1.LoadBalancerIngress{IP: ip.Status.Address, IPMode: &vip})
+		}
+	}
+	return out
 }
 
-// fromDefaultPool writes into a new load balancer which pool it is served from,
-// and keeps that in one that is replaced by a text that does not know it.
+// fromDefaultPool writes into a new load balancer, whose families are settled, which
+// pool it is served from, and keeps that in one that is replaced by a text that does
+// not know it.
 func fromDefaultPool(tx *store.Tx, svc, old *corev1.Service) {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.Spec.LoadBalancerIP != "" {
 		return
@@ -289,14 +324,31 @@ func fromDefaultPool(tx *store.Tx, svc, old *corev1.Service) {
 	if old != nil && old.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		name = old.Annotations[floating.PoolAnnotation]
 	} else {
-		for p := range tables.AddressPools(tx) {
-			if p.Spec.Default && p.DeletionTimestamp == nil {
-				name = p.Name
-				break
-			}
-		}
+		name = defaultPool(tx, family.OfService(svc))
 	}
 	if name != "" {
 		metav1.SetMetaDataAnnotation(&svc.ObjectMeta, floating.PoolAnnotation, name)
 	}
+}
+
+// defaultPool returns the default pool that has addresses of the most of the families,
+// the first by name of several; empty: none is the default one.
+func defaultPool(tx *store.Tx, families []corev1.IPFamily) (name string) {
+	most := -1
+	for p := range tables.AddressPools(tx) {
+		if !p.Spec.Default || p.DeletionTimestamp != nil {
+			continue
+		}
+		ranges, err := p.Ranges()
+		has := 0
+		for _, f := range families {
+			if err == nil && slices.ContainsFunc(ranges, func(r floating.Range) bool { return r.Family() == f }) {
+				has++
+			}
+		}
+		if has > most {
+			name, most = p.Name, has
+		}
+	}
+	return name
 }

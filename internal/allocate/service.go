@@ -27,10 +27,10 @@ func (a *Allocator) Service(tx *store.Tx, svc, old *corev1.Service) error {
 		svc.Spec.ClusterIP, svc.Spec.ClusterIPs = "", nil
 		return nil
 	}
-	fromDefaultPool(tx, svc, old)
 	if err := a.clusterIPs(tx, svc, old); err != nil {
 		return err
 	}
+	fromDefaultPool(tx, svc, old)
 	if err := a.nodePorts(tx, svc); err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ func (a *app) fipAllocateCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&spec.Pool, "pool", "", "the address pool (default: the one that has --address, or the default one)")
 	c.Flags().StringVar(&spec.Address, "address", "", "the address that is wished (default: any that is free)")
+	c.Flags().StringVar((*string)(&spec.IPFamily), "family", "", "IPv4 or IPv6 (default: that of --address, or whichever the pool has)")
 	c.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait")
 	return c
 }

@@ -66,12 +66,13 @@ func (d *Dataplane) applyFloats(w *dirty, full bool) error {
 	f.pods = map[netip.Addr]netip.Addr{}
 	for _, ip := range f.ips {
 		addr, t := ip.Held(), ip.Spec.Target
-		if !addr.Is4() || t == nil || ip.Status.Node != d.cfg.Node {
+		i := slices.IndexFunc(d.stacks, func(s *stack) bool { return s.v6() == addr.Is6() })
+		if !addr.IsValid() || i < 0 || t == nil || ip.Status.Node != d.cfg.Node {
 			continue
 		}
 		f.pods[addr] = netip.Addr{}
 		if t.Kind == floating.Pod {
-			f.pods[addr] = d.podAddress(types.NamespacedName{Namespace: ip.Namespace, Name: t.Name})
+			f.pods[addr] = d.podAddress(types.NamespacedName{Namespace: ip.Namespace, Name: t.Name}, d.stacks[i].Network)
 		}
 	}
 	for _, s := range d.stacks {
@@ -86,14 +87,16 @@ func (d *Dataplane) applyFloats(w *dirty, full bool) error {
 	return d.holdFloats()
 }
 
-func (d *Dataplane) podAddress(key types.NamespacedName) netip.Addr {
+// podAddress returns the address, in one family, of a pod of this node; invalid: it has
+// none of its own.
+func (d *Dataplane) podAddress(key types.NamespacedName, in Network) netip.Addr {
 	d.podsMu.Lock()
 	defer d.podsMu.Unlock()
 	pod := d.pods[key]
 	if pod == nil || pod.Spec.NodeName != d.cfg.Node || pod.Spec.HostNetwork {
 		return netip.Addr{}
 	}
-	return Network{Pods: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}.of(pod) // pools are of IPv4
+	return in.of(pod)
 }
 
 // holdFloats makes the kernel hold the addresses while the lease lasts, and tells the
@@ -108,7 +111,7 @@ func (d *Dataplane) holdFloats() error {
 	if left > 0 {
 		left = max(left.Round(time.Second), time.Second)
 	}
-	fresh, err := d.links.Floats(want, max(left, 0))
+	fresh, err := d.links.Floats(want, max(left, 0), d.cfg.NodeIPs)
 	if err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (d *Dataplane) holdFloats() error {
 			delete(f.shouts, a)
 		}
 	}
-	return d.links.Announce(say, d.cfg.NodeIPs[0])
+	return d.links.Announce(say, d.cfg.NodeIPs)
 }
 
 // withFloats returns the service with the floating addresses that lead to it among

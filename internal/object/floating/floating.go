@@ -57,7 +57,8 @@ type Pool struct {
 
 // PoolSpec says which addresses a pool has.
 type PoolSpec struct {
-	// Addresses are networks ("192.0.2.0/28") and ranges ("192.0.2.5-192.0.2.9").
+	// Addresses are networks ("192.0.2.0/28") and ranges ("192.0.2.5-192.0.2.9"), of
+	// either family.
 	Addresses []string `json:"addresses"`
 	// Default pools serve who names none; the first by name does where several are.
 	Default bool `json:"default,omitempty"`
@@ -73,9 +74,10 @@ type IP struct {
 
 // IPSpec says what is wanted.
 type IPSpec struct {
-	Pool    string  `json:"pool,omitempty"`    // empty: the one that has Address, or the default one
-	Address string  `json:"address,omitempty"` // empty: any
-	Target  *Target `json:"target,omitempty"`  // nil: the address is kept, and leads nowhere
+	Pool     string          `json:"pool,omitempty"`     // empty: the one that has Address, or the default one
+	Address  string          `json:"address,omitempty"`  // empty: any
+	IPFamily corev1.IPFamily `json:"ipFamily,omitempty"` // of the address; empty: any
+	Target   *Target         `json:"target,omitempty"`   // nil: the address is kept, and leads nowhere
 }
 
 // Target is what an address leads to, in the FloatingIP's namespace.
@@ -156,15 +158,18 @@ func Meshed(s *corev1.Service) bool {
 
 const servicePrefix = "lb-"
 
-// ForService returns the key of the FloatingIP that a service owns.
-func ForService(svc object.Key) object.Key {
-	return object.Key{Namespace: svc.Namespace, Name: servicePrefix + svc.Name}
+// suffixes of the names of services' addresses, by family. No service's name has a dot.
+var suffixes = map[corev1.IPFamily]string{corev1.IPv4Protocol: "", corev1.IPv6Protocol: ".ipv6"}
+
+// ForService returns the key of the FloatingIP of a family that a service owns.
+func ForService(svc object.Key, f corev1.IPFamily) object.Key {
+	return object.Key{Namespace: svc.Namespace, Name: servicePrefix + svc.Name + suffixes[f]}
 }
 
 // ServiceOf is the inverse of ForService; false where the name is no such.
 func ServiceOf(ip object.Key) (object.Key, bool) {
 	name, ok := strings.CutPrefix(ip.Name, servicePrefix)
-	return object.Key{Namespace: ip.Namespace, Name: name}, ok
+	return object.Key{Namespace: ip.Namespace, Name: strings.TrimSuffix(name, suffixes[corev1.IPv6Protocol])}, ok
 }
 
 // OwnedBy reports whether the service owns the address.

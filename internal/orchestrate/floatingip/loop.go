@@ -43,10 +43,12 @@ func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	services := map[object.Key]bool{}
 	dirty := l.take(tx, services)
 	for _, key := range object.SortedKeys(services) {
-		if err := l.own(tx, key); err != nil {
-			return time.Time{}, err
+		for _, f := range families {
+			if err := l.own(tx, key, f); err != nil {
+				return time.Time{}, err
+			}
+			dirty[floating.ForService(key, f)] = true
 		}
-		dirty[floating.ForService(key)] = true
 	}
 	for _, key := range object.SortedKeys(dirty) {
 		if ip := l.ips[key]; ip != nil {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -36,12 +37,12 @@ func (l *Loop) place(tx *store.Tx, ip *floating.IP) place {
 	case t == nil:
 		return place{reason: "NotAttached", message: fmt.Sprintf("the address leads nowhere: `trireme fip attach %s pod/NAME` or service/NAME", ip.Name)}
 	case t.Kind == floating.Pod:
-		return atPod(tx, object.Key{Namespace: ip.Namespace, Name: t.Name})
+		return atPod(tx, ip, object.Key{Namespace: ip.Namespace, Name: t.Name})
 	}
 	return l.atService(tx, ip, object.Key{Namespace: ip.Namespace, Name: t.Name})
 }
 
-func atPod(tx *store.Tx, key object.Key) place {
+func atPod(tx *store.Tx, ip *floating.IP, key object.Key) place {
 	pod, ok := tables.Pods.Get(tx, key)
 	switch {
 	case !ok:
@@ -52,8 +53,19 @@ func atPod(tx *store.Tx, key object.Key) place {
 		return place{reason: "TargetEnded", message: fmt.Sprintf("pod %s has ended", key)}
 	case pod.Spec.NodeName == "" || pod.Status.PodIP == "":
 		return place{reason: "TargetPending", message: fmt.Sprintf("pod %s has no node yet", key)}
+	case !slices.Contains(podFamilies(pod), family.Of(ip.Held())):
+		return place{reason: "TargetUnsuitable", message: fmt.Sprintf("pod %s has no %s address", key, family.Of(ip.Held()))}
 	}
 	return place{pod.Spec.NodeName, answered, fmt.Sprintf("node %s answers for the address, with pod %s", pod.Spec.NodeName, key)}
+}
+
+// podFamilies returns those that a pod has addresses of.
+func podFamilies(pod *corev1.Pod) []corev1.IPFamily {
+	out := []corev1.IPFamily{family.Text(pod.Status.PodIP)}
+	for _, ip := range pod.Status.PodIPs {
+		out = append(out, family.Text(ip.IP))
+	}
+	return out
 }
 
 func (l *Loop) atService(tx *store.Tx, ip *floating.IP, key object.Key) place {
@@ -63,6 +75,8 @@ func (l *Loop) atService(tx *store.Tx, ip *floating.IP, key object.Key) place {
 		return place{reason: "TargetNotFound", message: fmt.Sprintf("there is no service %s: the address is kept for it", key)}
 	case svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone:
 		return place{reason: "TargetUnsuitable", message: fmt.Sprintf("service %s leads nowhere itself: it is headless or a name", key)}
+	case !family.Answers(svc, family.Of(ip.Held())):
+		return place{reason: "TargetUnsuitable", message: fmt.Sprintf("service %s does not answer in %s: set its spec.ipFamilyPolicy or spec.ipFamilies", key, family.Of(ip.Held()))}
 	}
 	may := l.nodes
 	none := place{ip.Status.Node, "NoReadyNode", "no node is ready to answer for the address"}

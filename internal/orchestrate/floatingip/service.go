@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/orchestrate/reap"
 	"trireme/internal/store"
@@ -17,15 +18,18 @@ import (
 
 const component = "floatingip-controller"
 
-// own makes the FloatingIP of a load balancer what the service asks for, and
-// deletes it where it asks for none.
-func (l *Loop) own(tx *store.Tx, key object.Key) error {
-	at := floating.ForService(key)
+// families are those that a service may have an address of.
+var families = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+
+// own makes the FloatingIP of a load balancer, of one family, what the service asks
+// for, and deletes it where it asks for none.
+func (l *Loop) own(tx *store.Tx, key object.Key, f corev1.IPFamily) error {
+	at := floating.ForService(key, f)
 	have := l.ips[at]
 	svc, ok := tables.Services.Get(tx, key)
-	pool, wanted := "", false
+	want, wanted := floating.IPSpec{}, false
 	if ok {
-		pool, wanted = floating.Wanted(svc)
+		want, wanted = asked(svc, f)
 	}
 	switch {
 	case !wanted:
@@ -40,7 +44,6 @@ func (l *Loop) own(tx *store.Tx, key object.Key) error {
 		})
 		return nil
 	}
-	want := floating.IPSpec{Pool: pool, Address: svc.Spec.LoadBalancerIP, Target: &floating.Target{Kind: floating.Service, Name: key.Name}}
 	if have == nil {
 		if reap.Terminating(tx, key.Namespace) || tables.CustomObjects.Removed(tx, tables.FloatingKey(floating.IPs, at)) {
 			return nil // its going wakes this loop again
@@ -48,7 +51,8 @@ func (l *Loop) own(tx *store.Tx, key object.Key) error {
 		return l.make(tx, svc, want)
 	}
 	l.complain(tx, svc, have)
-	if have.DeletionTimestamp != nil || have.Spec.Pool == want.Pool && have.Spec.Address == want.Address && have.Leads(floating.Service, key.Name) {
+	same := have.Spec.Pool == want.Pool && have.Spec.Address == want.Address && have.Spec.IPFamily == want.IPFamily
+	if have.DeletionTimestamp != nil || same && have.Leads(floating.Service, key.Name) {
 		return nil
 	}
 	next := have.DeepCopyObject().(*floating.IP)
@@ -58,8 +62,24 @@ func (l *Loop) own(tx *store.Tx, key object.Key) error {
 	return tables.PutFloatingIP(tx, next)
 }
 
+// asked returns what a service asks for in one family. An address that it names is of
+// one of its families, and without a pool it has no other.
+func asked(svc *corev1.Service, f corev1.IPFamily) (floating.IPSpec, bool) {
+	pool, wanted := floating.Wanted(svc)
+	if !wanted || !family.Answers(svc, f) {
+		return floating.IPSpec{}, false
+	}
+	spec := floating.IPSpec{Pool: pool, IPFamily: f, Target: &floating.Target{Kind: floating.Service, Name: svc.Name}}
+	if ip := svc.Spec.LoadBalancerIP; ip != "" && family.Text(ip) == f {
+		spec.Address = ip
+	} else if ip != "" && pool == "" {
+		return floating.IPSpec{}, false
+	}
+	return spec, true
+}
+
 func (l *Loop) make(tx *store.Tx, svc *corev1.Service, want floating.IPSpec) error {
-	at := floating.ForService(object.KeyOf(svc))
+	at := floating.ForService(object.KeyOf(svc), want.IPFamily)
 	ip := &floating.IP{Spec: want}
 	ip.Namespace, ip.Name, ip.Generation = at.Namespace, at.Name, 1
 	ip.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind(floating.Service))}
@@ -80,10 +100,15 @@ func (l *Loop) drop(tx *store.Tx, at object.Key) {
 	}
 }
 
-// complain tells the service's owner why it has no address.
+// complain tells the service's owner why it has no address, unless it would rather have
+// one of each family and has one.
 func (l *Loop) complain(tx *store.Tx, svc *corev1.Service, ip *floating.IP) {
 	c := meta.FindStatusCondition(ip.Status.Conditions, floating.Allocated)
 	if c == nil || c.Status == metav1.ConditionTrue || c.ObservedGeneration != ip.Generation {
+		return
+	}
+	p := svc.Spec.IPFamilyPolicy
+	if p != nil && *p == corev1.IPFamilyPolicyPreferDualStack && ip.Spec.IPFamily != family.OfService(svc)[0] {
 		return
 	}
 	tell.Once(tx, tables.Services, svc, tell.Event{From: component, Type: corev1.EventTypeWarning, Reason: c.Reason, Message: "no address for the load balancer (annotation " + floating.PoolAnnotation + " names its pool): " + c.Message})
