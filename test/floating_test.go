@@ -175,9 +175,14 @@ func floatingPodMoves(t *testing.T, c *cluster.Cluster, k *client, address, seen
 
 // fromOutside asks an address from a client on the wire.
 func fromOutside(ctx context.Context, c *cluster.Cluster, address, want string) error {
+	return webAnswers(ctx, c.Outside(), address, want)
+}
+
+// webAnswers asks an address, in HTTP, from a place.
+func webAnswers(ctx context.Context, from cluster.Place, address, want string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := c.Outside().Dial(ctx, "tcp", address)
+	conn, err := from.Dial(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}

@@ -146,19 +146,26 @@ func (s *scene) seen() {
 		s.t.Errorf("a nonsense value: %v, %s; want an error that names the annotation", err, out)
 	}
 	s.k.must("annotate", "service", "web", object.KeepAnnotation+"=true")
+	seesClients(s.t, s.c, "8088", s.limit)
+}
+
+// seesClients asks a port of every machine, from outside of the cluster, for web servers
+// of which there is one a machine, until all of them see who asks.
+func seesClients(t *testing.T, c *cluster.Cluster, port string, limit time.Duration) {
+	t.Helper()
 	var me string
-	outside := s.c.Outside()
-	c := http.Client{Timeout: s.limit, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	outside := c.Outside()
+	web := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := outside.Dial(ctx, network, addr)
 		if err == nil {
 			me = conn.LocalAddr().String()
 		}
 		return conn, err
 	}}}
-	await(s.t, s.hosts[0], 20*time.Second, "every pod sees its client", func() error {
-		for _, h := range s.hosts {
-			for range 2 * len(s.hosts) { // most are answered by another machine's pod
-				resp, err := c.Get("http://" + net.JoinHostPort(h.Address, "8088") + "/client")
+	await(t, c.Hosts[0], 20*time.Second, "every pod sees its client", func() error {
+		for _, h := range c.Hosts {
+			for range 2 * len(c.Hosts) { // most are answered by another machine's pod
+				resp, err := web.Get("http://" + net.JoinHostPort(h.Address, port) + "/client")
 				if err != nil {
 					return err
 				}

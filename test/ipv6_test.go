@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targ
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: mesh}
+metadata: {name: mesh, annotations: {trireme.dev/keep-client-address: "true"}}
 spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 8088, targetPort: 8080}]}
 ---
 apiVersion: v1
@@ -98,11 +99,18 @@ func TestIPv6Only(t *testing.T) {
 		})
 	}
 	for _, h := range c.Hosts {
-		for _, port := range []string{"30080", "8088"} {
-			address := "[" + h.IPv6 + "]:" + port
-			await(t, manager, 5*time.Second, "a node answers at "+address, func() error { return fromOutside(t.Context(), c, address, "Hello from") })
+		await(t, manager, 5*time.Second, "a node port answers", func() error {
+			return webAnswers(t.Context(), c.Outside(), net.JoinHostPort(h.Address, "30080"), "Hello from")
+		})
+		for range 2 * len(c.Hosts) { // most are answered by another machine's pod
+			for _, port := range []string{"30080", "8088"} {
+				if err := webAnswers(t.Context(), h.Place(), "[::1]:"+port, "Hello from"); err != nil {
+					t.Errorf("%s asks [::1]:%s: %v", h.Name, port, err)
+				}
+			}
 		}
 	}
+	seesClients(t, c, "8088", 2*time.Second)
 	k.apply(fmt.Sprintf(onePolicy, k.get("pod/"+asks[0], ".status.podIP")))
 	for _, web := range webs {
 		await(t, manager, 5*time.Second, "a pod is kept out", func() error {

@@ -105,7 +105,7 @@ func (a *app) run(ctx context.Context, o *runOptions) error {
 	}
 	for _, p := range o.publish {
 		port, _, _ := strings.Cut(p, ":")
-		fmt.Fprintf(a.out, "answers on port %s of every node: http://127.0.0.1:%s/\n", port, port)
+		fmt.Fprintf(a.out, "answers on port %s of every node: http://localhost:%s/\n", port, port)
 	}
 	return nil
 }

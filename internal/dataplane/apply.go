@@ -291,15 +291,17 @@ func (d *Dataplane) applyNodes(w *dirty) error {
 	return d.meet(peers)
 }
 
-// meet tells the table of IPv4 of the other nodes, for clients that keep their addresses.
+// meet tells the tables of the other nodes, for clients that keep their addresses.
 func (d *Dataplane) meet(peers map[string]link.Peer) error {
-	met := nft.Peers{Marks: link.Marks(peers)}
-	for _, p := range peers {
-		met.Addresses = append(met.Addresses, p.Address)
-	}
+	marks := link.Marks(peers)
 	for _, s := range d.stacks {
-		if s.v6() || d.cfg.NodeIPs[0].Is6() {
-			continue
+		met := nft.Peers{Marks: marks}
+		for name := range peers {
+			for _, a := range internal(d.nodes[name]) {
+				if a.Is6() == s.v6() {
+					met.Addresses = append(met.Addresses, a)
+				}
+			}
 		}
 		if err := s.table.Meet(d.links.Overlay(), met); err != nil {
 			s.built = false

@@ -271,13 +271,13 @@ func (d *Dataplane) base() error {
 	if d.based {
 		return nil
 	}
-	if err := d.settings(); err != nil {
-		return err
-	}
 	for _, n := range d.cfg.Networks {
 		if err := d.links.Anchor(n.DNS); err != nil {
 			return err
 		}
+	}
+	if err := d.settings(); err != nil {
+		return err
 	}
 	d.based = true
 	return nil

@@ -44,6 +44,9 @@ func (d *Dataplane) settings() error {
 		if _, err := d.links.Sysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
 			return err
 		}
+		if err := d.links.Answerable(d.cfg.NodeIPs); err != nil {
+			return err
+		}
 	}
 	was, err := d.links.Sysctl(routeLocalnet, "1")
 	if err != nil || was == "1" {

@@ -52,7 +52,7 @@ func (v View) Service(svc *corev1.Service, endpoints []*discoveryv1.EndpointSlic
 		out := base
 		out.Name += " (outside)"
 		out.Fronts = v.outside(svc, port)
-		out.Backends, out.Keep = all, v.Family == corev1.IPv4Protocol && object.KeepsClients(svc)
+		out.Backends, out.Keep = all, object.KeepsClients(svc)
 		if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 			out.Backends, out.Drop = local, len(all) > 0
 			if len(in.Fronts) > 0 && len(in.Backends) > 0 {

@@ -28,10 +28,10 @@ const (
 	backPriority = 7701
 )
 
-// nobody is the next hop of answers, overlayOwn the overlay link's address on each
-// node. Neither is ever on the wire.
+// nobody is the next hop of answers, by family, overlayOwn the overlay link's address
+// on each node. None is ever on the wire.
 var (
-	nobody     = netip.MustParseAddr("169.254.77.1")
+	nobody     = [2]netip.Addr{netip.MustParseAddr("169.254.77.1"), netip.MustParseAddr("fe80::a9fe:4d01")}
 	nobodyMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	overlayOwn = netip.MustParseAddr("169.254.77.2")
 )
@@ -56,39 +56,48 @@ func (l *Links) back(overlay netlink.Link) error {
 	a := overlay.Attrs()
 	// Clients' addresses come in by the overlay, though no route leads to them there: the
 	// loose check of RFC 3704 takes them on a link that has an address, whatever it is.
+	// IPv6 has no such check.
 	if err := l.nl.AddrReplace(overlay, &netlink.Addr{IPNet: single(overlayOwn), Scope: unix.RT_SCOPE_LINK}); err != nil {
 		return fmt.Errorf("giving %s an address: %w", a.Name, err)
 	}
 	if _, err := l.Sysctl("net/ipv4/conf/"+a.Name+"/rp_filter", "2"); err != nil {
 		return err
 	}
-	if err := l.nl.NeighSet(neighbour(a.Index, nobody, nobodyMAC)); err != nil {
-		return fmt.Errorf("adding the next hop of answers: %w", err)
-	}
-	r := &netlink.Route{
-		LinkIndex: a.Index, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Gw: nobody.AsSlice(),
-		Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol, Table: backTable,
-	}
-	if err := l.nl.RouteReplace(r); err != nil {
-		return fmt.Errorf("adding the route of answers: %w", err)
-	}
-	if err := l.nl.RuleAdd(backRule()); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("adding the rule of answers: %w", err)
+	for i, hop := range nobody {
+		if !l.dns[i].IsValid() {
+			continue // not a family of the cluster
+		}
+		if err := l.nl.NeighSet(neighbour(a.Index, hop, nobodyMAC)); err != nil {
+			return fmt.Errorf("adding the next hop of answers: %w", err)
+		}
+		r := &netlink.Route{
+			LinkIndex: a.Index, Dst: everywhere(hop), Gw: hop.AsSlice(),
+			Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol, Table: backTable,
+		}
+		if err := l.nl.RouteReplace(r); err != nil {
+			return fmt.Errorf("adding the route of answers: %w", err)
+		}
+		if err := l.nl.RuleAdd(backRule(hop)); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("adding the rule of answers: %w", err)
+		}
 	}
 	return nil
 }
 
-func backRule() *netlink.Rule {
+func backRule(hop netip.Addr) *netlink.Rule {
 	r := netlink.NewRule()
 	mask := uint32(MarkMask)
-	r.Family, r.Priority, r.Table, r.Mark, r.Mask = unix.AF_INET, backPriority, backTable, MarkBack, &mask
+	r.Family, r.Priority, r.Table, r.Mark, r.Mask = netFamily(hop), backPriority, backTable, MarkBack, &mask
 	return r
 }
 
-// removeBack takes the rule away; the rest goes with the overlay's link.
+// removeBack takes the rules away; the rest goes with the overlay's link.
 func (l *Links) removeBack() error {
-	if err := l.nl.RuleDel(backRule()); err != nil && !errors.Is(err, syscall.ENOENT) {
-		return fmt.Errorf("removing the rule of answers: %w", err)
+	var errs []error
+	for _, hop := range nobody {
+		if err := l.nl.RuleDel(backRule(hop)); err != nil && !errors.Is(err, syscall.ENOENT) {
+			errs = append(errs, fmt.Errorf("removing the rule of answers: %w", err))
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -139,12 +139,16 @@ func facing(wires []wire, addr netip.Addr, uplinks []netip.Addr) (on *wire) {
 			if ones, bits := a.Mask.Size(); ones < bits && a.Contains(addr.AsSlice()) {
 				return &wires[i]
 			}
-			if slices.ContainsFunc(uplinks, func(u netip.Addr) bool { return a.IP.Equal(u.AsSlice()) }) {
+			if among(uplinks, a) {
 				on = &wires[i]
 			}
 		}
 	}
 	return on
+}
+
+func among(all []netip.Addr, a netlink.Addr) bool {
+	return slices.ContainsFunc(all, func(b netip.Addr) bool { return a.IP.Equal(b.AsSlice()) })
 }
 
 // Announce tells the neighbours that the addresses are here, see facing.

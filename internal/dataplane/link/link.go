@@ -274,7 +274,10 @@ func (l *Links) ensure(want netlink.Link) (netlink.Link, error) {
 
 // Remove deletes every link and route that was ever made under the bridge's name.
 func (l *Links) Remove() error {
-	errs := []error{l.removeBack(), l.Unseal()}
+	errs := []error{l.removeBack(), l.Unseal(), l.unanswerable()}
+	if _, err := l.Floats(nil, 0, nil); gone(err) != nil {
+		errs = append(errs, err)
+	}
 	links, err := dump(func() ([]netlink.Link, error) { return l.nl.LinkList() })
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)

@@ -47,7 +47,7 @@ func (l *Links) Peers(self string, local netip.Addr, want map[string]Peer) error
 	if err != nil {
 		return err
 	}
-	errs := []error{l.back(link)}
+	errs := []error{l.back(link), l.answerable(link)}
 	for name, p := range want {
 		if l.peers[name] == p {
 			continue
@@ -105,7 +105,7 @@ func (l *Links) addPeer(index int, name string, p Peer) error {
 // prunePeers removes what leads to nodes that are gone, also what an earlier
 // process made.
 func (l *Links) prunePeers(index int) error {
-	subnets, gateways, macs := map[string]bool{}, map[string]bool{nobody.String(): true}, map[string]bool{}
+	subnets, gateways, macs := map[string]bool{}, map[string]bool{nobody[0].String(): true, nobody[1].String(): true}, map[string]bool{}
 	for name, p := range l.peers {
 		for _, s := range p.subnets() {
 			subnets[s.Masked().String()] = true

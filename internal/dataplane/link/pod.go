@@ -139,7 +139,7 @@ func (l *Links) hostSide(host string, p Pod) error {
 			return fmt.Errorf("adding route to %s: %w", a, err)
 		}
 	}
-	return nil
+	return l.answerable(link)
 }
 
 // everywhere is the network of all addresses of a family.

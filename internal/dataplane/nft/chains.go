@@ -31,9 +31,7 @@ func (t *Table) addChains(b Base) {
 	t.refuse(b)
 	t.services(b)
 	t.guardFloats()
-	if t.v4() {
-		t.entering(b)
-	}
+	t.entering(b)
 	t.leaving(b)
 	t.isolation()
 }
@@ -41,8 +39,9 @@ func (t *Table) addChains(b Base) {
 // guard keeps route_localnet, which lets 127.0.0.1 reach the mesh, from letting
 // neighbours reach what listens on 127.0.0.1 (CVE-2020-8558).
 //
-// IPv6 has no such setting: there it keeps pods from sending from an address that is not
-// theirs, as rp_filter does for IPv4. [::1] is not of the mesh.
+// IPv6 has no such setting, and drops what comes from outside to [::1] before any chain:
+// there it keeps pods from sending from an address that is not theirs, as rp_filter does
+// for IPv4.
 func (t *Table) guard(b Base) {
 	c := t.base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, beforeTracking)
 	if !t.v4() {
@@ -81,9 +80,6 @@ func (t *Table) refuse(b Base) {
 // each node answers itself.
 func (t *Table) services(b Base) {
 	c := t.chain("services")
-	if !t.v4() {
-		t.add(c, rule(in(t.destination, t.loopback, true), verdict(expr.VerdictReturn, "")))
-	}
 	t.add(c, rule(in(t.destination, host(b.DNS), true), verdict(expr.VerdictReturn, "")))
 	t.add(c, t.byAddress(t.maps.vips))
 	t.toFloat(c)
@@ -91,7 +87,7 @@ func (t *Table) services(b Base) {
 	for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookPrerouting, "out": nftables.ChainHookOutput} {
 		c := t.base(name, nftables.ChainTypeNAT, hook, nftables.ChainPriorityNATDest)
 		t.leadInside(c, t.inside(b, hook))
-		if hook == nftables.ChainHookPrerouting && t.v4() {
+		if hook == nftables.ChainHookPrerouting {
 			t.keep(c)
 		}
 		t.add(c, verdict(expr.VerdictJump, "services"))
@@ -112,9 +108,7 @@ func (t *Table) leaving(b Base) {
 	t.add(c, rule(t.toItself(), asGateway))
 	t.add(c, rule(in(t.source, t.loopback, true), toPods, asGateway))
 	t.add(c, rule(in(t.source, t.loopback, true), asNode))
-	if t.v4() {
-		t.add(c, rule(outBy(b.Overlay), markIs(packetMark(), markKept, link.MarkMask), verdict(expr.VerdictReturn, "")))
-	}
+	t.add(c, rule(outBy(b.Overlay), markIs(packetMark(), markKept, link.MarkMask), verdict(expr.VerdictReturn, "")))
 	t.add(c, rule(notFromPods, outBy(b.Overlay), asGateway))
 	t.add(c, rule(notFromPods, translated(), notToPods, asNode))
 	t.fromFloat(c, notToPods)

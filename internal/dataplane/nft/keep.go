@@ -18,8 +18,7 @@ import (
 // node that has none of its pods. There the source stays (chain leaving). On the
 // pod's node the connection is marked with the node that it came from, answers take
 // the route of marked packets into the overlay (link), and the frame gets that node's
-// hardware address as it leaves: no route could choose among nodes by a mark. Only the
-// table of IPv4 has this.
+// hardware address as it leaves: no route could choose among nodes by a mark.
 
 // markKept is on the first packet of a connection whose source stays.
 const markKept = 0x6000_0000
@@ -109,9 +108,6 @@ func (t *Table) Meet(overlay string, want Peers) error {
 // writeFrames replaces the table of frames. A transaction of its own: it fails where
 // the overlay's link has gone.
 func (t *Table) writeFrames(overlay string) error {
-	if !t.v4() {
-		return nil
-	}
 	t.conn.AddTable(t.frames())
 	t.conn.DelTable(t.frames())
 	if len(t.peers.Marks) > 0 {
@@ -156,9 +152,14 @@ func (t *Table) meet(was, is Peers) error {
 	return t.write([]edit{nodes, entries})
 }
 
-// frames is the table of what leaves by the overlay's link, of our name too.
+// frames is the table of what leaves by the overlay's link, of our name too. Frames are of
+// no family, so that there is one for each: who has the first takes the mark away.
 func (t *Table) frames() *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: t.table.Name}
+	name := t.table.Name
+	if !t.v4() {
+		name += "-6"
+	}
+	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: name}
 }
 
 func (t *Table) addFrames(overlay string, marks map[uint32]net.HardwareAddr) error {
