@@ -56,7 +56,6 @@ var (
 	Leases          = plain[coordinationv1.Lease]("leases", coordinationv1.SchemeGroupVersion.WithKind("Lease"), "leases")
 
 	EndpointSlices  = plain[discoveryv1.EndpointSlice]("endpointslices", discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), "endpointslices")
-	Ingresses       = plain[networkingv1.Ingress]("ingresses", networking("Ingress"), "ingress")
 	IngressClasses  = global[networkingv1.IngressClass]("ingressclasses", networking("IngressClass"), "ingressclasses")
 	NetworkPolicies = plain[networkingv1.NetworkPolicy]("networkpolicies", networking("NetworkPolicy"), "networkpolicies")
 	ServiceCIDRs    = global[networkingv1.ServiceCIDR]("servicecidrs", networking("ServiceCIDR"), "servicecidrs")
