@@ -171,24 +171,8 @@ func leads(k *client, id string) func() error {
 // startOperator runs an instance on the host until the test ends.
 func startOperator(t *testing.T, h *cluster.Host, path, id, certs string, port int) *exec.Cmd {
 	t.Helper()
-	log, err := os.Create(filepath.Join(t.TempDir(), "operator-"+id+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := h.Command(t.Context(), path, "-id", id, "-certs", certs, "-webhook-port", fmt.Sprint(port))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may be gone already
-		_ = cmd.Wait()
-		if t.Failed() {
-			b, _ := os.ReadFile(log.Name())
-			t.Logf("operator %s:\n%s", id, b[max(0, len(b)-4000):])
-		}
-		log.Close()
-	})
+	runUntilEnd(t, cmd)
 	return cmd
 }
 

@@ -95,6 +95,9 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.RequestsMax, "max-requests-inflight", c.RequestsMax, "requests that the API works on at a time, with those of the next flag; priority levels share them")
 	f.IntVar(&c.MutatingMax, "max-mutating-requests-inflight", c.MutatingMax, "added to max-requests-inflight")
 	identityFlags(f, &c.Authentication)
+	f.StringVar(&c.ACME.Directory, "acme-directory", c.ACME.Directory, "ACME server that ingresses have certificates of which ask for it")
+	f.StringVar(&c.ACME.Contact, "acme-contact", c.ACME.Contact, "address of mail that the ACME server may write to")
+	f.StringVar(&c.ACME.CAFile, "acme-ca-file", c.ACME.CAFile, "PEM file of who signs the ACME server's own certificate, beside those that this system trusts")
 	f.BoolVar(&c.UnsafeNoSync, "unsafe-no-sync", false, "do not wait for the disk: a crash loses writes")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers on this machine")
 }

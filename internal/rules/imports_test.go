@@ -81,6 +81,7 @@ var onlyIn = []struct {
 	{"github.com/containerd/", []string{"internal/runtime/cri", "tools"}},
 	{"github.com/vishvananda/netlink", []string{"internal/dataplane"}},
 	{"github.com/google/nftables", []string{"internal/dataplane"}},
+	{"golang.org/x/crypto/acme", []string{"internal/certify/acme"}},
 	{"golang.zx2c4.com/wireguard", []string{"cmd/trireme-tunnel"}},
 	{"github.com/miekg/dns", []string{"internal/dataplane"}},
 	{"k8s.io/apiserver", []string{"internal/api/kube"}},

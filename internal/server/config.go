@@ -17,6 +17,7 @@ import (
 	"trireme/internal/agent/sysctl"
 	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/api/kube/identity"
+	"trireme/internal/certify/acme"
 	"trireme/internal/dataplane"
 	"trireme/internal/dataplane/dns"
 	"trireme/internal/kind"
@@ -67,6 +68,8 @@ type ManagerConfig struct {
 	MutatingMax int `json:"mutatingMax"`
 	// Authentication says whose word about callers is taken [nobody's].
 	Authentication identity.Config `json:"authentication"`
+	// ACME is the server that ingresses may have certificates of [Let's Encrypt].
+	ACME acme.Settings `json:"acme"`
 }
 
 // AgentConfig is what a node is told.
@@ -168,7 +171,7 @@ func Default() Config {
 		Manager: ManagerConfig{
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
-			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(),
+			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
 		},
 		Agent: AgentConfig{Enabled: true, Listen: ":10250", KubeletDir: "/var/lib/kubelet", Runtime: RuntimeCRI, PodsMax: 110, CPUManagerPolicy: policyNone, Bridge: "trireme0", Ingress: true, Eviction: pressure.Default(), OverlayKeyLife: Duration(dataplane.DefaultKeyLife), BackOffMin: Duration(10 * time.Second)},
@@ -234,6 +237,9 @@ func (c *Config) validate() error {
 	if c.Manager.RequestsMax < 0 || c.Manager.MutatingMax < 0 || c.Manager.RequestsMax+c.Manager.MutatingMax == 0 {
 		return invalid("manager.requestsMax", "--max-requests-inflight %d and --max-mutating-requests-inflight %d: the API must work on one request at a time at least",
 			c.Manager.RequestsMax, c.Manager.MutatingMax)
+	}
+	if err := c.Manager.ACME.Validate(); c.Manager.Enabled && err != nil {
+		return err
 	}
 	if !c.Manager.Enabled && len(c.Agent.Managers) == 0 {
 		return invalid("agent.managers", "a machine that is no manager must be told where one is: trireme join --token TOKEN ADDRESS")

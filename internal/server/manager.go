@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/certify"
+	"trireme/internal/certify/acme"
 	"trireme/internal/certify/serving"
 	"trireme/internal/dispatch"
 	"trireme/internal/dispatch/adapters"
@@ -163,21 +165,37 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return door.Run(ctx) })
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
-	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { return signer.Run(ctx) })
-	keeper, err := serving.New(serving.Config{Store: s, CAPEM: m.pki.CAPEM(), Sign: m.pki.Certify, Domain: m.cfg.Domain, Hosts: m.hosts()})
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { return keeper.Run(ctx) })
+	g.Go(func() error { return m.certify(ctx, s) })
 	g.Go(func() error { return m.audit.Run(ctx) })
 	g.Go(func() error { return m.identity.Run(ctx) })
 	g.Go(func() error { return fairness.Keep(ctx, s) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
+	return g.Wait()
+}
+
+// certify answers who asks for certificates, until ctx ends.
+func (m *manager) certify(ctx context.Context, s *store.Store) error {
+	signer, err := certify.New(certify.Config{Store: s, Access: access.NewChecker(s), Sign: m.pki.Certify})
+	if err != nil {
+		return err
+	}
+	own, err := serving.New(serving.Config{Store: s, CAPEM: m.pki.CAPEM(), Sign: m.pki.Certify, Domain: m.cfg.Domain, Hosts: m.hosts()})
+	if err != nil {
+		return err
+	}
+	client, err := m.cfg.Manager.ACME.Client()
+	if err != nil {
+		return err
+	}
+	others, err := acme.New(acme.Config{Store: s, Domain: m.cfg.Domain, Settings: m.cfg.Manager.ACME, Server: client, Nodes: &http.Transport{DisableKeepAlives: true}})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return signer.Run(ctx) })
+	g.Go(func() error { return own.Run(ctx) })
+	g.Go(func() error { return others.Run(ctx) })
 	return g.Wait()
 }
 

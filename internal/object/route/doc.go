@@ -2,6 +2,7 @@
 // says it.
 //
 //	Ingress ── orchestrate/route ──► rows routes: one Part an object
+//	challenges of ACME servers ── certify/acme ──► rows routes
 //	dispatch: to the nodes that serve them, with the secrets of their certificates
 //	Part… ── Compile ──► Table, which a node's proxy asks for each request
 //

@@ -22,9 +22,11 @@ const (
 	// RedirectAnnotation "true" sends who asks for a host of spec.tls over HTTP to HTTPS.
 	RedirectAnnotation = "trireme.dev/https-redirect"
 	// CertificateAnnotation says who makes the certificates of spec.tls: ClusterCertificate,
-	// the cluster's own authority; empty: whoever made the secrets.
+	// the cluster's own authority; ACMECertificate, a server outside; empty: whoever made
+	// the secrets.
 	CertificateAnnotation = "trireme.dev/certificate"
 	ClusterCertificate    = "cluster"
+	ACMECertificate       = "acme"
 )
 
 const ofIngress = "ingress."

@@ -143,6 +143,42 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestChallenges: the answer to a challenge comes before an Ingress' own rules for the
+// same path and its redirect, on port 80 alone, and is no Ingress'.
+func TestChallenges(t *testing.T) {
+	const at = "/.well-known/acme-challenge/token"
+	i := &networkingv1.Ingress{}
+	i.Namespace, i.Name, i.CreationTimestamp = "default", "web", metav1.Unix(1, 0)
+	i.Annotations = map[string]string{route.RedirectAnnotation: "true"}
+	i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{"web.example"}, SecretName: "web"}}
+	exact := networkingv1.PathTypeExact
+	i.Spec.Rules = []networkingv1.IngressRule{{Host: "web.example", IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
+		Paths: []networkingv1.HTTPIngressPath{{Path: "/"}, {Path: at, PathType: &exact}},
+	}}}}
+	key := object.Key{Namespace: "default", Name: "web"}
+	p := route.OfChallenges(key, []route.Challenge{{Host: "Web.example", Path: at, Answer: "token.thumb"}})
+	own := part("own", 2000, route.Rule{Host: "web.example", Path: route.Path{Type: route.Exact, Value: at}, Method: "GET"})
+	table := route.Compile([]*route.Part{own, route.OfIngress(i), p})
+	if r := table.Match(&route.Request{Port: 80, Host: "web.example", Method: "GET", Path: at}); r == nil || r.Respond == nil || r.Respond.Body != "token.thumb" {
+		t.Errorf("the challenge is answered with %+v", r)
+	}
+	if r := table.Match(&route.Request{Port: 80, Host: "web.example", Method: "GET", Path: at + "/"}); r == nil || r.Redirect == nil {
+		t.Errorf("another path has %+v", r)
+	}
+	if r := table.Match(&route.Request{Port: 443, Host: "web.example", Method: "GET", Path: at}); r == nil || r.Respond != nil {
+		t.Errorf("on port 443: %+v", r)
+	}
+	if _, ok := route.IngressOf(object.KeyOf(p)); ok {
+		t.Error("the answers are taken for an Ingress' part")
+	}
+	if got, ok := route.ChallengesOf(object.KeyOf(p)); !ok || got != key {
+		t.Errorf("the answers are for %v", got)
+	}
+	if _, ok := route.ChallengesOf(route.IngressPart(key)); ok {
+		t.Error("an Ingress' part is taken for answers")
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	key := func(name string) object.Key { return object.Key{Namespace: "default", Name: name} }
 	p := part("a", 1)
