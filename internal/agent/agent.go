@@ -30,6 +30,7 @@ import (
 	"trireme/internal/agent/image"
 	"trireme/internal/agent/mirror"
 	"trireme/internal/agent/pressure"
+	"trireme/internal/agent/provider"
 	"trireme/internal/agent/static"
 	"trireme/internal/agent/stream"
 	"trireme/internal/agent/sysctl"
@@ -65,10 +66,14 @@ type Config struct {
 	DevicePlugins string              // directory of their sockets; empty: none are served
 	ExclusiveCPUs bool                // Guaranteed pods with whole CPUs have them to themselves
 	Sysctls       sysctl.Allowed      // what pods may ask the kernel for
-	KubeletDir    string              // how CSI drivers name Root; empty: as it is
-	StaticPods    string              // directory of manifests that run without a manager; empty: none
-	Metrics       func(io.Writer)     // more for /metrics, in Prometheus' text format; may be nil
-	Log           *slog.Logger
+	PullsMax      int                 // images that are pulled at a time; 0: as many as pods want
+	// CredentialProviders are the programs that know registries' credentials: Path and
+	// BinDir; without the former there are none.
+	CredentialProviders provider.Config
+	KubeletDir          string          // how CSI drivers name Root; empty: as it is
+	StaticPods          string          // directory of manifests that run without a manager; empty: none
+	Metrics             func(io.Writer) // more for /metrics, in Prometheus' text format; may be nil
+	Log                 *slog.Logger
 
 	// session and cgroups replace the real ones in tests.
 	session func(assign func(context.Context, bool, []wire.Item) error) session
@@ -122,7 +127,8 @@ type Agent struct {
 	drivers     *csi.Drivers
 	keeper      *credential.Keeper
 	images      *image.Manager
-	mirror      *mirror.Mirror // nil: none
+	providers   *provider.Providers // nil: none
+	mirror      *mirror.Mirror      // nil: none
 	cgroups     cgroups
 	slots       chan struct{}
 	relist      chan struct{}
@@ -182,8 +188,8 @@ func New(cfg Config) (*Agent, error) {
 		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Log: cfg.Log,
 	})
 	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}})
-	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
-	if err := errors.Join(a.watchPressure(), a.openDevices(), a.bound(), a.openCPUs()); err != nil {
+	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
+	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openCPUs()); err != nil {
 		return nil, err
 	}
 	a.static = static.New(cfg.StaticPods, cfg.Node)

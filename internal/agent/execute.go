@@ -179,10 +179,9 @@ func (w *worker) prefetch(ctx context.Context, cfg *runtime.SandboxConfig) {
 }
 
 func (w *worker) imageRequest(c *machine.Container, sandbox *runtime.SandboxConfig) image.Request {
-	return image.Request{
-		Ref: c.Spec.Image, Policy: c.Spec.ImagePullPolicy, Sandbox: sandbox,
-		Credentials: w.a.credentials(w.pod, c.Spec.Image),
-	}
+	r := w.a.pull(w.pod, c.Spec.Image, c.Spec.ImagePullPolicy)
+	r.Sandbox = sandbox
+	return r
 }
 
 // start brings a container up: image, configuration, create, start.

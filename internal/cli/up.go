@@ -57,6 +57,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.TextVar(&c.Agent.OverlayKeyLife, "overlay-key-life", c.Agent.OverlayKeyLife, "how long this node's key is used where the overlay is encrypted")
 	f.TextVar(&c.Agent.BackOffMin, "back-off", c.Agent.BackOffMin, "first pause before a crashed container is started again")
 	evictionFlags(f, &c.Agent.Eviction)
+	pullFlags(f, &c.Agent.Pulls)
 	f.StringToStringVar(&c.Agent.SystemReserved, "system-reserved", nil, "what no pod may have of the node, for its system: cpu=500m,memory=1Gi,ephemeral-storage=1Gi,pid=1000")
 	f.StringToStringVar(&c.Agent.KubeReserved, "kube-reserved", nil, "the same, for Trireme itself")
 	f.StringVar(&c.Agent.CPUManagerPolicy, "cpu-manager-policy", c.Agent.CPUManagerPolicy, "static: Guaranteed pods with whole CPUs have them to themselves; or none")
@@ -68,6 +69,13 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.detach, "detach", "d", false, "go on in the background once the machine is ready")
 	f.DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long --detach waits")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what only a developer wants to know")
+}
+
+func pullFlags(f *pflag.FlagSet, c *server.PullsConfig) {
+	f.BoolVar(&c.Serial, "serialize-image-pulls", false, "pull one image at a time")
+	f.IntVar(&c.ParallelMax, "max-parallel-image-pulls", 0, "images that are pulled at a time; 0: as many as pods want")
+	f.StringVar(&c.ProviderConfig, "image-credential-provider-config", "", "which programs know registries' credentials: a file of kind CredentialProviderConfig, or a directory of some")
+	f.StringVar(&c.ProviderBinDir, "image-credential-provider-bin-dir", "", "directory of these programs")
 }
 
 func evictionFlags(f *pflag.FlagSet, c *pressure.Config) {

@@ -16,6 +16,7 @@ import (
 
 	"trireme/internal/account"
 	"trireme/internal/kind"
+	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/wire"
@@ -27,12 +28,15 @@ type Config struct {
 	Token       wire.Token      // what machines join with
 	Certificate tls.Certificate // a manager's, to serve with
 	Accounts    *account.Issuer // signs the tokens of pods; nil: pods get none
-	Registry    Registry        // the images that users gave to the cluster; nil: none
-	Overlay     string          // object.OverlayEncrypted or Clear, for all nodes; empty: they go on as before
-	Heartbeat   time.Duration   // how often agents say something; 0: 5 s, or a third of Grace
-	Grace       time.Duration   // how long a node may be away before it is Unknown; 0: 15 s
-	Log         *slog.Logger
-	Now         func() time.Time // 0: time.Now
+	// Audience reports whether a node may have tokens of a service account for an audience
+	// that no pod of it asks for; nil: it may not.
+	Audience  func(node string, account object.Key, audience string) bool
+	Registry  Registry      // the images that users gave to the cluster; nil: none
+	Overlay   string        // object.OverlayEncrypted or Clear, for all nodes; empty: they go on as before
+	Heartbeat time.Duration // how often agents say something; 0: 5 s, or a third of Grace
+	Grace     time.Duration // how long a node may be away before it is Unknown; 0: 15 s
+	Log       *slog.Logger
+	Now       func() time.Time // 0: time.Now
 }
 
 // Dispatcher serves agents for one term of leading.

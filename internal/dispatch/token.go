@@ -15,8 +15,8 @@ import (
 )
 
 // Token signs a service account token for a pod of the calling node. What the
-// pod's spec asks for is all that a node can get: its audiences, its times, its
-// account.
+// pod's spec asks for is all that a node can get (its audiences, its times, its
+// account), and audiences that it was granted, for an hour.
 func (v *service) Token(ctx context.Context, r *wire.TokenRequest) (*wire.TokenResponse, error) {
 	node, err := caller(ctx)
 	if err != nil {
@@ -36,8 +36,9 @@ func (d *Dispatcher) token(node string, r *wire.TokenRequest) (*wire.TokenRespon
 	if !ok || p.UID != types.UID(r.Uid) || p.Spec.NodeName != node {
 		return nil, kind.New(kind.Denied, "node %s has no pod %s with UID %s", node, key, r.Uid)
 	}
-	if !asksFor(p, r.Audience, r.ExpirationSeconds) && !driverAsks(snap, p, r.Audience, r.ExpirationSeconds) {
-		return nil, kind.New(kind.Denied, "pod %s asks for no token for audience %q that lasts %d seconds", key, r.Audience, r.ExpirationSeconds)
+	if !asksFor(p, r.Audience, r.ExpirationSeconds) && !driverAsks(snap, p, r.Audience, r.ExpirationSeconds) && !d.granted(node, p, r) {
+		return nil, kind.New(kind.Denied, "pod %s asks for no token for audience %q that lasts %d seconds, and the node is not granted %s on the resource %q",
+			key, r.Audience, r.ExpirationSeconds, AudienceVerb, r.Audience)
 	}
 	sa, ok := tables.ServiceAccounts.Get(snap, object.Key{Namespace: p.Namespace, Name: p.Spec.ServiceAccountName})
 	if !ok {
@@ -56,6 +57,19 @@ func (d *Dispatcher) token(node string, r *wire.TokenRequest) (*wire.TokenRespon
 		return nil, err
 	}
 	return &wire.TokenResponse{Token: token, EndsUnix: ends.Unix()}, nil
+}
+
+// AudienceVerb is what a node must be granted on a resource named like an audience to
+// have tokens for it (Kubernetes, "NodeRestriction", audiences of image credential
+// providers).
+const AudienceVerb = "request-serviceaccounts-token-audience"
+
+// grantedSeconds is how long such tokens last.
+const grantedSeconds = 3600
+
+func (d *Dispatcher) granted(node string, p *corev1.Pod, r *wire.TokenRequest) bool {
+	return d.cfg.Audience != nil && r.Audience != "" && r.ExpirationSeconds == grantedSeconds &&
+		d.cfg.Audience(node, object.Key{Namespace: p.Namespace, Name: p.Spec.ServiceAccountName}, r.Audience)
 }
 
 // asksFor reports whether a projected volume of the pod asks for such a token.

@@ -46,6 +46,9 @@ func TestToken(t *testing.T) {
 		{"its own pod", wire.TokenRequest{Pod: "mine", Audience: "vault", ExpirationSeconds: 3600}, codes.OK},
 		{"another's pod", wire.TokenRequest{Pod: "other", Audience: "vault", ExpirationSeconds: 3600}, codes.PermissionDenied},
 		{"another audience", wire.TokenRequest{Pod: "mine", ExpirationSeconds: 3600}, codes.PermissionDenied},
+		{"an audience that it was granted", wire.TokenRequest{Pod: "mine", Audience: "granted", ExpirationSeconds: 3600}, codes.OK},
+		{"longer than granted", wire.TokenRequest{Pod: "mine", Audience: "granted", ExpirationSeconds: 7200}, codes.PermissionDenied},
+		{"another account's", wire.TokenRequest{Pod: "lost", Audience: "granted", ExpirationSeconds: 3600}, codes.PermissionDenied},
 		{"longer", wire.TokenRequest{Pod: "mine", Audience: "vault", ExpirationSeconds: 360000}, codes.PermissionDenied},
 		{"no pod", wire.TokenRequest{Pod: "none", Audience: "vault", ExpirationSeconds: 3600}, codes.PermissionDenied},
 		{"no account", wire.TokenRequest{Pod: "lost", Audience: "vault", ExpirationSeconds: 3600}, codes.NotFound},
@@ -58,7 +61,7 @@ func TestToken(t *testing.T) {
 		if c.want != codes.OK || err != nil {
 			continue
 		}
-		id, _, err := account.NewChecker(m.accounts, m.store).Check(resp.Token, []string{"vault"})
+		id, _, err := account.NewChecker(m.accounts, m.store).Check(resp.Token, []string{c.r.Audience})
 		if err != nil || id.Pod.Name != "mine" || id.Node.Name != "n1" || id.Node.UID == "" {
 			t.Errorf("the token is %+v: %v", id, err)
 		}

@@ -191,7 +191,7 @@ type Resources struct {
 
 // Credentials are for one registry pull; tried in order.
 type Credentials struct {
-	Server, Username, Password, IdentityToken, RegistryToken string
+	Username, Password, IdentityToken, RegistryToken string
 }
 
 // Sandbox is a sandbox that exists.

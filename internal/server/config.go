@@ -106,10 +106,44 @@ type AgentConfig struct {
 	// KubeletDir is the directory that manifests of CSI drivers mount from their node.
 	// What a pod mounts from there it gets from Root [/var/lib/kubelet].
 	KubeletDir string `json:"kubeletDir"`
+	// Pulls is how images are brought.
+	Pulls PullsConfig `json:"pulls"`
 	// OverlayKeyLife is how long the node's key is used where the overlay is encrypted [24h].
 	OverlayKeyLife Duration `json:"overlayKeyLife"`
 	// BackOffMin is the first pause before a crashed container is started again [10s].
 	BackOffMin Duration `json:"backOffMin"`
+}
+
+// PullsConfig says how a node brings images, as a kubelet's options do.
+type PullsConfig struct {
+	// Serial brings one image at a time, ParallelMax at most so many; 0 and not Serial: as
+	// many as pods want [no limit].
+	Serial      bool `json:"serializeImagePulls"`
+	ParallelMax int  `json:"maxParallelImagePulls"`
+	// ProviderConfig says which programs of ProviderBinDir know registries' credentials: a
+	// file of kind CredentialProviderConfig, or a directory of some [none].
+	ProviderConfig string `json:"imageCredentialProviderConfig"`
+	ProviderBinDir string `json:"imageCredentialProviderBinDir"`
+}
+
+func (c *PullsConfig) validate() error {
+	switch {
+	case c.ParallelMax < 0:
+		return invalid("agent.pulls.maxParallelImagePulls", "%d is negative: give 0 for no limit", c.ParallelMax)
+	case c.Serial && c.ParallelMax > 1:
+		return invalid("agent.pulls.maxParallelImagePulls", "%d images cannot be pulled at a time with --serialize-image-pulls: leave one of both out", c.ParallelMax)
+	case (c.ProviderConfig == "") != (c.ProviderBinDir == ""):
+		return invalid("agent.pulls.imageCredentialProviderConfig", "--image-credential-provider-config and --image-credential-provider-bin-dir need each other: give both")
+	}
+	return nil
+}
+
+// max returns how many images are pulled at a time; 0: no limit.
+func (c *PullsConfig) max() int {
+	if c.Serial {
+		return 1
+	}
+	return c.ParallelMax
 }
 
 // DNSConfig says whom the node's DNS asks for what is not the cluster's.
@@ -229,6 +263,9 @@ func (c *Config) validate() error {
 		return invalid("agent.runtime", "%s needs Trireme's own containerd: leave --cri-endpoint out, or say --runtime %s", r, RuntimeCRI)
 	}
 	if _, _, err := c.Agent.DNS.parse(); err != nil {
+		return err
+	}
+	if err := c.Agent.Pulls.validate(); err != nil {
 		return err
 	}
 	if c.Log == nil {

@@ -30,6 +30,7 @@ import (
 	measuring "trireme/internal/dispatch/measure"
 	"trireme/internal/etcdlog"
 	"trireme/internal/loop"
+	"trireme/internal/object"
 	"trireme/internal/orchestrate"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/policy"
@@ -241,7 +242,19 @@ func (m *manager) dispatcher(s *store.Store, images *registry.Registry) (*dispat
 	}
 	return dispatch.New(s, dispatch.Config{
 		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		Audience: audiences(access.NewChecker(s)),
 	})
+}
+
+// audiences says which audiences' tokens nodes were granted.
+func audiences(rules *access.Checker) func(string, object.Key, string) bool {
+	return func(node string, account object.Key, audience string) bool {
+		ok, _ := rules.Allows(&access.Request{
+			User: access.User{Name: access.NodePrefix + node, Groups: []string{access.Nodes, access.Authenticated}},
+			Verb: dispatch.AudienceVerb, Resource: audience, Namespace: account.Namespace, Name: account.Name,
+		})
+		return ok
+	}
 }
 
 // measure keeps what nodes and pods use, until ctx ends.

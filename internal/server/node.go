@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"trireme/internal/agent"
+	"trireme/internal/agent/provider"
 	"trireme/internal/agent/sysctl"
 	"trireme/internal/bundle"
 	"trireme/internal/dataplane"
@@ -102,7 +103,8 @@ func (n *node) Run(ctx context.Context) error {
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
 		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
 		Metrics: dp.WriteMetrics, Log: n.cfg.Log,
-		Sysctls: sysctls,
+		Sysctls: sysctls, PullsMax: n.cfg.Agent.Pulls.max(),
+		CredentialProviders: provider.Config{Path: n.cfg.Agent.Pulls.ProviderConfig, BinDir: n.cfg.Agent.Pulls.ProviderBinDir},
 	})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))

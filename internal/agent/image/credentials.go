@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -40,10 +41,10 @@ func Credentials(ref string, secrets []*corev1.Secret) ([]runtime.Credentials, e
 		}
 		best, bestLen := runtime.Credentials{}, -1
 		for server, a := range auths {
-			if n := match(server, repo); n > bestLen {
-				c, err := a.credentials(server)
+			if n := Match(server, repo); n > bestLen {
+				c, err := a.credentials()
 				if err != nil {
-					wrong = fmt.Errorf("reading pull secret %s/%s: %w", s.Namespace, s.Name, err)
+					wrong = fmt.Errorf("reading pull secret %s/%s: %s: %w", s.Namespace, s.Name, server, err)
 					continue
 				}
 				best, bestLen = c, n
@@ -70,20 +71,18 @@ func authsOf(s *corev1.Secret) (map[string]auth, error) {
 	return nil, nil
 }
 
-func (a auth) credentials(server string) (runtime.Credentials, error) {
-	c := runtime.Credentials{
-		Server: server, Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
-	}
+func (a auth) credentials() (runtime.Credentials, error) {
+	c := runtime.Credentials{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 	if a.Auth == "" {
 		return c, nil
 	}
 	b, err := base64.StdEncoding.DecodeString(a.Auth)
 	if err != nil {
-		return c, fmt.Errorf("auth of %s: %w", server, err)
+		return c, fmt.Errorf("auth: %w", err)
 	}
 	user, password, ok := strings.Cut(string(b), ":")
 	if !ok {
-		return c, fmt.Errorf("auth of %s is not user:password", server)
+		return c, errors.New("auth is not user:password")
 	}
 	c.Username, c.Password = user, strings.TrimRight(password, "\x00")
 	return c, nil
@@ -92,10 +91,10 @@ func (a auth) credentials(server string) (runtime.Credentials, error) {
 // dockerHub is what the field's names for Docker's registry stand for.
 const dockerHub = "index.docker.io"
 
-// match returns how much of repo the server names, -1 if it is another. Each
+// Match returns how much of repo the server names, -1 if it is another. Each
 // part of the host may be a pattern; the path must be a prefix (Kubernetes,
 // "Interpretation of config.json").
-func match(server, repo string) int {
+func Match(server, repo string) int {
 	server = strings.TrimPrefix(strings.TrimPrefix(server, "https://"), "http://")
 	server = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(server, "/"), "/v1"), "/v2")
 	host, dir, _ := strings.Cut(server, "/")

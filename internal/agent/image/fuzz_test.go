@@ -20,11 +20,11 @@ func FuzzCredentials(f *testing.F) {
 				continue
 			}
 			for server, a := range auths {
-				n := match(server, repo)
+				n := Match(server, repo)
 				if n > len(repo) {
 					t.Errorf("%q names %d bytes of %q", server, n, repo)
 				}
-				_, _ = a.credentials(server) // an error is as good
+				_, _ = a.credentials() // an error is as good
 			}
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,12 +52,15 @@ type Config struct {
 	// InUse returns the IDs of the images that containers of this node use.
 	InUse func() map[string]bool
 	Keep  string // a name that is never collected; may be empty
-	Log   *slog.Logger
+	// PullsMax is how many images are pulled at a time; 0: as many as are wanted.
+	PullsMax int
+	Log      *slog.Logger
 }
 
 // Manager brings and collects images. Safe for concurrent use.
 type Manager struct {
-	cfg Config
+	cfg   Config
+	slots chan struct{} // of pulls; nil: no limit
 
 	mu      sync.Mutex
 	known   map[string]found     // by reference
@@ -94,9 +98,13 @@ func New(cfg Config) *Manager {
 	if cfg.BackOffMax == 0 {
 		cfg.BackOffMax = 5 * time.Minute
 	}
-	return &Manager{
+	m := &Manager{
 		cfg: cfg, known: map[string]found{}, pulls: map[string]*pull{}, failed: map[string]failure{}, lastUse: map[string]time.Time{},
 	}
+	if cfg.PullsMax > 0 {
+		m.slots = make(chan struct{}, cfg.PullsMax)
+	}
+	return m
 }
 
 // Request is what a container asks for.
@@ -104,7 +112,11 @@ type Request struct {
 	Ref         string
 	Policy      corev1.PullPolicy // empty: as the API defaults it
 	Credentials []runtime.Credentials
-	Sandbox     *runtime.SandboxConfig
+	// Provide returns more credentials, tried after the others; asked only when the image
+	// is pulled. nil: there are no more. Requests of the same Asker get the same ones.
+	Provide func(context.Context) ([]runtime.Credentials, error)
+	Asker   string
+	Sandbox *runtime.SandboxConfig
 	// Tell reports the steps in Kubernetes' words; nil: nobody listens.
 	Tell func(eventType, reason, message string)
 }
@@ -195,7 +207,7 @@ func (m *Manager) Forget(ref string) {
 // pull joins a pull of the reference that is under way, or makes one.
 func (m *Manager) pull(ctx context.Context, r Request) (*runtime.Image, error) {
 	began := time.Now()
-	key := r.Ref + "\x00" + fmt.Sprint(r.Credentials) // another's credentials must not open a registry for one that has none
+	key := r.Ref + "\x00" + r.Asker + fmt.Sprint(r.Credentials) // another's credentials must not open a registry for one that has none
 	m.mu.Lock()
 	if f, ok := m.failed[key]; ok && time.Now().Before(f.notBefore) {
 		m.mu.Unlock()
@@ -226,25 +238,50 @@ func (m *Manager) pull(ctx context.Context, r Request) (*runtime.Image, error) {
 
 // lead makes the pull that others wait for.
 func (m *Manager) lead(ctx context.Context, key string, p *pull, r Request) {
-	began := time.Now()
-	id, err := m.cfg.Runtime.Pull(ctx, r.Ref, r.Credentials, r.Sandbox)
-	if err == nil {
-		p.image, err = m.cfg.Runtime.Image(ctx, id)
-	}
-	p.took, p.err = time.Since(began), err
-	if err == nil {
+	p.image, p.took, p.err = m.bring(ctx, r)
+	if p.err == nil {
 		m.remember(r.Ref, p.image)
 	}
 	m.mu.Lock()
 	delete(m.pulls, key)
-	if err != nil && ctx.Err() == nil {
+	if p.err != nil && ctx.Err() == nil {
 		f := m.failed[key]
 		f.pause = min(max(f.pause*2, m.cfg.BackOffMin), m.cfg.BackOffMax)
-		f.notBefore, f.err = time.Now().Add(f.pause), err
+		f.notBefore, f.err = time.Now().Add(f.pause), p.err
 		m.failed[key] = f
 	}
 	m.mu.Unlock()
 	close(p.done)
+}
+
+// bring pulls an image once there is room for one more, and says how long that took
+// from then on.
+func (m *Manager) bring(ctx context.Context, r Request) (*runtime.Image, time.Duration, error) {
+	if m.slots != nil {
+		select {
+		case m.slots <- struct{}{}:
+			defer func() { <-m.slots }()
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+	began := time.Now()
+	creds := slices.Clone(r.Credentials)
+	var lack error // of credentials
+	if r.Provide != nil {
+		var more []runtime.Credentials
+		more, lack = r.Provide(ctx)
+		creds = append(creds, more...)
+	}
+	id, err := m.cfg.Runtime.Pull(ctx, r.Ref, creds, r.Sandbox)
+	if err != nil && lack != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w; %w", err, lack)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	img, err := m.cfg.Runtime.Image(ctx, id)
+	return img, time.Since(began), err
 }
 
 func (m *Manager) pulled(r Request, key string, p *pull, began time.Time) (*runtime.Image, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -37,6 +38,96 @@ func TestOnePullHoweverManyWait(t *testing.T) {
 		wg.Wait()
 		if n := fake.Calls("Pull"); n != 1 {
 			t.Errorf("%d pulls", n)
+		}
+	})
+}
+
+// TestPullsMax: no more images are pulled at a time than the node wants, and one pull
+// serves all that wait for it.
+func TestPullsMax(t *testing.T) {
+	for limit, want := range map[int]time.Duration{0: time.Minute, 1: 6 * time.Minute, 4: 2 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			fake := runtime.NewFake(runtime.FakeConfig{PullDelay: time.Minute})
+			m := New(Config{Runtime: fake, PullsMax: limit, Log: slog.New(slog.DiscardHandler)})
+			began := time.Now()
+			var wg sync.WaitGroup
+			for i := range 18 {
+				wg.Go(func() {
+					if _, err := m.Ensure(t.Context(), Request{Ref: fmt.Sprintf("web:%d", i%6), Policy: corev1.PullIfNotPresent}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if took := time.Since(began); took != want || fake.Calls("Pull") != 6 {
+				t.Errorf("at most %d at a time: %d pulls took %s, want 6 in %s", limit, fake.Calls("Pull"), took, want)
+			}
+		})
+	}
+}
+
+// TestPullsMaxLeaves: who goes away while it waits for room takes none.
+func TestPullsMaxLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := runtime.NewFake(runtime.FakeConfig{PullDelay: time.Minute})
+		m := New(Config{Runtime: fake, PullsMax: 1, Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := m.Ensure(t.Context(), Request{Ref: "a:1"}); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := m.Ensure(ctx, Request{Ref: "b:1"}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the one that left: %v", err)
+			}
+		})
+		wg.Wait()
+		if _, err := m.Ensure(t.Context(), Request{Ref: "b:1"}); err != nil {
+			t.Errorf("the next of that image: %v", err)
+		}
+	})
+}
+
+// TestProvide: who provides credentials is asked when the image is pulled and not
+// before, once for all that wait; why it had none is told where the pull fails.
+func TestProvide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := runtime.NewFake(runtime.FakeConfig{Images: []string{"here:1"}, Missing: []string{"absent:1"}, PullDelay: time.Second})
+		m := manager(fake, nil)
+		var mu sync.Mutex
+		asked := 0
+		provide := func(context.Context) ([]runtime.Credentials, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+			return nil, errors.New("the vault is shut")
+		}
+		var wg sync.WaitGroup
+		for range 9 {
+			for _, ref := range []string{"here:1", "web:1"} {
+				wg.Go(func() {
+					if _, err := m.Ensure(t.Context(), Request{Ref: ref, Policy: corev1.PullIfNotPresent, Provide: provide}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
+		for range 3 { // the second and third are put off
+			_, err := m.Ensure(t.Context(), Request{Ref: "absent:1", Provide: provide})
+			if err == nil || !strings.Contains(err.Error(), "the vault is shut") {
+				t.Errorf("a pull that fails: %v", err)
+			}
+		}
+		if asked != 2 {
+			t.Errorf("asked %d times", asked)
 		}
 	})
 }

@@ -28,10 +28,9 @@ func (r *Runtime) Pull(ctx context.Context, ref string, creds []runtime.Credenti
 	}
 	var errs []error
 	for _, c := range creds {
-		req.Auth = &criv1.AuthConfig{
-			ServerAddress: c.Server, Username: c.Username, Password: c.Password,
-			IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
-		}
+		// No ServerAddress, as from a kubelet: containerd keeps what does not name the
+		// registry's very URL to itself.
+		req.Auth = &criv1.AuthConfig{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken}
 		id, err := r.pull(ctx, req)
 		if err == nil {
 			return id, nil
