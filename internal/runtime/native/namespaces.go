@@ -1,17 +1,13 @@
 package native
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	goruntime "runtime"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"trireme/internal/kind"
 	"trireme/internal/runtime"
 )
 
@@ -81,9 +77,6 @@ func (r *Runtime) furnish(id string, cfg *runtime.SandboxConfig, names []string,
 			return fmt.Errorf("setting the host name %q: %w", cfg.Hostname, err)
 		}
 	}
-	if err := sysctls(cfg, names); err != nil {
-		return err
-	}
 	for _, name := range names {
 		from := fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), name)
 		if err := unix.Mount(from, r.namespace(id, name), "", unix.MS_BIND, ""); err != nil {
@@ -105,51 +98,4 @@ func loopbackUp() error {
 	}
 	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
-}
-
-// sysctls writes the pod's settings, and those that let every user of the pod
-// listen on low ports and send pings, as CRI servers do, within the thread's
-// namespaces.
-func sysctls(cfg *runtime.SandboxConfig, names []string) error {
-	if slices.Contains(names, "net") {
-		for name, value := range map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"} {
-			if _, given := cfg.Sysctls[name]; given {
-				continue
-			}
-			if err := sysctl(name, value); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	for name, value := range cfg.Sysctls {
-		space := "ipc"
-		if strings.HasPrefix(strings.ReplaceAll(name, "/", "."), "net.") {
-			space = "net"
-		}
-		if !slices.Contains(names, space) {
-			return kind.New(kind.Invalid, "sysctl %s: not allowed in the host's %s namespace", name, space)
-		}
-		if err := sysctl(name, value); err != nil {
-			return &kind.Error{Kind: kind.Invalid, Err: err}
-		}
-	}
-	return nil
-}
-
-// namespaced are the prefixes of settings that belong to a namespace of the
-// sandbox (OCI runtime-spec, "Sysctl"; Kubernetes, "Using sysctls").
-var namespaced = []string{"net/", "kernel/shm", "kernel/msg", "kernel/sem", "fs/mqueue/"}
-
-func sysctl(name, value string) error {
-	path := name
-	if !strings.Contains(name, "/") { // a slash says that dots are part of a name
-		path = strings.ReplaceAll(name, ".", "/")
-	}
-	if !filepath.IsLocal(path) || !slices.ContainsFunc(namespaced, func(p string) bool { return strings.HasPrefix(path, p) }) {
-		return kind.New(kind.Invalid, "sysctl %s belongs to the whole machine", name)
-	}
-	if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0); err != nil {
-		return fmt.Errorf("setting sysctl %s: %w", name, err)
-	}
-	return nil
 }

@@ -122,6 +122,9 @@ func (r *Runtime) make(ctx context.Context, s *sandbox) error {
 			return fmt.Errorf("setting up the network: %w", err)
 		}
 	}
+	if err := r.sysctls(id, cfg); err != nil {
+		return err
+	}
 	if sharesOwn(cfg) {
 		if err := r.pause(ctx, s); err != nil {
 			return fmt.Errorf("starting the process that holds the pod's process space: %w", err)
