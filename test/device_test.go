@@ -10,8 +10,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"trireme/test/cluster"
 )
 
 // toys is a device plugin with two devices, which are all /dev/null.
@@ -86,10 +91,54 @@ func TestDevicePlugin(t *testing.T) {
 	if got := k.must("exec", "more", "--", "sh", "-c", "echo $TOY"); got != one {
 		t.Errorf("the next pod has %q, want %q, which was given back", got, one)
 	}
+	tellsWhoHas(ctx, t, h, map[string]string{"more": one, "two": two})
 	close(p.end)
 	k.must("wait", `--for=jsonpath={.status.allocatable.example\.com/toy}=0`, "node/"+h.Name, "--timeout=30s")
 	if out := k.must("get", "pod", "two", "-o", "jsonpath={.status.phase}"); out != "Running" {
 		t.Errorf("a pod with a device is %s without its plugin", out)
 	}
 	k.must("delete", "pod", "--all", "--grace-period=1")
+}
+
+// tellsWhoHas asks the node's pod-resources socket as a monitor does.
+func tellsWhoHas(ctx context.Context, t *testing.T, h *cluster.Host, want map[string]string) {
+	t.Helper()
+	conn, err := grpc.NewClient("unix:"+filepath.Join(h.Root, "pod-resources", "kubelet.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := podresources.NewPodResourcesListerClient(conn)
+	toys := func(p *podresources.PodResources) string {
+		for _, c := range p.Containers {
+			for _, d := range c.Devices {
+				return c.Name + " " + d.ResourceName + " " + strings.Join(d.DeviceIds, ",")
+			}
+		}
+		return ""
+	}
+	list, err := client.List(ctx, &podresources.ListPodResourcesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, p := range list.PodResources {
+		if got := toys(p); got != "" {
+			told[p.Name] = got
+		}
+	}
+	for pod, toy := range want {
+		wanted := "c example.com/toy " + toy
+		one, err := client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: "testdeviceplugin", PodName: pod})
+		if err != nil || toys(one.PodResources) != wanted || told[pod] != wanted || len(told) != len(want) {
+			t.Errorf("%s has %q, Get says %+v (%v), List %v", pod, wanted, one, err, told)
+		}
+	}
+	if _, err := client.Get(ctx, &podresources.GetPodResourcesRequest{PodNamespace: "default", PodName: "none"}); status.Code(err) != codes.NotFound {
+		t.Errorf("a pod that is not there: %v", err)
+	}
+	all, err := client.GetAllocatableResources(ctx, &podresources.AllocatableResourcesRequest{})
+	if err != nil || len(all.Devices) != 1 || strings.Join(all.Devices[0].DeviceIds, ",") != "blue,red" || len(all.CpuIds) != 0 {
+		t.Errorf("what there is to have: %v, %v", all, err)
+	}
 }

@@ -69,6 +69,9 @@ const webContainer = "{name: web, image: \"trireme.local/web:1\", ports: [{conta
 func machine(t *testing.T) *cluster.Host {
 	t.Helper()
 	shared.once.Do(func() {
+		if _, shared.err = busyboxArchive(); shared.err != nil {
+			return // made before the clock runs: it may have to be compiled
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		shared.cluster, shared.err = cluster.New(ctx, cluster.Config{Binary: binary()})

@@ -29,6 +29,7 @@ import (
 	"trireme/internal/agent/host"
 	"trireme/internal/agent/image"
 	"trireme/internal/agent/mirror"
+	"trireme/internal/agent/podresources"
 	"trireme/internal/agent/pressure"
 	"trireme/internal/agent/provider"
 	"trireme/internal/agent/static"
@@ -64,6 +65,7 @@ type Config struct {
 	Reserved      corev1.ResourceList // what of the node no pod may have; may be empty
 	Ingress       bool                // the node answers for ingresses
 	DevicePlugins string              // directory of their sockets; empty: none are served
+	PodResources  string              // the socket that tells who has which devices and CPUs; empty: none
 	ExclusiveCPUs bool                // Guaranteed pods with whole CPUs have them to themselves
 	Sysctls       sysctl.Allowed      // what pods may ask the kernel for
 	PullsMax      int                 // images that are pulled at a time; 0: as many as pods want
@@ -232,6 +234,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.cfg.DevicePlugins != "" {
 		g.Go(func() error { return a.devices.Run(ctx) })
+	}
+	if a.cfg.PodResources != "" {
+		l := podresources.Lister{Socket: a.cfg.PodResources, Pods: a.Pods, CPUs: a.cpus, Devices: a.devices}
+		g.Go(func() error { return l.Run(ctx) })
 	}
 	g.Go(func() error { return a.watchRuntime(ctx) })
 	g.Go(func() error { return a.relistLoop(ctx) })

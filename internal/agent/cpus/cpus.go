@@ -144,6 +144,24 @@ func (m *Manager) Exclusive(uid types.UID) bool {
 	return m.given[uid] != nil
 }
 
+// Own returns the CPUs that a container has to itself.
+func (m *Manager) Own(uid types.UID, container string) []int {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.given[uid][container])
+}
+
+// Givable returns the CPUs that containers may have to themselves.
+func (m *Manager) Givable() []int {
+	if m == nil {
+		return nil
+	}
+	return slices.Clone(m.cfg.All[m.cfg.Reserved:])
+}
+
 // Of returns the CPUs that a container may run on, in the kernel's list format; empty:
 // all.
 func (m *Manager) Of(uid types.UID, container string) string {

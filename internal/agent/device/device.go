@@ -113,6 +113,42 @@ func (m *Manager) Resources() (capacity, allocatable corev1.ResourceList) {
 	return capacity, allocatable
 }
 
+// Holding is some devices of a resource.
+type Holding struct {
+	Resource string
+	Devices  []string
+}
+
+// Held returns the devices that a container has, in the order in which it got them.
+func (m *Manager) Held(uid types.UID, container string) (out []Holding) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.given {
+		if g.Owner == (owner{uid, container}) {
+			out = append(out, Holding{g.Resource, slices.Clone(g.Devices)})
+		}
+	}
+	return out
+}
+
+// Healthy returns the devices that can be given, by resource, also those that are.
+func (m *Manager) Healthy() (out []Holding) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(m.plugins)) {
+		h := Holding{Resource: name}
+		for _, id := range slices.Sorted(maps.Keys(m.plugins[name].healthy)) {
+			if m.plugins[name].healthy[id] {
+				h.Devices = append(h.Devices, id)
+			}
+		}
+		if len(h.Devices) > 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // Give gives a container the devices that it asks for, the same ones when it is asked
 // again, and returns what it needs to use them.
 func (m *Manager) Give(ctx context.Context, uid types.UID, c *corev1.Container) (*Given, error) {
