@@ -49,6 +49,14 @@ metadata: {name: each}
 spec: {clusterIP: None, ipFamilyPolicy: PreferDualStack, selector: {app: web}, ports: [{port: 8080}]}
 `
 
+// dualIngress leads to a service that has IPv6 alone.
+const dualIngress = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: six}
+spec: {defaultBackend: {service: {name: six, port: {number: 80}}}}
+`
+
 // onePolicy lets one address of IPv6 call the web servers.
 const onePolicy = `
 apiVersion: networking.k8s.io/v1
@@ -60,7 +68,7 @@ spec:
 `
 
 // TestDualStack: two machines with addresses of both families; pods, services, names,
-// node ports and policies have IPv6 as they have IPv4.
+// node ports, ingress and policies have IPv6 as they have IPv4.
 func TestDualStack(t *testing.T) {
 	c := ownClusterOf(t, cluster.Config{Hosts: 2, Family: cluster.Dual})
 	manager := c.Hosts[0]
@@ -76,7 +84,7 @@ func TestDualStack(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	k := &client{t: t, h: manager, namespace: "default"}
-	k.apply(dualManifest)
+	k.apply(dualManifest + "---" + dualIngress)
 	k.must("rollout", "status", "daemonset/web", "--timeout=60s")
 	k.must("rollout", "status", "daemonset/ask", "--timeout=60s")
 	for _, h := range c.Hosts {
@@ -101,11 +109,16 @@ func TestDualStack(t *testing.T) {
 		"-type=aaaa each.default.svc.cluster.local": webs,
 		six: {"six.default.svc.cluster.local"},
 	})
+	var nodes []string
 	for _, h := range c.Hosts {
-		for _, address := range []string{h.Address + ":30080", "[" + h.IPv6 + "]:30080"} {
-			await(t, manager, 5*time.Second, "the node port answers at "+address, func() error { return fromOutside(t.Context(), c, address, "Hello from") })
+		nodes = append(nodes, h.Address, h.IPv6)
+		for _, port := range []string{"30080", "80"} { // the node port, ingress
+			for _, address := range []string{h.Address + ":" + port, "[" + h.IPv6 + "]:" + port} {
+				await(t, manager, 5*time.Second, "the node answers at "+address, func() error { return fromOutside(t.Context(), c, address, "Hello from") })
+			}
 		}
 	}
+	named(t, k, "ingress/six", strings.Join(nodes, " "))
 	// A policy that lets one pod in, by its address.
 	k.apply(fmt.Sprintf(onePolicy, k.get("pod/"+asks[0], ".status.podIPs[1].ip")))
 	for _, web := range webs {

@@ -508,3 +508,25 @@ func TestWeights(t *testing.T) {
 		t.Error(counts)
 	}
 }
+
+// Who came by an address of IPv6 is sent to one that is a URL.
+func TestRedirectByAddress(t *testing.T) {
+	w := newWorld(t)
+	w.route(
+		route.Rule{Port: 80, Redirect: &route.Redirect{Scheme: "https", Status: 301}},
+		route.Rule{Port: 80, Path: route.Path{Type: route.Exact, Value: "/port"}, Redirect: &route.Redirect{Port: 8080, Status: 301}},
+	)
+	for url, want := range map[string]string{
+		"http://[2001:db8::1]/x": "https://[2001:db8::1]/x", "http://[2001:db8::1]:8080/x": "https://[2001:db8::1]/x",
+		"http://[2001:db8::1]/port": "http://[2001:db8::1]:8080/port",
+	} {
+		resp, err := w.client(http1).Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Location"); got != want {
+			t.Errorf("%s leads to %q, want %q", url, got, want)
+		}
+	}
+}

@@ -232,13 +232,21 @@ func location(rule *route.Rule, r *http.Request, port int32) string {
 	if d.Host != "" {
 		host = d.Host
 	}
-	if u.Host = host; !(u.Scheme == "http" && to == route.HTTPPort || u.Scheme == "https" && to == route.HTTPSPort) {
-		u.Host = net.JoinHostPort(host, strconv.Itoa(int(to)))
+	if u.Host = bracketed(host); !(u.Scheme == "http" && to == route.HTTPPort || u.Scheme == "https" && to == route.HTTPSPort) {
+		u.Host += ":" + strconv.Itoa(int(to))
 	}
 	if d.Path != nil {
 		u.Path, u.RawPath = d.Path.Apply(r.URL.Path, rule.Path), ""
 	}
 	return u.String()
+}
+
+// bracketed returns a host as URLs have it (RFC 3986 §3.2.2).
+func bracketed(host string) string {
+	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		return "[" + host + "]"
+	}
+	return host
 }
 
 // Mirrored requests are kept small and few: nobody waits for them.
