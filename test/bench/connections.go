@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
 
 	"trireme/test/cluster"
 )
@@ -36,39 +37,52 @@ func connections(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		labels := map[string]string{"app": "web"}
-		svc, err := cs.CoreV1().Services("default").Create(ctx, &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: "web"},
-			Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}},
-		}, metav1.CreateOptions{})
+		web, err := webService(ctx, h, cs)
 		if err != nil {
 			return err
 		}
-		if _, err := cs.CoreV1().Pods("default").Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: labels},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: webImage}}},
-		}, metav1.CreateOptions{}); err != nil {
-			return err
-		}
-		vip, direct := svc.Spec.ClusterIP+":80", ""
-		if err := h.Await(ctx, "the service answers", func() error {
-			pod, err := cs.CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			direct = pod.Status.PodIP + ":8080"
-			conn, err := h.Dial(ctx, "tcp4", vip)
-			if err == nil {
-				err = conn.Close()
-			}
-			return err
-		}); err != nil {
-			return err
-		}
-		l, err = compareConnections(ctx, h, direct, vip)
+		l, err = compareConnections(ctx, h, web.direct, web.vip)
 		return err
 	})
 	return []line{l}, err
+}
+
+// web is a web server's addresses, host:port.
+type web struct {
+	vip    string // of its service
+	direct string // of its only pod
+}
+
+// webService makes the service web of one pod, and returns when it answers.
+func webService(ctx context.Context, h *cluster.Host, cs kubernetes.Interface) (w web, err error) {
+	labels := map[string]string{"app": "web"}
+	svc, err := cs.CoreV1().Services("default").Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return w, err
+	}
+	if _, err := cs.CoreV1().Pods("default").Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: labels},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: webImage}}},
+	}, metav1.CreateOptions{}); err != nil {
+		return w, err
+	}
+	w.vip = svc.Spec.ClusterIP + ":80"
+	err = h.Await(ctx, "the service answers", func() error {
+		pod, err := cs.CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		w.direct = pod.Status.PodIP + ":8080"
+		conn, err := h.Dial(ctx, "tcp4", w.vip)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
+	return w, err
 }
 
 func compareConnections(ctx context.Context, h *cluster.Host, direct, vip string) (line, error) {

@@ -56,6 +56,7 @@ func benchmarks() []benchmark {
 		{[]string{"rss_100k_pods_mb"}, manyPods(100_000)},
 		{[]string{"services_full_sync_s", "endpoint_update_ms"}, manyServices},
 		{[]string{"vip_conn_ratio"}, connections},
+		{[]string{"ingress_requests_per_s"}, ingress},
 		{[]string{"rollout_failed_requests"}, rollout},
 	}
 }
@@ -72,6 +73,9 @@ func main() {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "watch" {
 		os.Exit(exit(watchClient(os.Args[2:])))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "request" {
+		os.Exit(exit(requestClient(os.Args[2])))
 	}
 	if len(os.Args) == 4 && os.Args[1] == "connect" {
 		os.Exit(exit(connectClient(os.Args[2:])))
