@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -124,7 +125,8 @@ func ask(t *testing.T, from cluster.Place, address, url string, ca *x509.CertPoo
 func TestIngress(t *testing.T) {
 	c := ownCluster(t, 2)
 	manager, worker := c.Hosts[0], c.Hosts[1]
-	if err := bringUp(t.Context(), manager); err != nil {
+	log := filepath.Join(manager.Root, "access.log")
+	if err := bringUp(t.Context(), manager, "--ingress-access-log", log); err != nil {
 		t.Fatal(err)
 	}
 	join(t, manager, worker)
@@ -146,6 +148,7 @@ func TestIngress(t *testing.T) {
 		"http://other.example/":   "HTTP/1.1 200",
 		"http://other.example/no": "HTTP/1.1 404",
 	})
+	accessLog(t, k, log)
 	ingressSocket(t, c, k, cert)
 	ingressCertificate(t, c, k)
 	ingressReloads(t, c, k)
@@ -185,6 +188,35 @@ func named(t *testing.T, k *client, ingress, want string) {
 		}
 		return nil
 	})
+}
+
+// accessLog: the log has the requests that the manager's node answered, and the node
+// counts connections.
+func accessLog(t *testing.T, k *client, log string) {
+	t.Helper()
+	want := map[string]bool{"example.com/ 200 default/web": true, "other.example/no 404 default/web": true}
+	await(t, k.h, 10*time.Second, "the access log has the requests", func() error {
+		f, err := os.Open(log)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		for lines := json.NewDecoder(f); len(want) > 0; {
+			var l struct {
+				Host, Path, Service string
+				Status              int
+			}
+			if err := lines.Decode(&l); err != nil {
+				return fmt.Errorf("%w: it lacks %v", err, want)
+			}
+			got := fmt.Sprintf("%s%s %d %s", l.Host, l.Path, l.Status, l.Service)
+			delete(want, got)
+		}
+		return nil
+	})
+	if out := k.must("get", "--raw", "/api/v1/nodes/"+k.h.Name+"/proxy/metrics"); !strings.Contains(out, `trireme_ingress_open_connections{port="80"}`) {
+		t.Errorf("the figures of ingress lack its connections: %s", out)
+	}
 }
 
 const clusterIngress = `

@@ -52,6 +52,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.Agent.DNS.Upstream, "dns-upstream", nil, "resolvers for names that are not the cluster's, ADDRESS[:PORT] (default: those of /etc/resolv.conf)")
 	f.StringArrayVar(&c.Agent.DNS.Stubs, "dns-stub", nil, "resolvers of one domain, DOMAIN=ADDRESS[:PORT][,ADDRESS[:PORT]...]; may be given again")
 	f.BoolVar(&c.Agent.Ingress, "ingress", c.Agent.Ingress, "answer for ingresses on this machine, on ports 80 and 443 while there are any")
+	f.StringVar(&c.Agent.IngressAccessLog, "ingress-access-log", "", "where requests of ingress are written down as JSON lines, a file that is turned over at 100 MiB; - is standard output")
 	f.StringToStringVar(&c.Agent.Labels, "label", nil, "labels of this node, key=value")
 	f.IntVar(&c.Agent.PodsMax, "pods-max", c.Agent.PodsMax, "most pods this node takes")
 	f.TextVar(&c.Agent.OverlayKeyLife, "overlay-key-life", c.Agent.OverlayKeyLife, "how long this node's key is used where the overlay is encrypted")

@@ -49,6 +49,8 @@ type Config struct {
 	Announce func()        // called when Annotations are others; must not wait; may be nil
 	// Warn has people hear of something about this node, as an event; may be nil.
 	Warn func(reason, message string)
+	// AccessLog gets a line of JSON for each request of ingress; nil: none is written.
+	AccessLog io.Writer
 }
 
 // Network is what the cluster has in one address family.
@@ -186,7 +188,7 @@ func New(cfg Config) (*Dataplane, error) {
 		pods: map[types.NamespacedName]*corev1.Pod{}, settled: map[types.NamespacedName]*corev1.Pod{}, extras: map[types.NamespacedName][]netip.Addr{},
 		floats: newFloats(), tenants: newTenants(), seal: newSeal(&cfg, links), changed: make(chan struct{}),
 	}
-	d.proxy = proxy.New(proxy.Config{Listen: listen, Closed: d.frontClosed, Log: cfg.Log})
+	d.proxy = proxy.New(proxy.Config{Listen: listen, Closed: d.frontClosed, AccessLog: cfg.AccessLog, Log: cfg.Log})
 	return d, nil
 }
 

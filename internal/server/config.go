@@ -89,6 +89,9 @@ type AgentConfig struct {
 	// Ingress is whether this node answers for ingresses, on ports 80 and 443 while there
 	// are any [true].
 	Ingress bool `json:"ingress"`
+	// IngressAccessLog is where the requests of ingress are written down as JSON lines;
+	// "-" is standard output [nowhere].
+	IngressAccessLog string `json:"ingressAccessLog"`
 	// Eviction says when pods go because the node runs short [as a kubelet's].
 	Eviction pressure.Config `json:"eviction"`
 	// SystemReserved and KubeReserved are what of the node no pod may have, for the

@@ -76,12 +76,16 @@ func (n *node) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))
 	}
+	access, err := openAccessLog(n.cfg.Agent.IngressAccessLog)
+	if err != nil {
+		return errors.Join(err, stop(g, ctx))
+	}
 	var announce atomic.Pointer[agent.Agent]
 	dp, err := dataplane.New(dataplane.Config{
 		Node: n.cfg.Node, NodeIPs: n.cfg.addresses(), Root: n.cfg.Root, Networks: n.cfg.networks(), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
 		Upstream: upstream, Stubs: stubs, Tunnel: filepath.Join(files.Bin, "trireme-tunnel"), KeyLife: time.Duration(n.cfg.Agent.OverlayKeyLife),
-		Announce: func() { announce.Load().Announce() }, // the agent alone applies, so it is there
-		Warn:     func(reason, message string) { announce.Load().Warn(reason, message) },
+		Announce:  func() { announce.Load().Announce() }, // the agent alone applies, so it is there
+		AccessLog: access, Warn: func(reason, message string) { announce.Load().Warn(reason, message) },
 	})
 	if err != nil {
 		return errors.Join(err, stop(g, ctx))

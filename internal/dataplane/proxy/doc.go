@@ -21,7 +21,8 @@
 //
 // WriteMetrics counts what was answered, by service and class of status: figures are
 // no more than the services that rules lead to. Connections that are passed on as they
-// are hold no requests to count.
+// are hold no requests to count. The access log is written beside the requests: what
+// waits for its writer is bounded, and what is lost is counted.
 //
 // Debug: answers that the proxy makes itself say why in their body; the log names
 // the port and host of each that was the backend's fault.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -42,8 +43,10 @@ type figures struct {
 // writer can do through Unwrap.
 type answering struct {
 	http.ResponseWriter
-	status int
-	counts *counts // whose request it is
+	status   int
+	bytes    int64
+	counts   *counts   // whose request it is
+	exchange *exchange // nil: no backend was found
 }
 
 func (a *answering) Unwrap() http.ResponseWriter { return a.ResponseWriter }
@@ -55,7 +58,9 @@ func (a *answering) WriteHeader(status int) {
 
 func (a *answering) Write(b []byte) (int, error) {
 	a.status = cmp.Or(a.status, http.StatusOK)
-	return a.ResponseWriter.Write(b)
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
 }
 
 // count counts a request that has ended. How long an upgraded connection lasted says
@@ -94,6 +99,16 @@ func (p *Proxy) WriteMetrics(w io.Writer) {
 		if n := of[key].failures.Load(); n > 0 {
 			fmt.Fprintf(w, "trireme_ingress_backend_errors_total{namespace=%q,service=%q} %d\n", key.Namespace, key.Name, n)
 		}
+	}
+	head("trireme_ingress_open_connections", "gauge", "Connections of clients to a port; there is room for 16384.")
+	if open := p.open.Load(); open != nil {
+		for _, port := range slices.Sorted(maps.Keys(*open)) {
+			fmt.Fprintf(w, "trireme_ingress_open_connections{port=\"%d\"} %d\n", port, len((*open)[port].room))
+		}
+	}
+	if p.access != nil {
+		head("trireme_ingress_access_log_lost_total", "counter", "Requests that the access log lacks: it could not be written, or not so fast.")
+		fmt.Fprintf(w, "trireme_ingress_access_log_lost_total %d\n", p.access.lost.Load())
 	}
 	head("trireme_ingress_request_duration_seconds", "histogram", "From a request's headers to the end of its answer.")
 	sum := uint64(0)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"iter"
 	"log/slog"
 	"maps"
@@ -21,12 +22,13 @@ import (
 	"trireme/internal/object/route"
 )
 
-// Config is what a proxy needs. All is required.
+// Config is what a proxy needs. All without another word is required.
 type Config struct {
 	Listen func(port int32) (net.Listener, error) // opens a port of the node
 	// Closed is told, each time that it changes, which ports cannot be opened, and why.
-	Closed func(ports map[int32]error)
-	Log    *slog.Logger
+	Closed    func(ports map[int32]error)
+	AccessLog io.Writer // gets a line of JSON a request; nil: none is written
+	Log       *slog.Logger
 }
 
 // Proxy is the proxy of one node.
@@ -37,6 +39,8 @@ type Proxy struct {
 	reverse *httputil.ReverseProxy
 	plain   transports
 	figures figures
+	access  *accessLog                        // nil: none
+	open    atomic.Pointer[map[int32]*server] // for figures
 
 	// What Set… said.
 	parts    map[object.Key]*route.Part
@@ -65,6 +69,9 @@ func New(cfg Config) *Proxy {
 		cfg: cfg, wake: make(chan struct{}, 1), plain: newTransports(), table: route.Compile(nil),
 		parts: map[object.Key]*route.Part{}, services: map[object.Key]described{},
 		secrets: map[object.Key]*corev1.Secret{}, dirty: map[object.Key]bool{},
+	}
+	if cfg.AccessLog != nil {
+		p.access = newAccessLog()
 	}
 	p.now.Store(&snapshot{table: p.table})
 	p.reverse = p.newReverse()
@@ -171,6 +178,7 @@ const retryListen = 5 * time.Second
 
 // Run serves until ctx ends. Requests that are under way then have a moment to end.
 func (p *Proxy) Run(ctx context.Context) error {
+	defer p.logging()()
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	open := map[int32]*server{}
@@ -207,6 +215,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			open[port] = s
 			serving.Go(s.run)
 		}
+		now := maps.Clone(open)
+		p.open.Store(&now)
 		if !maps.EqualFunc(was, closed, func(error, error) bool { return true }) {
 			p.cfg.Closed(maps.Clone(closed))
 		}
@@ -216,5 +226,19 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// logging writes the access log until the function that it returns was called.
+func (p *Proxy) logging() (stop func()) {
+	if p.access == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var writing sync.WaitGroup
+	writing.Go(func() { p.access.run(ctx, p.cfg.AccessLog) })
+	return func() {
+		cancel()
+		writing.Wait()
 	}
 }

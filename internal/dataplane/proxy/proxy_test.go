@@ -38,7 +38,7 @@ type world struct {
 	at    map[int32]string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, more ...func(*proxy.Config)) *world {
 	t.Helper()
 	w := &world{t: t, at: map[int32]string{}}
 	listeners := map[int32]net.Listener{}
@@ -49,10 +49,14 @@ func newWorld(t *testing.T) *world {
 		}
 		listeners[port], w.at[port] = l, l.Addr().String()
 	}
-	w.proxy = proxy.New(proxy.Config{
+	cfg := proxy.Config{
 		Listen: func(port int32) (net.Listener, error) { return listeners[port], nil },
 		Closed: func(closed map[int32]error) { t.Error(closed) }, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, f := range more {
+		f(&cfg)
+	}
+	w.proxy = proxy.New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.proxy.Run(ctx) }()

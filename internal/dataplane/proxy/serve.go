@@ -25,6 +25,7 @@ type exchange struct {
 	port    *servicePort
 	counts  *counts  // of the service
 	tries   []string // endpoints in the order to try them
+	at      string   // the one that was tried last
 	secure  bool
 }
 
@@ -42,7 +43,12 @@ func normal(hostport string) string {
 // serve answers and counts one request.
 func (p *Proxy) serve(port int32, w http.ResponseWriter, r *http.Request) {
 	a, began := &answering{ResponseWriter: w, counts: &p.figures.own}, time.Now()
-	defer func() { p.figures.count(a, time.Since(began)) }()
+	defer func() {
+		took := time.Since(began)
+		if p.figures.count(a, took); p.access != nil {
+			p.access.note(a, r, began, took)
+		}
+	}()
 	p.answer(port, a, r)
 }
 
@@ -89,6 +95,7 @@ func (p *Proxy) forward(snap *snapshot, rule *route.Rule, w *answering, r *http.
 		w.counts = svc.counts
 	}
 	x := &exchange{rule: rule, backend: b, port: svc.port(b), counts: w.counts, secure: r.TLS != nil}
+	w.exchange = x
 	if x.port == nil {
 		http.Error(w, fmt.Sprintf("service %s has no such port", b.Service), http.StatusServiceUnavailable)
 		return

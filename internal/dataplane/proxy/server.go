@@ -31,6 +31,7 @@ const (
 type server struct {
 	http   *http.Server
 	l      net.Listener
+	room   chan struct{} // holds one of each connection
 	secure bool
 	log    *slog.Logger
 }
@@ -45,7 +46,8 @@ func (p *Proxy) listen(port int32, secure bool) (*server, error) {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(!secure)
-	s := &server{secure: secure, log: p.cfg.Log.With("port", port), l: newBounded(l, connectionsMax)}
+	b := newBounded(l, connectionsMax)
+	s := &server{secure: secure, log: p.cfg.Log.With("port", port), l: b, room: b.room}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(port, w, r) }),
 		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytesMax,

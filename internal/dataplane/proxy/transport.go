@@ -42,6 +42,7 @@ func (t transports) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	err := errors.New("no endpoint")
 	for _, at := range x.tries {
+		x.at = at
 		var resp *http.Response
 		if resp, err = try(through, r, at, x.rule.BackendTimeout); err == nil {
 			return resp, nil
