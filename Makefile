@@ -50,6 +50,7 @@ bench: build ## measure; JSON lines on stdout. BENCH='ready_s idle_rss_mb' runs 
 soak: build ## kill -9 a writing store, and a whole manager, ROUNDS (200) times each: nothing acknowledged is lost; then as many faults on five machines
 	TRIREME_CRASH_ROUNDS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 30m -v -run TestCrash ./internal/etcdlog
 	TRIREME_KILL_ROUNDS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 60m -v -run TestKilledManager ./test
+	TRIREME_CSI_SNAPSHOTS=1 $(GO) test $(GOFLAGS) -count=1 -timeout 20m -v -run 'TestCSI$$' ./test
 	TRIREME_HOST_FAULTS=$(or $(ROUNDS),200) $(GO) test $(GOFLAGS) -count=1 -timeout 90m -v -run 'TestHosts$$' ./test
 
 .PHONY: fuzz

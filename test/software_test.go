@@ -22,20 +22,21 @@ import (
 	"trireme/test/cluster"
 )
 
-// software builds a program of the module in test/software, which has what
-// people run against a cluster: helm, and an operator on controller-runtime.
-func software(t *testing.T, pkg string) string {
+// software builds programs of the module in test/software, which has what people run
+// against a cluster: helm, an operator on controller-runtime, parts of CSI drivers. It
+// returns where the first one lies, the others beside it.
+func software(t *testing.T, pkgs ...string) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../build/software", filepath.Base(pkg)))
+	dir, err := filepath.Abs("../build/software")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-p=2", "-o", path, pkg)
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-p=2", "-ldflags=-s -w", "-o", dir + "/"}, pkgs...)...)
 	cmd.Dir, cmd.Env = "software", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v: %s", pkg, err, out)
+		t.Fatalf("building %v: %v: %s", pkgs, err, out)
 	}
-	return path
+	return filepath.Join(dir, filepath.Base(pkgs[0]))
 }
 
 // want runs kubectl and compares what it prints.

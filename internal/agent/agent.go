@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/agent/assigned"
@@ -103,7 +102,7 @@ type session interface {
 	Announce()
 	ReportEvent(*corev1.Event)
 	ReportMirrors([]*corev1.Pod)
-	ReportStorage(*storagev1.CSINode, map[string]string)
+	ReportStorage(wire.NodeStorage)
 	Lease() time.Duration
 	Run(context.Context) error
 }
@@ -187,7 +186,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a.drivers = csi.New(csi.Config{
 		Home: csi.Home{Root: cfg.Root, Named: cfg.KubeletDir}, Node: cfg.Node, Objects: a.objects, Token: a.keeper.Token,
-		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Log: cfg.Log,
+		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Grown: a.reportStorage, Log: cfg.Log,
 	})
 	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -85,13 +84,13 @@ func (r *rig) Certificate(ctx context.Context, q *wire.CertificateRequest) (*wir
 	}
 	return r.certificate(ctx, q)
 }
-func (r *rig) ReportStorage(*storagev1.CSINode, map[string]string) {}
-func (r *rig) ReportMirrors(pods []*corev1.Pod)                    { r.mu.Lock(); defer r.mu.Unlock(); r.mirrors = pods }
-func (r *rig) Run(ctx context.Context) error                       { <-ctx.Done(); return ctx.Err() }
-func (r *rig) Lease() time.Duration                                { return 0 }
-func (r *rig) Announce()                                           {}
-func (r *rig) Annotations() map[string]string                      { return nil }
-func (r *rig) Renew(time.Duration) error                           { return nil }
+func (r *rig) ReportStorage(wire.NodeStorage)   {}
+func (r *rig) ReportMirrors(pods []*corev1.Pod) { r.mu.Lock(); defer r.mu.Unlock(); r.mirrors = pods }
+func (r *rig) Run(ctx context.Context) error    { <-ctx.Done(); return ctx.Err() }
+func (r *rig) Lease() time.Duration             { return 0 }
+func (r *rig) Announce()                        {}
+func (r *rig) Annotations() map[string]string   { return nil }
+func (r *rig) Renew(time.Duration) error        { return nil }
 
 func (r *rig) Traffic() (map[string]link.Traffic, error) { return nil, nil }
 

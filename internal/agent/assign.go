@@ -106,6 +106,7 @@ func (a *Agent) assignPods(ctx context.Context, changes []assigned.Change) {
 	}
 	if mount {
 		a.retryVolumes(ctx)
+		a.expand(ctx)
 	}
 	for _, w := range a.allWorkers() {
 		if trust || touched[w.key.Namespace] {

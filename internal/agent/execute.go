@@ -46,6 +46,7 @@ func (w *worker) prepare(ctx context.Context) {
 			}
 			w.volumes, w.o.Prepared, w.o.PrepareRetry = volumes, true, machine.Retry{}
 			w.rewriteStale(ctx)
+			w.expand(ctx) // what grew while the agent was away
 		}
 	})
 }
@@ -314,7 +315,7 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 		return "", err
 	}
 	cfg, err := a.node().Container(config.ContainerInput{
-		Pod: pod, Container: j.c, Attempt: j.attempt, Image: img, Objects: a.objects, Mount: j.mount,
+		Pod: pod, Container: j.c, Attempt: j.attempt, Image: img, Objects: a.objects, Mount: j.mount, Device: j.device,
 		HostsFile: hosts, MessageFile: message, LogPath: filepath.Join(j.c.Name, strconv.Itoa(int(j.attempt))+".log"),
 		Resources: a.limits(pod, j.c), Annotations: map[string]string{hashAnnotation: j.c.Image},
 	})
@@ -331,8 +332,11 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 func (j *startJob) mount(i int, sub string) (string, bool, error) {
 	m := &j.c.VolumeMounts[i]
 	v, ok := j.volumes[m.Name]
-	if !ok {
+	switch {
+	case !ok:
 		return "", false, fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, j.c.Name)
+	case v.Device:
+		return "", false, fmt.Errorf("volume %s has volumeMode Block, but is specified in volumeMounts: name it in volumeDevices", m.Name)
 	}
 	if sub == "" {
 		return v.Path, v.ReadOnly, nil
@@ -341,6 +345,19 @@ func (j *startJob) mount(i int, sub string) (string, bool, error) {
 		Pod: j.pod, Volume: m.Name, Base: v.Path, Container: j.c.Name, Index: i, Path: sub,
 	})
 	return path, v.ReadOnly, err
+}
+
+// device is where the i-th volume device of the container lies on the node.
+func (j *startJob) device(i int) (string, bool, error) {
+	name := j.c.VolumeDevices[i].Name
+	v, ok := j.volumes[name]
+	switch {
+	case !ok:
+		return "", false, fmt.Errorf("cannot find volume %q to pass into container %q", name, j.c.Name)
+	case !v.Device:
+		return "", false, fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices: name it in volumeMounts", name)
+	}
+	return v.Path, v.ReadOnly, nil
 }
 
 // startDone takes over how a start went.

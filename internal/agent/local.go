@@ -2,11 +2,17 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/agent/assigned"
+	"trireme/internal/agent/csi"
+	"trireme/internal/agent/machine"
+	"trireme/internal/object/claim"
+	"trireme/internal/wire"
 )
 
 // removeVolumes removes the data of local volumes that are to be deleted: what
@@ -33,8 +39,69 @@ func (a *Agent) removeVolumes(ctx context.Context, full bool, changes []assigned
 // driversChanged tells what drivers say of this node, and has pods that may have
 // waited for one look again.
 func (a *Agent) driversChanged() {
-	a.session.ReportStorage(a.drivers.Node())
+	a.reportStorage()
 	a.retryVolumes(a.runContext())
+}
+
+// reportStorage tells what drivers say of this node and of its volumes.
+func (a *Agent) reportStorage() {
+	sizes, err := a.drivers.Sizes()
+	if err != nil {
+		a.cfg.Log.Error("reading the sizes of volumes", "err", err)
+	}
+	n, topology := a.drivers.Node()
+	a.session.ReportStorage(wire.NodeStorage{CSINode: n, Topology: topology, Sizes: sizes})
+}
+
+// expand has drivers grow the volumes of pods that run, where these have grown.
+func (a *Agent) expand(ctx context.Context) {
+	for _, w := range a.allWorkers() {
+		w.tell(ctx, func() { w.expand(ctx) })
+	}
+}
+
+// expand has drivers grow the pod's volumes; where one cannot it is tried again.
+func (w *worker) expand(ctx context.Context) {
+	if !w.o.Prepared || w.o.Stopped || w.o.Removing || len(claim.OfPod(w.pod)) == 0 {
+		return
+	}
+	if w.growth.busy {
+		w.growth.again = true
+		return
+	}
+	w.growth.busy, w.growth.again = true, false
+	pod := w.pod
+	w.op(ctx, func() func() {
+		grown, err := w.a.volumes.Expand(pod)
+		return func() {
+			w.growth.busy = false
+			for _, name := range grown {
+				w.event(corev1.EventTypeNormal, "FileSystemResizeSuccessful", "NodeExpandVolume succeeded for volume "+strconv.Quote(name), "")
+			}
+			switch {
+			case w.growth.again:
+				w.expand(ctx)
+			case err != nil:
+				w.log.Warn("growing a volume", "err", err)
+				w.event(corev1.EventTypeWarning, "VolumeResizeFailed", err.Error(), "")
+				w.expandLater(ctx, err)
+			default:
+				w.growth.retry = machine.Retry{}
+			}
+		}
+	})
+}
+
+// expandLater tries again after an error that may pass.
+func (w *worker) expandLater(ctx context.Context, err error) {
+	if w.growth.waits || errors.Is(err, csi.ErrCannotExpand) {
+		return
+	}
+	w.growth.waits, w.growth.retry = true, w.growth.retry.Again(time.Now(), machine.RetryMax)
+	w.later(ctx, time.Until(w.growth.retry.NotBefore), func() {
+		w.growth.waits = false
+		w.expand(ctx)
+	})
 }
 
 // retryVolumes has pods that wait for a volume look again at once.

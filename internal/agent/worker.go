@@ -46,9 +46,17 @@ type worker struct {
 	touched    time.Time       // when the newest operation on the runtime ended
 	waiters    []chan struct{} // closed once nothing of the pod runs
 	stale      bool            // the volumes' content changed while they were made
+	growth     growth          // of its volumes
 	released   bool            // what it was granted is the node's again
 	freed      []types.UID     // who was granted what the pod needs less since the agent last ran
 	shown      shown
+}
+
+// growth is how far the pod's volumes have grown on this node.
+type growth struct {
+	busy, again bool // some grow now; the volumes have changed meanwhile
+	waits       bool // for the next try
+	retry       machine.Retry
 }
 
 // lookState keeps the looks at the runtime apart from each other.

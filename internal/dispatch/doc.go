@@ -25,6 +25,7 @@
 // nodes, clustertrustbundles, networkpolicies, peergroups, routes, runtimeclasses,
 // csidrivers, volumeattachments and floating IPs. Writes the status of pods and nodes,
 // deletes pods that are terminating and gone from their node, makes nodes and csinodes,
+// says in claims' status how far their volumes have grown on their nodes,
 // and writes and prunes events.
 //
 // # Trust

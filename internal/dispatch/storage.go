@@ -2,10 +2,13 @@ package dispatch
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/kind"
@@ -16,9 +19,10 @@ import (
 	"trireme/internal/wire"
 )
 
-// storage writes what the CSI drivers on a node say of it: the node's CSINode, and the
-// labels by which volumes know where they can be reached. The labels of a driver that
-// has gone stay, as they do with a kubelet: volumes are bound to them.
+// storage writes what the CSI drivers on a node say of it: the node's CSINode, the
+// labels by which volumes know where they can be reached, and how large claims are there.
+// The labels of a driver that has gone stay, as they do with a kubelet: volumes are bound
+// to them.
 func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storage) error {
 	now := &storagev1.CSINode{}
 	if err := now.Unmarshal(said.CsiNode); err != nil {
@@ -29,6 +33,9 @@ func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storag
 		n, ok := tables.Nodes.Get(tx, key)
 		if !ok {
 			return nil
+		}
+		for _, name := range slices.Sorted(maps.Keys(said.Sizes)) {
+			resized(tx, node, name, said.Sizes[name])
 		}
 		labelled := n.DeepCopy()
 		labelled.Labels = merge(n.Labels, said.Topology)
@@ -52,6 +59,54 @@ func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storag
 		return nil
 	})
 	return err
+}
+
+// resized writes in the status of a volume's claim how many bytes a node that has it for
+// a pod says it has: where that is more, its growth is complete (Kubernetes, "Resizing a
+// volume containing a file system").
+func resized(tx *store.Tx, node, volume string, bytes int64) {
+	v, ok := tables.PersistentVolumes.Get(tx, object.Key{Name: volume})
+	if !ok || v.Spec.CSI == nil || v.Spec.ClaimRef == nil {
+		return
+	}
+	key := object.Key{Namespace: v.Spec.ClaimRef.Namespace, Name: v.Spec.ClaimRef.Name}
+	c, ok := tables.PersistentVolumeClaims.Get(tx, key)
+	if !ok || !claim.BoundTo(c, v) || !usedOn(tx, key, node) {
+		return
+	}
+	size := v.Spec.Capacity[corev1.ResourceStorage]
+	if bytes < size.Value() {
+		size = *resource.NewQuantity(bytes, resource.BinarySI)
+	}
+	if size.Cmp(c.Status.Capacity[corev1.ResourceStorage]) <= 0 {
+		return
+	}
+	next := c.DeepCopy()
+	if next.Status.Capacity == nil {
+		next.Status.Capacity = corev1.ResourceList{}
+	}
+	next.Status.Capacity[corev1.ResourceStorage] = size
+	delete(next.Status.AllocatedResourceStatuses, corev1.ResourceStorage)
+	next.Status.Conditions = slices.DeleteFunc(next.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
+		return slices.Contains(resizing, c.Type)
+	})
+	tables.PersistentVolumeClaims.Put(tx, next)
+}
+
+// resizing are the conditions of a claim whose volume grows.
+var resizing = []corev1.PersistentVolumeClaimConditionType{
+	corev1.PersistentVolumeClaimResizing, corev1.PersistentVolumeClaimFileSystemResizePending,
+	corev1.PersistentVolumeClaimControllerResizeError, corev1.PersistentVolumeClaimNodeResizeError,
+}
+
+// usedOn reports whether a pod of the node names the claim.
+func usedOn(r store.Reader, key object.Key, node string) bool {
+	for row := range tables.Pods.By(r, tables.PodsByClaim, key.String()) {
+		if row.Head().Node == node {
+			return true
+		}
+	}
+	return false
 }
 
 // sendAttachment sends the attachment of a volume to the node, or that it has gone.

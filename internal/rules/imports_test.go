@@ -77,7 +77,7 @@ var onlyIn = []struct {
 	{"k8s.io/kubernetes", nil},
 	{"go.etcd.io/etcd", []string{"internal/etcdlog"}},
 	{"k8s.io/cri-api", []string{"internal/runtime/cri", "internal/runtime/native"}}, // the latter: for the types of k8s.io/cri-streaming
-	{"github.com/container-storage-interface/", []string{"internal/agent/csi"}},
+	{"github.com/container-storage-interface/", []string{"internal/agent/csi", "test/csidriver"}},
 	{"github.com/containerd/", []string{"internal/runtime/cri", "tools"}},
 	{"github.com/vishvananda/netlink", []string{"internal/dataplane"}},
 	{"github.com/google/nftables", []string{"internal/dataplane"}},

@@ -79,10 +79,18 @@ func (c *Client) ReportMirrors(pods []*corev1.Pod) {
 	c.signal()
 }
 
-// ReportStorage reports what the CSI drivers on this node say of it: all of them, and
-// the labels of the node's topology. It is sent again after a reconnect.
-func (c *Client) ReportStorage(n *storagev1.CSINode, topology map[string]string) {
-	s := &Storage{CsiNode: mustMarshal(n), Topology: topology}
+// NodeStorage is what the CSI drivers on a node say of it: all of them, the labels of the
+// node's topology, and the bytes of volumes by the names of their PersistentVolumes.
+type NodeStorage struct {
+	CSINode  *storagev1.CSINode
+	Topology map[string]string
+	Sizes    map[string]int64
+}
+
+// ReportStorage reports what drivers say of this node. It is sent again after a
+// reconnect.
+func (c *Client) ReportStorage(n NodeStorage) {
+	s := &Storage{CsiNode: mustMarshal(n.CSINode), Topology: n.Topology, Sizes: n.Sizes}
 	c.mu.Lock()
 	c.storage, c.storageNew = s, true
 	c.mu.Unlock()

@@ -577,6 +577,7 @@ type Storage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CsiNode       []byte                 `protobuf:"bytes,1,opt,name=csi_node,json=csiNode,proto3" json:"csi_node,omitempty"`                                                              // storagev1.CSINode: its drivers
 	Topology      map[string]string      `protobuf:"bytes,2,rep,name=topology,proto3" json:"topology,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // labels of the node
+	Sizes         map[string]int64       `protobuf:"bytes,3,rep,name=sizes,proto3" json:"sizes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`      // bytes that the node knows of volumes, by PersistentVolume
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -621,6 +622,13 @@ func (x *Storage) GetCsiNode() []byte {
 func (x *Storage) GetTopology() map[string]string {
 	if x != nil {
 		return x.Topology
+	}
+	return nil
+}
+
+func (x *Storage) GetSizes() map[string]int64 {
+	if x != nil {
+		return x.Sizes
 	}
 	return nil
 }
@@ -1202,13 +1210,18 @@ const file_session_proto_rawDesc = "" +
 	"\x04pods\x18\x03 \x03(\v2\x19.trireme.wire.v1.PodStateR\x04pods\x12\x16\n" +
 	"\x06events\x18\x04 \x03(\fR\x06events\x122\n" +
 	"\amirrors\x18\x05 \x01(\v2\x18.trireme.wire.v1.MirrorsR\amirrors\x122\n" +
-	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\"\xa5\x01\n" +
+	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\"\x9a\x02\n" +
 	"\aStorage\x12\x19\n" +
 	"\bcsi_node\x18\x01 \x01(\fR\acsiNode\x12B\n" +
-	"\btopology\x18\x02 \x03(\v2&.trireme.wire.v1.Storage.TopologyEntryR\btopology\x1a;\n" +
+	"\btopology\x18\x02 \x03(\v2&.trireme.wire.v1.Storage.TopologyEntryR\btopology\x129\n" +
+	"\x05sizes\x18\x03 \x03(\v2#.trireme.wire.v1.Storage.SizesEntryR\x05sizes\x1a;\n" +
 	"\rTopologyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1d\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"SizesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x1d\n" +
 	"\aMirrors\x12\x12\n" +
 	"\x04pods\x18\x01 \x03(\fR\x04pods\"3\n" +
 	"\x05Hello\x12\x12\n" +
@@ -1266,7 +1279,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -1287,6 +1300,7 @@ var file_session_proto_goTypes = []any{
 	(*ContentRequest)(nil),      // 16: trireme.wire.v1.ContentRequest
 	(*ContentChunk)(nil),        // 17: trireme.wire.v1.ContentChunk
 	nil,                         // 18: trireme.wire.v1.Storage.TopologyEntry
+	nil,                         // 19: trireme.wire.v1.Storage.SizesEntry
 }
 var file_session_proto_depIdxs = []int32{
 	10, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
@@ -1294,26 +1308,27 @@ var file_session_proto_depIdxs = []int32{
 	9,  // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
 	8,  // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
 	18, // 4: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
-	13, // 5: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	0,  // 6: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 7: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 8: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 9: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 10: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	14, // 11: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	16, // 12: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 13: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 14: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	12, // 15: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 16: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 17: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	15, // 18: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	17, // 19: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	19, // 5: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
+	13, // 6: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	0,  // 7: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 8: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 9: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 10: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 11: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	14, // 12: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	16, // 13: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 14: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 15: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	12, // 16: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 17: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 18: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	15, // 19: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	17, // 20: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1327,7 +1342,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

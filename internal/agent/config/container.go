@@ -19,7 +19,9 @@ type ContainerInput struct {
 	Objects   Objects
 	// Mount returns where on the node the i-th volume mount of the container
 	// lies; sub is its sub path with the variables filled in.
-	Mount       func(i int, sub string) (hostPath string, readOnly bool, err error)
+	Mount func(i int, sub string) (hostPath string, readOnly bool, err error)
+	// Device returns the node's device behind the i-th volume device of the container.
+	Device      func(i int) (hostPath string, readOnly bool, err error)
 	HostsFile   string // mounted at /etc/hosts; empty: none
 	MessageFile string // mounted where the container ends with a message
 	LogPath     string
@@ -52,6 +54,17 @@ func (n *Node) Container(in ContainerInput) (*runtime.ContainerConfig, error) {
 	}
 	if cfg.Mounts, err = mounts(in, lookup); err != nil {
 		return nil, err
+	}
+	for i, d := range c.VolumeDevices {
+		host, readOnly, err := in.Device(i)
+		if err != nil {
+			return nil, &Error{Reason: ReasonConfig, Err: err}
+		}
+		one := runtime.Device{HostPath: host, Path: d.DevicePath, Permissions: "rwm"}
+		if readOnly {
+			one.Permissions = "r"
+		}
+		cfg.Devices = append(cfg.Devices, one)
 	}
 	if err := user(in, cfg); err != nil {
 		return nil, err

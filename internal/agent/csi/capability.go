@@ -18,6 +18,10 @@ func (p *publishing) capability() *csi.VolumeCapability {
 		mode = p.driver.accessMode(p.PV.Spec.AccessModes[0])
 	}
 	c := &csi.VolumeCapability{AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode}}
+	if p.rec.Device != "" {
+		c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
+		return c
+	}
 	m := &csi.VolumeCapability_MountVolume{FsType: p.fsType()}
 	if p.PV != nil {
 		m.MountFlags = p.PV.Spec.MountOptions
@@ -71,7 +75,7 @@ func group(pod *corev1.Pod) *int64 {
 // so (API reference, CSIDriverSpec.fsGroupPolicy).
 func (p *publishing) own() error {
 	g := group(p.Pod)
-	if g == nil || p.readOnly() || p.mountsForGroup() {
+	if g == nil || p.readOnly() || p.mountsForGroup() || p.rec.Device != "" {
 		return nil
 	}
 	policy := storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy

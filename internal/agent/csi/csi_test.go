@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -86,9 +87,15 @@ func (f *fake) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeG
 }
 
 func (f *fake) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
-	return &csi.NodeGetCapabilitiesResponse{Capabilities: []*csi.NodeServiceCapability{{Type: &csi.NodeServiceCapability_Rpc{
-		Rpc: &csi.NodeServiceCapability_RPC{Type: csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME},
-	}}}}, nil
+	res := &csi.NodeGetCapabilitiesResponse{}
+	for _, c := range []csi.NodeServiceCapability_RPC_Type{csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME, csi.NodeServiceCapability_RPC_EXPAND_VOLUME} {
+		res.Capabilities = append(res.Capabilities, &csi.NodeServiceCapability{Type: &csi.NodeServiceCapability_Rpc{Rpc: &csi.NodeServiceCapability_RPC{Type: c}}})
+	}
+	return res, nil
+}
+
+func (f *fake) NodeExpandVolume(_ context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
+	return &csi.NodeExpandVolumeResponse{}, f.called(fmt.Sprintf("expand to %d", r.CapacityRange.RequiredBytes))
 }
 
 func (f *fake) NodeStageVolume(context.Context, *csi.NodeStageVolumeRequest) (*csi.NodeStageVolumeResponse, error) {
@@ -106,6 +113,9 @@ func (f *fake) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	if mounted(r.TargetPath) { // as the specification has it: a call may come twice
 		return &csi.NodePublishVolumeResponse{}, nil
 	}
+	if r.VolumeCapability.GetBlock() != nil {
+		return &csi.NodePublishVolumeResponse{}, errors.Join(os.WriteFile(r.TargetPath, nil, 0o600), unix.Mount(aDevice, r.TargetPath, "", unix.MS_BIND, ""))
+	}
 	if err := os.MkdirAll(r.TargetPath, 0o750); err != nil {
 		return nil, err
 	}
@@ -116,8 +126,11 @@ func (f *fake) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolume
 	if err := f.called("unpublish"); err != nil {
 		return nil, err
 	}
-	return &csi.NodeUnpublishVolumeResponse{}, unix.Unmount(r.TargetPath, unix.MNT_DETACH)
+	return &csi.NodeUnpublishVolumeResponse{}, errors.Join(unix.Unmount(r.TargetPath, unix.MNT_DETACH), os.Remove(r.TargetPath))
 }
+
+// aDevice is what block volumes show; nothing opens it.
+const aDevice = "/dev/loop0"
 
 // told is a cluster whose one driver needs no attachments.
 type told struct{}
@@ -150,7 +163,7 @@ func start(t *testing.T, root string) *fake {
 func drivers(t *testing.T, root string) *Drivers {
 	return New(Config{
 		Home: Home{Root: root}, Node: "n", Objects: told{}, Context: t.Context,
-		Changed: func() {}, Used: func() {}, Log: slog.New(slog.DiscardHandler),
+		Changed: func() {}, Used: func() {}, Grown: func() {}, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -260,6 +273,89 @@ func TestVolume(t *testing.T) {
 	}
 	if left, err := d.records(everyPod); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A volume that has grown elsewhere grows on its node when a pod gets it, and under a pod
+// that has it once the growth elsewhere has finished; a driver's errors leave it as it is.
+func TestExpand(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	root := t.TempDir()
+	f, d := start(t, root), drivers(t, root)
+	d.scan(t.Context())
+	v := volumeOf("a")
+	sized := func(bytes int64) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(bytes, resource.BinarySI)}
+	}
+	v.Claim = &corev1.PersistentVolumeClaim{Status: corev1.PersistentVolumeClaimStatus{Capacity: sized(1)}}
+	v.PV.Spec.Capacity = sized(2)
+	if _, err := d.Publish(v); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(filepath.Join(d.volumesDir("a"), "pv", "mount"), unix.MNT_DETACH) })
+	if got := f.took(); got != "stage expand to 2 publish" {
+		t.Errorf("a volume that had grown is made ready by %q", got)
+	}
+	for _, step := range []struct {
+		size   int64
+		status corev1.ClaimResourceStatus
+		fail   string
+		want   string // the calls
+		known  int64
+	}{
+		{2, "", "", "", 2},
+		{3, corev1.PersistentVolumeClaimControllerResizeInProgress, "", "", 2},
+		{3, corev1.PersistentVolumeClaimNodeResizePending, "expand to 3", "expand to 3", 2},
+		{3, corev1.PersistentVolumeClaimNodeResizePending, "", "expand to 3", 3},
+		{3, corev1.PersistentVolumeClaimNodeResizePending, "", "", 3},
+	} {
+		v.PV.Spec.Capacity = sized(step.size)
+		v.Claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: step.status}
+		f.failing(step.fail)
+		did, err := d.Expand(v)
+		if (err != nil) != (step.fail != "") || did != (step.want != "" && err == nil) {
+			t.Errorf("%+v: expanded %v, %v", step, did, err)
+		}
+		if got := f.took(); got != step.want {
+			t.Errorf("%+v: the driver was called to %q", step, got)
+		}
+		if sizes, err := d.Sizes(); err != nil || sizes["pv"] != step.known {
+			t.Errorf("%+v: known as %v, %v", step, sizes, err)
+		}
+	}
+}
+
+// A block volume is a device of the node, and nothing is left of it.
+func TestBlock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	if _, err := os.Stat(aDevice); err != nil {
+		t.Skip("this machine has no ", aDevice)
+	}
+	root := t.TempDir()
+	start(t, root)
+	d := drivers(t, root)
+	d.scan(t.Context())
+	v := volumeOf("a")
+	block := corev1.PersistentVolumeBlock
+	v.PV.Spec.VolumeMode = &block
+	path, err := d.Publish(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode()&os.ModeDevice == 0 {
+		t.Errorf("at %s lies %v, %v", path, st, err)
+	}
+	if err := d.Unpublish("a"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"publish", "staging"} {
+		if left, err := os.ReadDir(filepath.Join(d.devicesDir(), dir)); err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, %v", dir, left, err)
+		}
 	}
 }
 

@@ -31,9 +31,9 @@ type Config struct {
 	// Context returns what calls live in.
 	Context func() context.Context
 	// Changed is called after drivers came or went, Used after the node took an attached
-	// volume or let it go.
-	Changed, Used func()
-	Log           *slog.Logger
+	// volume or let it go, Grown after a volume has grown here.
+	Changed, Used, Grown func()
+	Log                  *slog.Logger
 }
 
 // Objects finds what is told of drivers and of volumes.

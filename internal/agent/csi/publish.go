@@ -23,7 +23,8 @@ type Volume struct {
 	Pod    *corev1.Pod
 	Name   string                   // in the pod
 	PV     *corev1.PersistentVolume // nil: Inline says what
-	Inline *corev1.CSIVolumeSource  // nil: PV does
+	Claim  *corev1.PersistentVolumeClaim
+	Inline *corev1.CSIVolumeSource // nil: PV does
 	// ReadOnly is what the pod's reference to the claim says.
 	ReadOnly bool
 }
@@ -36,6 +37,8 @@ type publishing struct {
 	driver *driver
 	object *storagev1.CSIDriver // nil: the cluster has none of the driver's name
 	attach *storagev1.VolumeAttachment
+	// expanded is true once the driver has grown the volume here.
+	expanded bool
 }
 
 // Publish makes the volume ready for its pod and returns where it lies. Where it
@@ -48,7 +51,7 @@ func (d *Drivers) Publish(v Volume) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if there != nil && there.Done && mounted(there.target()) && !p.again() {
+	if there != nil && there.Done && there.published() && !p.again() {
 		return p.rec.target(), nil
 	}
 	if p.driver, err = d.driver(p.rec.Driver); err != nil {
@@ -71,10 +74,14 @@ func (d *Drivers) recordOf(v Volume) *record {
 		}
 	}
 	src := v.PV.Spec.CSI
-	return &record{
-		Driver: src.Driver, Handle: src.VolumeHandle, Name: v.PV.Name, Lifecycle: lifecyclePersistent,
+	r := &record{
+		Driver: src.Driver, Handle: src.VolumeHandle, Name: v.PV.Name, Lifecycle: lifecyclePersistent, Size: said(v.Claim),
 		dir: filepath.Join(d.volumesDir(v.Pod.UID), v.PV.Name),
 	}
+	if claim.Block(v.PV) {
+		r.Device = filepath.Join(d.devicesDir(), "publish", v.PV.Name, string(v.Pod.UID))
+	}
+	return r
 }
 
 // again reports whether the driver wants to be called on a volume that is there.
@@ -131,14 +138,54 @@ func (p *publishing) publish() error {
 	if err := p.stage(ctx); err != nil {
 		return err
 	}
-	words := p.context()
-	secrets, err := p.secrets(p.publishSecret())
+	if p.rec.Device != "" {
+		if err := os.MkdirAll(filepath.Dir(p.rec.Device), 0o750); err != nil {
+			return err
+		}
+	}
+	req, err := p.request()
 	if err != nil {
 		return err
 	}
+	if _, err := p.driver.node.NodePublishVolume(ctx, req); err != nil {
+		return fmt.Errorf("driver %s: NodePublishVolume: %w", p.rec.Driver, err)
+	}
+	if !p.rec.published() {
+		dir := "pods"
+		if p.rec.Device != "" {
+			dir = "plugins"
+		}
+		return fmt.Errorf("driver %s published volume %s, but nothing is mounted at %s: the driver's pod must mount %s with mountPropagation: Bidirectional",
+			p.rec.Driver, p.rec.Name, p.rec.target(), p.d.cfg.Home.There(filepath.Join(p.d.cfg.Home.Root, dir)))
+	}
+	if p.rec.Staging == "" {
+		if err := p.expand(ctx, p.rec.target()); err != nil {
+			return err
+		}
+	}
+	if err := p.own(); err != nil {
+		return err
+	}
+	p.rec.Done = true
+	if err := p.rec.save(); err != nil {
+		return err
+	}
+	if p.expanded {
+		p.d.cfg.Grown()
+	}
+	return nil
+}
+
+// request is what the driver is asked to publish.
+func (p *publishing) request() (*csi.NodePublishVolumeRequest, error) {
+	words := p.context()
+	secrets, err := p.secrets(p.publishSecret())
+	if err != nil {
+		return nil, err
+	}
 	tokens, err := p.tokens()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if to := words; tokens != "" {
 		if p.object.Spec.ServiceAccountTokenInSecrets != nil && *p.object.Spec.ServiceAccountTokenInSecrets {
@@ -153,20 +200,10 @@ func (p *publishing) publish() error {
 	if p.rec.Staging != "" {
 		req.StagingTargetPath = p.d.cfg.Home.There(p.rec.Staging)
 	}
-	if _, err := p.driver.node.NodePublishVolume(ctx, req); err != nil {
-		return fmt.Errorf("driver %s: NodePublishVolume: %w", p.rec.Driver, err)
-	}
-	if !mounted(p.rec.target()) {
-		return fmt.Errorf("driver %s published volume %s, but nothing is mounted at %s: the driver's pod must mount %s with mountPropagation: Bidirectional",
-			p.rec.Driver, p.rec.Name, p.rec.target(), p.d.cfg.Home.There(filepath.Join(p.d.cfg.Home.Root, "pods")))
-	}
-	if err := p.own(); err != nil {
-		return err
-	}
-	p.rec.Done = true
-	return p.rec.save()
+	return req, nil
 }
 
+// stage has the driver stage the volume, where it does such a thing, as large as it is.
 func (p *publishing) stage(ctx context.Context) error {
 	if p.rec.Staging == "" {
 		return nil
@@ -184,7 +221,7 @@ func (p *publishing) stage(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("driver %s: NodeStageVolume: %w", p.rec.Driver, err)
 	}
-	return nil
+	return p.expand(ctx, p.rec.Staging)
 }
 
 func (p *publishing) publishContext() map[string]string {

@@ -24,6 +24,9 @@ type record struct {
 	Lifecycle string `json:"volumeLifecycleMode"`   // lifecyclePersistent or lifecycleEphemeral
 	Staging   string `json:"stagingPath,omitempty"` // as lies here; empty: it was not staged
 	Attached  bool   `json:"attached,omitempty"`    // it has a VolumeAttachment
+	Device    string `json:"device,omitempty"`      // where a block volume is published; empty: it is a file system
+	// Size is how many bytes this node knows the volume to have; 0: nobody said.
+	Size int64 `json:"size,omitempty"`
 	// Done is false until the volume is all that its pod may expect, its group included.
 	Done bool `json:"done,omitempty"`
 
@@ -42,7 +45,26 @@ const (
 func (r *record) volume() string { return r.Driver + "^" + r.Handle }
 
 // target is where the driver publishes the volume.
-func (r *record) target() string { return filepath.Join(r.dir, "mount") }
+func (r *record) target() string {
+	if r.Device != "" {
+		return r.Device
+	}
+	return filepath.Join(r.dir, "mount")
+}
+
+// published reports whether the volume is where it should be.
+func (r *record) published() bool {
+	if r.Device == "" {
+		return mounted(r.target())
+	}
+	st, err := os.Stat(r.Device)
+	return err == nil && st.Mode()&fs.ModeDevice != 0 && st.Mode()&fs.ModeCharDevice == 0
+}
+
+// devicesDir holds the kubelet's paths for block volumes.
+func (d *Drivers) devicesDir() string {
+	return filepath.Join(d.cfg.Home.Root, "plugins", "kubernetes.io", "csi", "volumeDevices")
+}
 
 func (d *Drivers) volumesDir(uid types.UID) string {
 	return filepath.Join(d.cfg.Home.Root, "pods", string(uid), "volumes", plugin)
@@ -50,6 +72,9 @@ func (d *Drivers) volumesDir(uid types.UID) string {
 
 // staging is where a driver stages a volume, the kubelet's path.
 func (d *Drivers) staging(r *record) string {
+	if r.Device != "" {
+		return filepath.Join(d.devicesDir(), "staging", r.Name)
+	}
 	hash := fmt.Sprintf("%x", sha256.Sum256([]byte(r.Handle)))
 	return filepath.Join(d.cfg.Home.Root, "plugins", "kubernetes.io", "csi", r.Driver, hash, "globalmount")
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -60,10 +61,19 @@ func (d *Drivers) unpublish(r *record) error {
 		if mounted(r.Staging) {
 			return fmt.Errorf("driver %s unstaged the volume, but it is still mounted at %s", r.Driver, r.Staging)
 		}
-		for _, dir := range []string{r.Staging, filepath.Dir(r.Staging)} {
+		made := []string{r.Staging}
+		if r.Device == "" {
+			made = append(made, filepath.Dir(r.Staging))
+		}
+		for _, dir := range made {
 			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
+		}
+	}
+	if r.Device != "" {
+		if err := os.Remove(filepath.Dir(r.Device)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			return err
 		}
 	}
 	if err := os.RemoveAll(r.dir); err != nil { // holds the record alone

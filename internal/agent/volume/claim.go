@@ -20,31 +20,78 @@ type Claims interface {
 	Volume(name string) (*corev1.PersistentVolume, bool)
 }
 
-// claimed makes the volume ready that the claim leads to.
-func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume, name string) (out Volume, err error) {
+// bound returns the claim behind the pod's volume and the persistent volume that it is
+// bound to.
+func (m *Manager) bound(pod *corev1.Pod, v *corev1.Volume) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume, error) {
+	name := claim.NameFor(pod, v)
 	c, ok := m.keep.Claims.Claim(object.Key{Namespace: pod.Namespace, Name: name})
 	switch {
 	case !ok:
-		return Volume{}, fmt.Errorf("persistentvolumeclaim %q not found", name)
+		return nil, nil, fmt.Errorf("persistentvolumeclaim %q not found", name)
 	case v.Ephemeral != nil && !claim.Owns(pod, c):
-		return Volume{}, fmt.Errorf("persistentvolumeclaim %q was not created for this pod", name)
+		return nil, nil, fmt.Errorf("persistentvolumeclaim %q was not created for this pod", name)
 	case c.Spec.VolumeName == "":
-		return Volume{}, fmt.Errorf("persistentvolumeclaim %q is not bound", name)
+		return nil, nil, fmt.Errorf("persistentvolumeclaim %q is not bound", name)
 	}
 	pv, ok := m.keep.Claims.Volume(c.Spec.VolumeName)
 	switch {
 	case !ok:
-		return Volume{}, fmt.Errorf("persistentvolume %q not found", c.Spec.VolumeName)
+		return nil, nil, fmt.Errorf("persistentvolume %q not found", c.Spec.VolumeName)
 	case !claim.BoundTo(c, pv):
-		return Volume{}, fmt.Errorf("persistentvolume %q is not bound to persistentvolumeclaim %q", pv.Name, name)
-	case pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock:
-		return Volume{}, fmt.Errorf("persistentvolume %q is a block device: this node serves file systems only", pv.Name)
+		return nil, nil, fmt.Errorf("persistentvolume %q is not bound to persistentvolumeclaim %q", pv.Name, name)
 	}
-	out = Volume{ReadOnly: v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly}
+	return c, pv, nil
+}
+
+// readOnly reports whether the pod's reference to a claim says so.
+func readOnly(v *corev1.Volume) bool {
+	return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+}
+
+// Expand has CSI drivers grow the pod's volumes here that have grown elsewhere, and
+// returns the names of the persistent volumes that did.
+func (m *Manager) Expand(pod *corev1.Pod) (grown []string, err error) {
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if claim.NameFor(pod, v) == "" {
+			continue
+		}
+		c, pv, err := m.bound(pod, v)
+		if err != nil || pv.Spec.CSI == nil {
+			continue // Setup says what is wrong
+		}
+		did, err := m.keep.Drivers.Expand(csi.Volume{Pod: pod, Name: v.Name, PV: pv, Claim: c, ReadOnly: readOnly(v)})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("NodeExpandVolume failed for volume %q : %w", pv.Name, err))
+		}
+		if did {
+			grown = append(grown, pv.Name)
+		}
+	}
+	return grown, errors.Join(errs...)
+}
+
+// claimed makes the volume ready that the claim leads to.
+func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
+	c, pv, err := m.bound(pod, v)
+	if err != nil {
+		return Volume{}, err
+	}
+	out := Volume{ReadOnly: readOnly(v), Device: claim.Block(pv)}
 	switch {
 	case pv.Spec.CSI != nil:
-		out.Path, err = m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, PV: pv, ReadOnly: out.ReadOnly})
+		out.Path, err = m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, PV: pv, Claim: c, ReadOnly: out.ReadOnly})
 		return out, err
+	case out.Device && pv.Spec.Local != nil:
+		out.Path = pv.Spec.Local.Path
+		block := corev1.HostPathBlockDev
+		if err := hostPath(&corev1.HostPathVolumeSource{Path: out.Path, Type: &block}); err != nil {
+			return Volume{}, fmt.Errorf("persistentvolume %q is to be a block device (volumeMode): %w", pv.Name, err)
+		}
+		return out, nil
+	case out.Device:
+		return Volume{}, fmt.Errorf("persistentvolume %q is to be a block device (volumeMode): this node serves those of csi and local", pv.Name)
 	case pv.Spec.HostPath != nil:
 		on, err := m.hostPath(pv.Spec.HostPath)
 		out.Path = on.Path

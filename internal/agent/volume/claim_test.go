@@ -81,10 +81,10 @@ func TestClaimsThatLeadNowhere(t *testing.T) {
 			block := corev1.PersistentVolumeBlock
 			v.Spec.VolumeMode = &block
 		}},
-		{`block device`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { // no container would get it
+		{`block device`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
 			block := corev1.PersistentVolumeBlock
 			v.Spec.VolumeMode = &block
-			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}
+			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/dev/null"}}
 		}},
 		{`no volume plugin matched`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
 			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}

@@ -27,6 +27,7 @@ import (
 type Volume struct {
 	Path     string
 	ReadOnly bool // whatever the mount says
+	Device   bool // a block device, not a file system
 }
 
 // Manager prepares the volumes of one node's pods.
@@ -106,8 +107,8 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		path, err := m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI})
 		return Volume{Path: path}, err
 	}
-	if name := claim.NameFor(pod, v); name != "" {
-		return m.claimed(pod, v, name)
+	if claim.NameFor(pod, v) != "" {
+		return m.claimed(pod, v)
 	}
 	kind, files, err := m.content(pod, v)
 	if err != nil {

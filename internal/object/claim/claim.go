@@ -106,6 +106,11 @@ func Satisfies(v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) stri
 	return "incompatible accessMode"
 }
 
+// Block reports whether the volume is a device, not a file system.
+func Block(v *corev1.PersistentVolume) bool {
+	return mode(v.Spec.VolumeMode) == corev1.PersistentVolumeBlock
+}
+
 func mode(m *corev1.PersistentVolumeMode) corev1.PersistentVolumeMode {
 	if m == nil {
 		return corev1.PersistentVolumeFilesystem

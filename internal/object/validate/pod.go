@@ -121,6 +121,7 @@ func container(c *corev1.Container, names, volumes map[string]bool, at *field.Pa
 	}
 	errs = append(errs, podspec.Container(c, at)...)
 	errs = append(errs, mounts(c.VolumeMounts, volumes, at.Child("volumeMounts"))...)
+	errs = append(errs, devices(c, volumes, at.Child("volumeDevices"))...)
 	errs = append(errs, Resources(&c.Resources, at.Child("resources"))...)
 	errs = append(errs, probe(c.LivenessProbe, at.Child("livenessProbe"))...)
 	errs = append(errs, probe(c.ReadinessProbe, at.Child("readinessProbe"))...)

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -181,6 +182,34 @@ func noBackstep(p string, at *field.Path) field.ErrorList {
 		}
 	}
 	return nil
+}
+
+// devices checks what of a container's volumes it has as block devices.
+func devices(c *corev1.Container, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {
+	paths, names := map[string]bool{}, map[string]bool{}
+	for _, m := range c.VolumeMounts {
+		paths[m.MountPath], names[m.Name] = true, true
+	}
+	for i, d := range c.VolumeDevices {
+		p := at.Index(i)
+		switch {
+		case !volumes[d.Name]:
+			errs = append(errs, field.NotFound(p.Child("name"), d.Name))
+		case names[d.Name]:
+			errs = append(errs, field.Invalid(p.Child("name"), d.Name, "must be unique, and not in volumeMounts too"))
+		}
+		names[d.Name] = true
+		switch {
+		case d.DevicePath == "":
+			errs = append(errs, field.Required(p.Child("devicePath"), ""))
+		case paths[d.DevicePath]:
+			errs = append(errs, field.Invalid(p.Child("devicePath"), d.DevicePath, "must be unique, and not in volumeMounts too"))
+		case slices.Contains(strings.Split(d.DevicePath, "/"), ".."):
+			errs = append(errs, field.Invalid(p.Child("devicePath"), d.DevicePath, "must not contain '..'"))
+		}
+		paths[d.DevicePath] = true
+	}
+	return errs
 }
 
 func mounts(list []corev1.VolumeMount, volumes map[string]bool, at *field.Path) (errs field.ErrorList) {

@@ -24,6 +24,7 @@ type Attacher struct {
 	uses   map[object.Key][]use      // of pods on a node, for volumes that are attached
 	users  map[object.Key]set        // pods by attachment
 	volume map[object.Key]object.Key // the volumes of attachments that are there
+	away   map[object.Key]time.Time  // when attachments end that a lost node holds
 }
 
 // use is one pod's use of a volume on its node.
@@ -54,6 +55,7 @@ func (a *Attacher) Writes() []store.TableID {
 func (a *Attacher) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		a.uses, a.users, a.volume = map[object.Key][]use{}, map[object.Key]set{}, map[object.Key]object.Key{}
+		a.away = map[object.Key]time.Time{}
 	}
 	pods, look := a.dirtyPods(tx), set{}
 	for key := range tables.VolumeAttachments.Changed(tx) {
@@ -89,10 +91,20 @@ func (a *Attacher) Reconcile(tx *store.Tx) (next time.Time, err error) {
 			}
 		}
 	}
+	for key, at := range a.away {
+		if !tx.Now().Before(at) {
+			look[key] = true
+		}
+	}
 	for _, key := range look.sorted() {
 		a.release(tx, key)
 	}
-	return time.Time{}, nil
+	for _, at := range a.away {
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next, nil
 }
 
 // dirtyPods returns the pods whose use of volumes may have changed.
@@ -219,17 +231,63 @@ func elsewhere(tx *store.Tx, v *corev1.PersistentVolume, node string) string {
 // release has a volume detached that nothing on its node uses: no pod is there for it,
 // and the node says no more that it has it, or will never say anything again.
 func (a *Attacher) release(tx *store.Tx, key object.Key) {
+	delete(a.away, key)
 	at, ok := tables.VolumeAttachments.Get(tx, key)
-	if !ok || at.DeletionTimestamp != nil || len(a.users[key]) > 0 || !ours(at) {
+	if !ok || at.DeletionTimestamp != nil || !ours(at) {
 		return
 	}
-	if n, ok := tables.Nodes.Get(tx, object.Key{Name: at.Spec.NodeName}); ok && !outOfService(n) && holds(tx, n, at) {
+	n, there := tables.Nodes.Get(tx, object.Key{Name: at.Spec.NodeName})
+	held := there && !outOfService(n) && holds(tx, n, at)
+	if len(a.users[key]) > 0 || held && object.NodeReady(n) {
+		noteUnused(tx, at, "")
+		return
+	}
+	if held && !a.lost(tx, at) {
 		return
 	}
 	next := at.DeepCopy()
 	if remove, _ := (object.Deletion{Now: tx.Now()}).Mark(next); remove {
 		tables.VolumeAttachments.Delete(tx, key)
 		return
+	}
+	tables.VolumeAttachments.Put(tx, next)
+}
+
+// forceAfter is how long a node that is not ready may keep a volume that no pod there
+// uses (Kubernetes, "Non-graceful node shutdown handling").
+const forceAfter = 6 * time.Minute
+
+// unusedSince on a VolumeAttachment: from then on no pod has used the volume on its node,
+// which is not ready. It is a note of ours, so that a new leader goes on counting.
+const unusedSince = "trireme.dev/unused-since"
+
+// lost reports whether the node of an attachment has been away for so long that the
+// volume is taken from it.
+func (a *Attacher) lost(tx *store.Tx, at *storagev1.VolumeAttachment) bool {
+	since, err := time.Parse(time.RFC3339, at.Annotations[unusedSince])
+	if err != nil {
+		since = tx.Now().Truncate(time.Second)
+		noteUnused(tx, at, since.UTC().Format(time.RFC3339))
+	}
+	if until := since.Add(forceAfter); tx.Now().Before(until) {
+		a.away[object.KeyOf(at)] = until
+		return false
+	}
+	tell.Once(tx, tables.VolumeAttachments, at, tell.Event{
+		From: "attachdetach-controller", Type: corev1.EventTypeWarning, Reason: "ForceDetach",
+		Message: "Volume " + *at.Spec.Source.PersistentVolumeName + " is taken from node " + at.Spec.NodeName + ", which has been away for " + forceAfter.String() + " and may still have it mounted",
+	})
+	return true
+}
+
+// noteUnused writes since when nothing uses the attachment; empty: it is used.
+func noteUnused(tx *store.Tx, at *storagev1.VolumeAttachment, since string) {
+	if at.Annotations[unusedSince] == since {
+		return
+	}
+	next := at.DeepCopy()
+	if note(next, unusedSince, since); since == "" {
+		delete(next.Annotations, unusedSince)
 	}
 	tables.VolumeAttachments.Put(tx, next)
 }
