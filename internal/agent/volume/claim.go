@@ -92,6 +92,10 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		return out, nil
 	case out.Device:
 		return Volume{}, fmt.Errorf("persistentvolume %q is to be a block device (volumeMode): this node serves those of csi and local", pv.Name)
+	case pv.Spec.NFS != nil:
+		out.ReadOnly = out.ReadOnly || pv.Spec.NFS.ReadOnly
+		out.Path, err = m.nfs(pod, pv.Name, pv.Spec.NFS, pv.Spec.MountOptions)
+		return out, err
 	case pv.Spec.HostPath != nil:
 		on, err := m.hostPath(pv.Spec.HostPath)
 		out.Path = on.Path
@@ -106,7 +110,7 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		out.Path = pv.Spec.Local.Path
 		return out, shared(pod, out.Path, false)
 	}
-	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of csi, hostPath and local, and %q is none of these", pv.Name)
+	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of csi, nfs, hostPath and local, and %q is none of these", pv.Name)
 }
 
 // shared makes sure that the directory is there, and gives a new one to everyone

@@ -87,7 +87,7 @@ func TestClaimsThatLeadNowhere(t *testing.T) {
 			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/dev/null"}}
 		}},
 		{`no volume plugin matched`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
-			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}
+			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{ISCSI: &corev1.ISCSIPersistentVolumeSource{}}
 		}},
 		{`lies on node "n2"`, func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
 			v.Annotations = map[string]string{claim.ProvisionedBy: claim.LocalProvisioner, claim.SelectedNode: "n2"}

@@ -103,6 +103,9 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	case v.Image != nil:
 		path, err := m.image(pod, v)
 		return Volume{Path: path, ReadOnly: true}, err
+	case v.NFS != nil:
+		path, err := m.nfs(pod, v.Name, v.NFS, nil)
+		return Volume{Path: path, ReadOnly: v.NFS.ReadOnly}, err
 	case v.CSI != nil:
 		path, err := m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI})
 		return Volume{Path: path}, err
@@ -115,7 +118,7 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 		return Volume{}, err
 	}
 	if kind == "" {
-		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir, hostPath, image, csi and persistentVolumeClaim")
+		return Volume{}, fmt.Errorf("no volume plugin matched: this node serves configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, image, csi and persistentVolumeClaim")
 	}
 	if secret(kind) {
 		if err := m.mountMemory(); err != nil {
