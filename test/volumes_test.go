@@ -83,6 +83,29 @@ spec:
 	if b, err := os.ReadFile(filepath.Join(dir, "f")); err != nil || string(b) != "kept\n" {
 		t.Errorf("the built-in class's volume holds %q: %v", b, err)
 	}
+	// No claim gets more than the disk has.
+	k.must("patch", "pvc", "data-db-0", "--type=merge", "-p", `{"spec":{"resources":{"requests":{"storage":"1Pi"}}}}`)
+	k.apply(fmt.Sprintf(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: huge}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Pi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: huge}
+spec:
+  volumes: [{name: v, persistentVolumeClaim: {claimName: huge}}]
+  containers: [{name: c, image: %s, volumeMounts: [{name: v, mountPath: /v}]}]
+`, busybox))
+	await(t, h, 30*time.Second, "the disk is said to be too small", func() error {
+		if out := k.must("get", "events"); !strings.Contains(out, "left for volumes on its disk") || !strings.Contains(out, "did not have enough free storage") {
+			return errNotYet
+		}
+		return nil
+	})
+	k.want("1Gi", "get", "pvc", "data-db-0", "-o", "jsonpath={.status.capacity.storage}")
+	k.must("delete", "pod/huge", "pvc/huge", "--timeout=30s")
 	// A claim in use stays until its pod has gone.
 	k.must("delete", "pvc", "data-db-0", "--wait=false")
 	if out := k.must("get", "pvc", "data-db-0", "--no-headers"); !strings.Contains(out, "Terminating") {

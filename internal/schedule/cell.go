@@ -23,6 +23,8 @@ type cell struct {
 	// priorities counts the pods with a node by priority.
 	priorities map[int32]int
 	freed      []string // claims that pods let go since the last look
+	// stored are the volumes that lie on nodes' disks.
+	stored map[object.Key]stored
 	// improved lists the nodes that may take what they refused, in order; a class
 	// remembers how far it has read. base is how many were dropped from its front.
 	improved []*node
@@ -42,6 +44,7 @@ type node struct {
 	ports   map[object.HostPort]int
 	served  map[served]int // volumes of CSI drivers, and the pods that have each
 	limits  map[string]int // of these, by driver; one that is missing has none
+	stored  int64          // bytes of volumes on its disk
 	held    []*use         // of the pods, in no order
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
@@ -67,7 +70,7 @@ type use struct {
 func newCell() *cell {
 	return &cell{
 		nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{},
-		nominated: map[object.Key]*use{}, priorities: map[int32]int{},
+		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]stored{},
 	}
 }
 
@@ -111,7 +114,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 {
+	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 {
 		delete(c.nodes, n.name)
 	}
 }

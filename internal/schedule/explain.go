@@ -24,6 +24,9 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	for n := range tables.CSINodes.All(r) {
 		c.setLimits(n.Name, n)
 	}
+	for v := range tables.PersistentVolumes.All(r) {
+		c.setStored(object.KeyOf(v), v)
+	}
 	for row := range tables.Pods.Rows(r, "") {
 		c.setPod(r, row.Key(), row.Head())
 	}

@@ -137,10 +137,19 @@ func filterVolumes(c *class, n *node) []string {
 	case v.exceeds(n, picks):
 		return []string{tooMany}
 	}
+	var local int64
 	for i, pv := range picks {
-		if pv == nil && !v.wishes[i].hasRoom(n.row) {
+		if pv != nil {
+			continue
+		}
+		if w := &v.wishes[i]; w.class.Provisioner == claim.LocalProvisioner {
+			local += w.claim.Spec.Resources.Requests.Storage().Value()
+		} else if !w.hasRoom(n.row) {
 			return []string{noRoom}
 		}
+	}
+	if !n.stores(local) {
+		return []string{noRoom}
 	}
 	return nil
 }
@@ -265,7 +274,9 @@ func (s *Scheduler) takeInVolumes(tx *store.Tx) {
 		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsByVolume, key.Name) {
 			claims[row.Key().String()] = true
 		}
-		if pv, ok := tables.PersistentVolumes.Get(tx, key); ok && pv.Spec.ClaimRef == nil {
+		pv, ok := tables.PersistentVolumes.Get(tx, key)
+		s.cell.setStored(key, pv)
+		if ok && pv.Spec.ClaimRef == nil {
 			waiting(claim.VolumeClass(pv))
 		}
 	}

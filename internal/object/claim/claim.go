@@ -212,6 +212,13 @@ func LocalNode(v *corev1.PersistentVolume) string {
 	return v.Annotations[SelectedNode]
 }
 
+// LocalDisk returns how many bytes of the node's disk volumes of LocalProvisioner may have
+// together: what pods may have of it. false: the node does not say.
+func LocalDisk(n *corev1.Node) (int64, bool) {
+	q, ok := n.Status.Allocatable[corev1.ResourceEphemeralStorage]
+	return q.Value(), ok
+}
+
 // LocalName is how a node's status names a volume of LocalProvisioner that has
 // data there.
 func LocalName(volume string) corev1.UniqueVolumeName {

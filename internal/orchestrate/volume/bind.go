@@ -25,7 +25,7 @@ func note(o metav1.Object, key, value string) {
 }
 
 // bind makes volume and claim name each other and says so on both.
-func bind(tx *store.Tx, v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) {
+func (b *Binder) bind(tx *store.Tx, v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) {
 	nv := v.DeepCopy()
 	if ref := nv.Spec.ClaimRef; ref == nil || ref.UID == "" {
 		if ref == nil {
@@ -44,7 +44,7 @@ func bind(tx *store.Tx, v *corev1.PersistentVolume, c *corev1.PersistentVolumeCl
 	if _, was := nc.Annotations[claim.BindCompleted]; !was {
 		note(nc, claim.BindCompleted, "yes")
 	}
-	grow(nv, nc)
+	refused := grow(tx, nv, nc)
 	if nc.Status.Phase != corev1.ClaimBound {
 		// A bound claim's capacity may differ on purpose: its file system grows after
 		// its volume.
@@ -60,17 +60,28 @@ func bind(tx *store.Tx, v *corev1.PersistentVolume, c *corev1.PersistentVolumeCl
 		tables.PersistentVolumeClaims.Put(tx, nc)
 	}
 	waitForGrowth(tx, nv, nc)
+	if delete(b.cramped, object.KeyOf(c)); refused != "" {
+		b.cramped[object.KeyOf(c)] = true
+		tell.Once(tx, tables.PersistentVolumeClaims, nc, tell.Event{From: "volume_expand", Type: corev1.EventTypeWarning, Reason: "VolumeResizeFailed", Message: refused})
+	}
 }
 
 // grow gives a claim on a directory of ours the size it asks for: nothing needs
-// to be done for it.
-func grow(v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) {
+// to be done for it where the disk has room. It returns why it does not.
+func grow(tx *store.Tx, v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) (refused string) {
 	want, have := c.Spec.Resources.Requests[corev1.ResourceStorage], v.Spec.Capacity[corev1.ResourceStorage]
 	if c.Status.Phase != corev1.ClaimBound || claim.LocalNode(v) == "" || want.Cmp(have) <= 0 {
-		return
+		return ""
+	}
+	if n, ok := tables.Nodes.Get(tx, object.Key{Name: claim.LocalNode(v)}); ok {
+		more := want.Value() - have.Value()
+		if free, says := left(tx, n); says && more > free {
+			return cramped(n.Name, free, more)
+		}
 	}
 	v.Spec.Capacity[corev1.ResourceStorage] = want
 	c.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: want}
+	return ""
 }
 
 // waitForGrowth tells who has to grow the volume of a claim that asks for more.

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -16,17 +17,19 @@ import (
 )
 
 // Binder binds claims to volumes.
-type Binder struct{}
+type Binder struct {
+	cramped set // claims whose volumes their nodes' disks have no room to grow for
+}
 
 // NewBinder returns the loop.
-func NewBinder() *Binder { return &Binder{} }
+func NewBinder() *Binder { return &Binder{cramped: set{}} }
 
 // The methods of loop.Reconciler.
 
 func (b *Binder) Name() string { return "orchestrate/volumes" }
 
 func (b *Binder) Reads() []store.TableID {
-	return []store.TableID{tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID()}
+	return []store.TableID{tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(), tables.Nodes.ID()}
 }
 
 func (b *Binder) Writes() []store.TableID {
@@ -37,6 +40,12 @@ func (b *Binder) Writes() []store.TableID {
 // claims that changed or that may have found a volume or a class.
 func (b *Binder) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	volumes, claims := set{}, set{}
+	if tx.FullPass() {
+		b.cramped = set{}
+	}
+	if moreRoom(tx) {
+		maps.Copy(claims, b.cramped)
+	}
 	for key := range tables.PersistentVolumes.Changed(tx) {
 		volumes[key] = true
 		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsByVolume, key.Name) {
@@ -140,7 +149,7 @@ func (b *Binder) claim(tx *store.Tx, key object.Key) {
 		pend(tx, c, warning("VolumeMismatch", "Cannot bind to requested volume \""+v.Name+"\": "+claim.Satisfies(v, c)))
 	case !was && (c.DeletionTimestamp != nil || v.DeletionTimestamp != nil):
 	default:
-		bind(tx, v, c)
+		b.bind(tx, v, c)
 	}
 }
 
@@ -148,7 +157,7 @@ func (b *Binder) claim(tx *store.Tx, key object.Key) {
 func (b *Binder) find(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
 	for row := range tables.PersistentVolumes.By(tx, tables.VolumesByClaim, object.KeyOf(c).String()) {
 		if v := row.Object(); claim.HoldsFor(v, c) && v.DeletionTimestamp == nil && claim.Satisfies(v, c) == "" {
-			bind(tx, v, c)
+			b.bind(tx, v, c)
 			return
 		}
 	}
@@ -156,7 +165,7 @@ func (b *Binder) find(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
 	class, known := tables.StorageClasses.Get(tx, object.Key{Name: name})
 	if !claim.Waits(class) {
 		if v := smallest(tx, c); v != nil {
-			bind(tx, v, c)
+			b.bind(tx, v, c)
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
@@ -36,7 +37,7 @@ func (l *Local) Reads() []store.TableID {
 }
 
 func (l *Local) Writes() []store.TableID {
-	return []store.TableID{tables.PersistentVolumes.ID(), tables.Events.ID()}
+	return []store.TableID{tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Events.ID()}
 }
 
 func (l *Local) Reconcile(tx *store.Tx) (next time.Time, err error) {
@@ -47,13 +48,9 @@ func (l *Local) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	for key := range tables.PersistentVolumeClaims.Changed(tx) {
 		claims[key] = true
 	}
-	nodes := false
-	for range tables.Nodes.Changed(tx) {
-		nodes = true
-		break
-	}
+	room := moreRoom(tx)
 	for class := range tables.StorageClasses.All(tx) {
-		if !nodes || class.Provisioner != claim.LocalProvisioner {
+		if !room || class.Provisioner != claim.LocalProvisioner {
 			continue
 		}
 		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsWaiting, class.Name) {
@@ -74,6 +71,19 @@ func (l *Local) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		l.leave(tx, key)
 	}
 	return time.Time{}, nil
+}
+
+// moreRoom reports whether a node may have room for volumes that it had not.
+func moreRoom(tx *store.Tx) bool {
+	for range tables.Nodes.Changed(tx) {
+		return true
+	}
+	for key := range tables.PersistentVolumes.Changed(tx) {
+		if _, ok := tables.PersistentVolumes.Row(tx, key); !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // leave lets a volume go whose data is gone, is to be kept, or has gone with its
@@ -112,7 +122,10 @@ func (l *Local) provision(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
 		tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{From: claim.LocalProvisioner, Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: why})
 		return
 	}
-	n := nodeFor(tx, c, class)
+	n, why := nodeFor(tx, c, class)
+	if why != "" {
+		unplaceable(tx, c, why)
+	}
 	if n == nil {
 		return // a node that comes, or the scheduler's next choice, wakes the loop
 	}
@@ -136,27 +149,68 @@ func unable(c *corev1.PersistentVolumeClaim) string {
 }
 
 // nodeFor returns the node on which the volume is to lie: the one of the claim's
-// first pod or, where the class does not wait for it, one of those that are ready.
-func nodeFor(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) *corev1.Node {
+// first pod or, where the class does not wait for it, one of those that are ready. nil:
+// there is none, and why where people should know.
+func nodeFor(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) (n *corev1.Node, why string) {
+	size := c.Spec.Resources.Requests.Storage().Value()
 	if name := c.Annotations[claim.SelectedNode]; name != "" {
-		n, _ := tables.Nodes.Get(tx, object.Key{Name: name})
-		return n
+		n, ok := tables.Nodes.Get(tx, object.Key{Name: name})
+		if !ok {
+			return nil, ""
+		}
+		if free, says := left(tx, n); says && size > free {
+			return nil, cramped(name, free, size)
+		}
+		return n, ""
 	}
 	if claim.Waits(class) {
-		return nil
+		return nil, ""
 	}
 	var able []*corev1.Node
 	for n := range tables.Nodes.All(tx) {
-		if object.NodeReady(n) && !n.Spec.Unschedulable && n.DeletionTimestamp == nil && claim.AllowsNode(class, n) {
-			able = append(able, n)
+		if !object.NodeReady(n) || n.Spec.Unschedulable || n.DeletionTimestamp != nil || !claim.AllowsNode(class, n) {
+			continue
 		}
+		if free, says := left(tx, n); says && size > free {
+			why = cramped(n.Name, free, size)
+			continue
+		}
+		able = append(able, n)
 	}
 	if len(able) == 0 {
-		return nil
+		return nil, why
 	}
 	h := fnv.New32a()
 	h.Write([]byte(c.UID))
-	return able[int(h.Sum32()%uint32(len(able)))]
+	return able[int(h.Sum32()%uint32(len(able)))], ""
+}
+
+// left returns how many bytes more volumes may have on the node's disk; false: the node
+// does not say how large that is.
+func left(tx *store.Tx, n *corev1.Node) (int64, bool) {
+	free, says := claim.LocalDisk(n)
+	for row := range tables.PersistentVolumes.By(tx, tables.VolumesByNode, n.Name) {
+		free -= row.Object().Spec.Capacity.Storage().Value()
+	}
+	return max(0, free), says
+}
+
+// cramped says that a node's disk has no room for so many bytes more.
+func cramped(node string, free, more int64) string {
+	size := func(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
+	return "node " + node + " has " + size(free) + " left for volumes on its disk (allocatable ephemeral-storage without the volumes there), " + size(more) + " more are asked for"
+}
+
+// unplaceable says why the claim has no volume, and has the scheduler choose again for
+// its pod (Kubernetes' provisioners do, where resources are exhausted).
+func unplaceable(tx *store.Tx, c *corev1.PersistentVolumeClaim, why string) {
+	tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{From: claim.LocalProvisioner, Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: why})
+	if c.Annotations[claim.SelectedNode] == "" {
+		return
+	}
+	next := c.DeepCopy()
+	delete(next.Annotations, claim.SelectedNode)
+	tables.PersistentVolumeClaims.Put(tx, next)
 }
 
 func local(name string, c *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, n *corev1.Node) *corev1.PersistentVolume {
