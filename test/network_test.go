@@ -8,27 +8,33 @@ import (
 	"time"
 )
 
-// networkManifest is two networks of one subnet, which is the services' as well.
+// networkManifest is two networks of one subnet, which is the services' as well; one of
+// them has IPv6 too.
 const networkManifest = `
 apiVersion: trireme.dev/v1
 kind: Network
 metadata: {name: red}
-spec: {subnets: [{cidr: 10.96.0.0/24}]}
+spec: {subnets: [{cidr: 10.96.0.0/24}, {cidr: "fd00:9::/64"}]}
 ---
 apiVersion: trireme.dev/v1
 kind: Network
 metadata: {name: blue}
 spec: {subnets: [{cidr: 10.96.0.0/24}]}
+---
+apiVersion: trireme.dev/v1
+kind: Network
+metadata: {name: green}
+spec: {subnets: [{cidr: "fd00:9::/64"}]}
 `
 
 const networkPod = `
 apiVersion: v1
 kind: Pod
-metadata: {name: %[1]s, annotations: {k8s.v1.cni.cncf.io/networks: '[{"name":"%[2]s","ips":["%[3]s"]}]'}}
+metadata: {name: %[1]s, annotations: {k8s.v1.cni.cncf.io/networks: '[%[2]s]'}}
 spec:
-  nodeName: %[4]s
+  nodeName: %[3]s
   terminationGracePeriodSeconds: 0
-  containers: [{name: c, image: %[5]s, command: [sh, -c, "while :; do echo %[1]s | nc -l -p 25; done"]}]
+  containers: [{name: c, image: %[4]s, command: [sh, -c, "while :; do echo %[1]s | nc -l -p 25; done"]}]
 `
 
 // TestNetworks: pods on tenants' networks of the same addresses reach those of their
@@ -49,19 +55,25 @@ func TestNetworks(t *testing.T) {
 	}
 	k := &client{t: t, h: manager, namespace: "default"}
 	k.apply(networkManifest)
+	on := func(network, ips string) string {
+		return fmt.Sprintf(`{"name":%q,"ips":["%s"]}`, network, strings.ReplaceAll(ips, " ", `","`))
+	}
 	pods := ""
 	for _, p := range [][]any{
-		{"r1", "red", "10.96.0.2", manager.Name}, {"r2", "red", "10.96.0.3", worker.Name},
-		{"b1", "blue", "10.96.0.2", manager.Name}, {"b2", "blue", "10.96.0.4", worker.Name},
+		{"r1", on("red", "10.96.0.2 fd00:9::2"), manager.Name}, {"r2", on("red", "10.96.0.3"), worker.Name},
+		{"b1", on("blue", "10.96.0.2"), manager.Name},
+		{"both", on("blue", "10.96.0.4") + "," + on("green", "fd00:9::4"), worker.Name}, {"g1", on("green", "fd00:9::3"), manager.Name},
 	} {
 		pods += fmt.Sprintf(networkPod, append(p, busybox)...) + "---"
 	}
 	k.apply(strings.TrimSuffix(pods, "---"))
 	k.must("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s")
-	for from, want := range map[string]string{"r2": "r1", "b2": "b1"} {
-		await(t, manager, 20*time.Second, from+" reaches "+want, func() error {
-			out, err := k.run(t.Context(), "", "exec", from, "--", "nc", "-w", "2", "10.96.0.2", "25")
-			if err == nil && strings.TrimSpace(out) != want {
+	for _, c := range []struct{ from, to, want string }{
+		{"r2", "10.96.0.2", "r1"}, {"r2", "fd00:9::2", "r1"}, {"both", "10.96.0.2", "b1"}, {"both", "fd00:9::3", "g1"},
+	} {
+		await(t, manager, 20*time.Second, c.from+" reaches "+c.want+" at "+c.to, func() error {
+			out, err := k.run(t.Context(), "", "exec", c.from, "--", "nc", "-w", "2", c.to, "25")
+			if err == nil && strings.TrimSpace(out) != c.want {
 				err = errors.New(out)
 			}
 			return err
@@ -70,7 +82,7 @@ func TestNetworks(t *testing.T) {
 	if out, err := k.run(t.Context(), "", "exec", "b1", "--", "nc", "-w", "2", "10.96.0.3", "25"); err == nil && strings.Contains(out, "r2") {
 		t.Errorf("a pod of blue reached one of red: %s", out)
 	}
-	if status := k.get("pod/r2", `.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status`); !strings.Contains(status, `"ips":["10.96.0.3"]`) {
+	if status := k.get("pod/r2", `.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status`); !strings.Contains(status, `"ips":["10.96.0.3","fd00:9::`) {
 		t.Errorf("network-status is %s", status)
 	}
 

@@ -234,6 +234,9 @@ func (l *networks) serve(tx *store.Tx, key, podKey object.Key) {
 		return
 	}
 	ips, why := t.choose(key, asked[i].IPs, podKey)
+	if why == nil {
+		why = l.hidden(key, asked[:i])
+	}
 	if why != nil {
 		tell.Once(tx, tables.Pods, pod, tell.Event{From: "allocate", Type: corev1.EventTypeWarning, Reason: why.reason, Message: why.message})
 		return
@@ -248,6 +251,21 @@ func (l *networks) serve(tx *store.Tx, key, podKey object.Key) {
 }
 
 type fault struct{ reason, message string }
+
+// hidden says why a pod cannot be on a network beside those that it names before it:
+// one of its addresses would be two hosts'.
+func (l *networks) hidden(key object.Key, before []network.Selection) *fault {
+	for _, other := range before {
+		for _, p := range l.tenant(other.Key).pools {
+			for _, q := range l.of[key].pools {
+				if p.Prefix.Overlaps(q.Prefix) {
+					return &fault{"SubnetsOverlap", fmt.Sprintf("%s of network %s and %s of network %s overlap: a pod can be on one of them only", p.Prefix, other.Key, q.Prefix, key)}
+				}
+			}
+		}
+	}
+	return nil
+}
 
 // choose returns an address of each subnet: the wished one, or any that is free.
 func (t *tenant) choose(key object.Key, wishes []netip.Addr, pod object.Key) ([]netip.Addr, *fault) {

@@ -211,30 +211,28 @@ func (d *Dataplane) attachments(pod *corev1.Pod, r plugin.Request) (all []attach
 	defer d.tenants.mu.Unlock()
 	for _, sel := range asked {
 		s := d.tenants.spaces[sel.Key]
-		a := s.address(pod)
-		if !a.IsValid() {
+		given := s.given(pod)
+		if len(given) == 0 {
 			return nil, sel.Key.String(), nil
 		}
 		all = append(all, attachment{s.Space, link.Pod{
-			ID: r.ContainerID, Name: object.KeyOf(pod).String(), Addresses: []netip.Addr{a}, NetNS: r.NetNS, IfName: sel.Interface, Routes: s.subnets,
+			ID: r.ContainerID, Name: object.KeyOf(pod).String(), Addresses: given, NetNS: r.NetNS, IfName: sel.Interface, Routes: s.subnets,
 		}})
 	}
 	return all, "", nil
 }
 
-// address returns what the pod has on the network; invalid: nothing yet.
-func (s space) address(pod *corev1.Pod) netip.Addr {
+// given returns the addresses that the pod has on the network; none: not yet.
+func (s space) given(pod *corev1.Pod) []netip.Addr {
 	if s.Space == nil || s.members == nil {
-		return netip.Addr{}
+		return nil
 	}
 	for _, e := range s.members.Endpoints {
 		if network.Of(e.TargetRef, pod.Name, pod.UID) {
-			for _, a := range addresses(e) {
-				return a
-			}
+			return addresses(e)
 		}
 	}
-	return netip.Addr{}
+	return nil
 }
 
 // join puts a pod on its networks.

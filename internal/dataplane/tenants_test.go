@@ -14,25 +14,28 @@ import (
 )
 
 // TestTenants: two networks of one subnet, which is also the services', on two
-// machines. Pods of a network reach each other, and nobody else.
+// machines; one has IPv6 too. Pods of a network reach each other, and nobody else.
 func TestTenants(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(1), w.node(2)
 	a.apply(false, b.nodeObject())
 	b.apply(false, a.nodeObject())
 	red, blue := tenantNetwork("red", 8192), tenantNetwork("blue", 8193)
-	all := []metav1.Object{red, blue, tenantMembers(red, a, "r1", "10.96.0.2"), tenantMembers(red, b, "r2", "10.96.0.3"),
+	red.Spec.Subnets = append(red.Spec.Subnets, network.Subnet{CIDR: "fd00:9::/64"})
+	all := []metav1.Object{red, blue, tenantMembers(red, a, "r1", "10.96.0.2", "fd00:9::2"), tenantMembers(red, b, "r2", "10.96.0.3", "fd00:9::3"),
 		tenantMembers(blue, a, "b1", "10.96.0.2"), tenantMembers(blue, b, "b2", "10.96.0.4")}
 	a.apply(false, all...)
 	b.apply(false, all...)
 	r1, r2 := a.tenantPod("r1", 2, "red"), b.tenantPod("r2", 2, "red")
 	b1, b2 := a.tenantPod("b1", 3, "blue"), b.tenantPod("b2", 3, "blue")
 	serve(t, r1.ns, "10.96.0.2:8080", "r1")
+	serve(t, r1.ns, "[fd00:9::2]:8080", "r1")
 	serve(t, b1.ns, "10.96.0.2:8080", "b1")
 
 	reached := func() {
 		t.Helper()
 		sees(t, r2.ns, "10.96.0.2:8080", "r1", netip.MustParseAddr("10.96.0.3"))
+		sees(t, r2.ns, "[fd00:9::2]:8080", "r1", netip.MustParseAddr("fd00:9::3"))
 		sees(t, b2.ns, "10.96.0.2:8080", "b1", netip.MustParseAddr("10.96.0.4"))
 		sees(t, r2.ns, r1.addr.String()+":8080", "r1", r2.addr) // the cluster's network is as it was
 	}
@@ -70,10 +73,10 @@ func tenantNetwork(name string, vni int32) *network.Network {
 	}
 }
 
-func tenantMembers(n *network.Network, m *machine, pod, address string) *Members {
+func tenantMembers(n *network.Network, m *machine, pod string, addresses ...string) *Members {
 	return &Members{&discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default." + n.Name, Name: m.name},
-		Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{address}, TargetRef: &corev1.ObjectReference{Name: pod, UID: types.UID(pod + "-uid")}}},
+		Endpoints:  []discoveryv1.Endpoint{{Addresses: addresses, TargetRef: &corev1.ObjectReference{Name: pod, UID: types.UID(pod + "-uid")}}},
 	}}
 }
 

@@ -272,10 +272,10 @@ func serve(t testing.TB, ns netns.NsHandle, addr, name string) {
 	var l net.Listener
 	var u net.PacketConn
 	must(t, within(t, ns, func() (err error) {
-		if l, err = net.Listen("tcp4", addr); err != nil {
+		if l, err = net.Listen("tcp", addr); err != nil {
 			return err
 		}
-		u, err = net.ListenPacket("udp4", addr)
+		u, err = net.ListenPacket("udp", addr)
 		return err
 	}))
 	t.Cleanup(func() { l.Close(); u.Close() })
@@ -368,7 +368,7 @@ func contains(list []string, s string) bool {
 // sees fails unless a call is answered by who, who saw the client's address.
 func sees(t testing.TB, ns netns.NsHandle, addr, who string, client netip.Addr) {
 	t.Helper()
-	gotWho, saw, err := ask(t, ns, "tcp4", addr)
+	gotWho, saw, err := ask(t, ns, "tcp", addr)
 	if err != nil || gotWho != who || saw != client.String() {
 		t.Fatalf("%s: answered by %q who saw %q (%v), want %q and %s", addr, gotWho, saw, err, who, client)
 	}

@@ -33,7 +33,7 @@ type Pod struct {
 	Addresses []netip.Addr   // one a family, at least one
 	NetNS     string         // path
 	IfName    string         // in the pod; "eth0"
-	Routes    []netip.Prefix // what is reached by the link; nil: everything
+	Routes    []netip.Prefix // what is reached by the link, of any family; nil: everything
 }
 
 // Wired is what a pod got.
@@ -142,11 +142,16 @@ func (l *Links) hostSide(host string, p Pod) error {
 	return l.answerable(link)
 }
 
-// everywhere is the network of all addresses of a family.
-func everywhere(of netip.Addr) *net.IPNet {
-	return &net.IPNet{IP: make(net.IP, of.BitLen()/8), Mask: net.CIDRMask(0, of.BitLen())}
+// Everywhere is the network of all addresses of a family.
+func Everywhere(of netip.Addr) netip.Prefix {
+	if of.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
+// podSide configures the pod's end. The gateway is the same on every link of a pod, so
+// its routes name the link.
 func podSide(ns netns.NsHandle, p Pod) error {
 	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -157,34 +162,41 @@ func podSide(ns netns.NsHandle, p Pod) error {
 	if err != nil {
 		return fmt.Errorf("finding %s in the pod: %w", p.IfName, err)
 	}
-	if p.Routes != nil {
-		return secondSide(nl, link, p)
-	}
-	index := link.Attrs().Index
-	steps := []func() error{func() error { return nl.LinkSetUp(link) }}
-	if slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
-		steps = append(steps, func() error {
-			return inside(ns, func() error {
-				return os.WriteFile("/proc/sys/net/ipv6/conf/"+p.IfName+"/disable_ipv6", []byte("0"), 0o644)
-			})
+	err = nl.LinkSetUp(link)
+	if err == nil && slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
+		err = inside(ns, func() error {
+			return os.WriteFile("/proc/sys/net/ipv6/conf/"+p.IfName+"/disable_ipv6", []byte("0"), 0o644)
 		})
 	}
 	for _, a := range p.Addresses {
-		gw := podGateway(a)
-		steps = append(steps,
-			func() error { return nl.AddrAdd(link, own(a)) },
-			func() error { return nl.NeighSet(neighbour(index, gw, hostMAC)) },
-			func() error {
-				return nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: single(gw), Scope: unix.RT_SCOPE_LINK})
-			},
-			func() error {
-				return nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: everywhere(a), Gw: gw.AsSlice()})
-			},
-		)
+		if err == nil {
+			err = reach(nl, link, a, p.Routes)
+		}
 	}
-	for i, step := range steps {
-		if err := step(); err != nil {
-			return fmt.Errorf("configuring %s in the pod, step %d: %w", p.IfName, i, err)
+	if err != nil {
+		return fmt.Errorf("configuring %s in the pod: %w", p.IfName, err)
+	}
+	return nil
+}
+
+// reach gives a pod's link an address, and the routes of its family; nil: to everything.
+func reach(nl *netlink.Handle, link netlink.Link, a netip.Addr, routes []netip.Prefix) error {
+	index, gw := link.Attrs().Index, podGateway(a)
+	if routes == nil {
+		routes = []netip.Prefix{Everywhere(a)}
+	}
+	if err := nl.AddrAdd(link, own(a)); err != nil {
+		return fmt.Errorf("adding the address %s: %w", a, err)
+	}
+	if err := nl.NeighSet(neighbour(index, gw, hostMAC)); err != nil {
+		return fmt.Errorf("adding the gateway %s: %w", gw, err)
+	}
+	for _, to := range routes {
+		if to.Addr().Is4() != a.Is4() {
+			continue
+		}
+		if err := nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: ipNet(to), Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
+			return fmt.Errorf("adding a route to %s: %w", to, err)
 		}
 	}
 	return nil

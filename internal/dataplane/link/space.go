@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -102,8 +104,15 @@ func spaceAt(path string) (netns.NsHandle, error) {
 
 // prepare sets what the space's IP layer must do.
 func (s *Space) prepare(subnets []netip.Prefix) error {
-	if _, err := s.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
-		return err
+	settings := []string{"net/ipv4/ip_forward=1"}
+	if slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Addr().Is6() }) { // all are off where the node's are
+		settings = append(settings, "net/ipv6/conf/all/disable_ipv6=0", "net/ipv6/conf/default/disable_ipv6=0", "net/ipv6/conf/all/forwarding=1")
+	}
+	for _, set := range settings {
+		path, value, _ := strings.Cut(set, "=")
+		if _, err := s.Sysctl(path, value); err != nil {
+			return err
+		}
 	}
 	lo, err := s.nl.LinkByName("lo")
 	if err == nil {
@@ -215,7 +224,7 @@ func (s *Space) pruneRemotes(index int) error {
 		nodes[hardware(r.Node).String()+" "+r.Address.String()] = true
 	}
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return s.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
+		return s.nl.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Protocol: routeProtocol}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_PROTOCOL)
 	})
 	errs := []error{err}
 	for _, r := range routes {
@@ -223,11 +232,13 @@ func (s *Space) pruneRemotes(index int) error {
 			errs = append(errs, gone(s.nl.RouteDel(&r)))
 		}
 	}
-	neighbours, err := dump(func() ([]netlink.Neigh, error) { return s.nl.NeighList(index, netlink.FAMILY_V4) })
-	errs = append(errs, err)
-	for _, n := range neighbours {
-		if n.State == netlink.NUD_PERMANENT && !pods[n.IP.String()] {
-			errs = append(errs, gone(s.nl.NeighDel(&n)))
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		neighbours, err := dump(func() ([]netlink.Neigh, error) { return s.nl.NeighList(index, f) })
+		errs = append(errs, err)
+		for _, n := range neighbours {
+			if n.State == netlink.NUD_PERMANENT && !pods[n.IP.String()] {
+				errs = append(errs, gone(s.nl.NeighDel(&n)))
+			}
 		}
 	}
 	entries, err := dump(func() ([]netlink.Neigh, error) { return s.nl.NeighList(index, unix.AF_BRIDGE) })
@@ -238,26 +249,6 @@ func (s *Space) pruneRemotes(index int) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// secondSide configures a link in the pod that is not its way to everything. The
-// gateway is the same on every link of a pod, so its routes name the link.
-func secondSide(nl *netlink.Handle, link netlink.Link, p Pod) error {
-	index, a := link.Attrs().Index, p.Addresses[0]
-	gw := podGateway(a)
-	err := errors.Join(
-		nl.AddrAdd(link, own(a)), nl.LinkSetUp(link),
-		nl.NeighSet(neighbour(index, gw, hostMAC)),
-	)
-	for _, to := range p.Routes {
-		err = errors.Join(err, nl.RouteAdd(&netlink.Route{
-			LinkIndex: index, Dst: ipNet(to), Gw: gw.AsSlice(), Src: a.AsSlice(), Flags: int(netlink.FLAG_ONLINK),
-		}))
-	}
-	if err != nil {
-		return fmt.Errorf("configuring %s in the pod: %w", p.IfName, err)
-	}
-	return nil
 }
 
 // PruneSpaces deletes the spaces under the folder that keep does not name by VNI, with

@@ -126,14 +126,14 @@ func (n *Network) Pools() ([]Pool, error) {
 			return nil, err
 		}
 		for j, other := range all {
-			if other.Prefix.Overlaps(p.Prefix) {
-				return nil, fmt.Errorf("%s.cidr: %s overlaps spec.subnets[%d], %s: a network's own subnets must differ", field, p.Prefix, j, other.Prefix)
+			if other.Prefix.Addr().Is4() == p.Prefix.Addr().Is4() {
+				return nil, fmt.Errorf("%s.cidr: %s is of the same family as spec.subnets[%d], %s: a network has one subnet of IPv4, one of IPv6, or one of each", field, p.Prefix, j, other.Prefix)
 			}
 		}
 		all = append(all, p)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("spec.subnets: at least one is needed, as {cidr: 10.0.9.0/24}")
+		return nil, fmt.Errorf("spec.subnets: at least one is needed, as {cidr: 10.0.9.0/24} or {cidr: fd00:9::/64}")
 	}
 	return all, nil
 }
@@ -141,14 +141,20 @@ func (n *Network) Pools() ([]Pool, error) {
 func (s Subnet) pool(field string) (Pool, error) {
 	prefix, err := netip.ParsePrefix(s.CIDR)
 	if err != nil {
-		return Pool{}, fmt.Errorf("%s.cidr: %q is no network: write it as 10.0.9.0/24", field, s.CIDR)
+		return Pool{}, fmt.Errorf("%s.cidr: %q is no network: write it as 10.0.9.0/24 or fd00:9::/64", field, s.CIDR)
 	}
 	prefix = prefix.Masked()
-	if !prefix.Addr().Is4() {
-		return Pool{}, fmt.Errorf("%s.cidr: %s is no IPv4 network, and others are not carried yet", field, prefix)
+	least, most := 8, 30
+	if prefix.Addr().Is6() {
+		least, most = 32, 126
 	}
-	if prefix.Bits() > 30 || prefix.Bits() < 8 {
-		return Pool{}, fmt.Errorf("%s.cidr: %s must have between 8 and 30 bits", field, prefix)
+	switch a := prefix.Addr(); {
+	case a.Is4In6():
+		return Pool{}, fmt.Errorf("%s.cidr: %s is IPv4 within IPv6: write it as IPv4", field, prefix)
+	case a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast():
+		return Pool{}, fmt.Errorf("%s.cidr: %s is not routed: choose private addresses, as 10.0.9.0/24 or fd00:9::/64", field, prefix)
+	case prefix.Bits() < least || prefix.Bits() > most:
+		return Pool{}, fmt.Errorf("%s.cidr: %s must have between %d and %d bits", field, prefix, least, most)
 	}
 	p := Pool{Prefix: prefix, Gateway: prefix.Addr().Next(), Range: prefix}
 	if s.Gateway != "" {
@@ -165,9 +171,10 @@ func (s Subnet) pool(field string) (Pool, error) {
 	return p, nil
 }
 
-// Usable reports whether a pod may have the address.
+// Usable reports whether a pod may have the address. The first names the subnet, and
+// the last is for broadcasts in IPv4.
 func (p Pool) Usable(a netip.Addr) bool {
-	return p.Prefix.Contains(a) && a != p.Prefix.Addr() && a != p.Gateway && p.Prefix.Contains(a.Next()) // its last is for broadcasts
+	return p.Prefix.Contains(a) && a != p.Prefix.Addr() && a != p.Gateway && (a.Is6() || p.Prefix.Contains(a.Next()))
 }
 
 //go:embed network.yaml

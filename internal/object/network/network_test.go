@@ -1,6 +1,7 @@
 package network
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -51,7 +52,11 @@ func TestPools(t *testing.T) {
 		{CIDR: "10.0.9.7/24"}: "10.0.9.0/24 10.0.9.1 10.0.9.0/24",
 		{CIDR: "10.0.9.0/24", Gateway: "10.0.9.254", IPRange: "10.0.9.128/25"}: "10.0.9.0/24 10.0.9.254 10.0.9.128/25",
 		{CIDR: "10.0.9.0"}:                            "error: .cidr: ",
-		{CIDR: "2001:db8::/64"}:                       "error: no IPv4 network",
+		{CIDR: "2001:db8::5/64"}:                      "2001:db8::/64 2001:db8::1 2001:db8::/64",
+		{CIDR: "2001:db8::/127"}:                      "error: between 32 and 126 bits",
+		{CIDR: "::ffff:10.0.9.0/120"}:                 "error: write it as IPv4",
+		{CIDR: "fe80::/64"}:                           "error: is not routed",
+		{CIDR: "169.254.9.0/24"}:                      "error: is not routed",
 		{CIDR: "10.0.9.0/31"}:                         "error: between 8 and 30 bits",
 		{CIDR: "10.0.9.0/24", Gateway: "10.0.8.1"}:    "error: .gateway: ",
 		{CIDR: "10.0.9.0/24", IPRange: "10.0.0.0/16"}: "error: .ipRange: ",
@@ -66,6 +71,38 @@ func TestPools(t *testing.T) {
 			if got := pools[0].Prefix.String() + " " + pools[0].Gateway.String() + " " + pools[0].Range.String(); got != want {
 				t.Errorf("%v is %s, want %s", in, got, want)
 			}
+		}
+	}
+}
+
+// TestFamilies: a network has at most one subnet of a family.
+func TestFamilies(t *testing.T) {
+	four, six := Subnet{CIDR: "10.0.9.0/24"}, Subnet{CIDR: "fd00:9::/64"}
+	for _, c := range []struct {
+		subnets []Subnet
+		want    string
+	}{
+		{[]Subnet{six, four}, ""},
+		{[]Subnet{four, {CIDR: "10.0.8.0/24"}}, "spec.subnets[1].cidr"},
+		{[]Subnet{six, four, six}, "spec.subnets[2].cidr"},
+		{nil, "at least one"},
+	} {
+		_, err := (&Network{Spec: Spec{Subnets: c.subnets}}).Pools()
+		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.subnets, err, c.want)
+		}
+	}
+	pools, err := (&Network{Spec: Spec{Subnets: []Subnet{{CIDR: "10.0.9.0/30"}, {CIDR: "fd00:9::/126"}}}}).Pools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"10.0.9.0": false, "10.0.9.1": false, "10.0.9.2": true, "10.0.9.3": false,
+		"fd00:9::": false, "fd00:9::1": false, "fd00:9::3": true, "fd00:9::4": false,
+	} {
+		a := netip.MustParseAddr(text)
+		if got := pools[0].Usable(a) || pools[1].Usable(a); got != want {
+			t.Errorf("%s is usable: %t", a, got)
 		}
 	}
 }
