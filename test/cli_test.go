@@ -67,3 +67,61 @@ func TestCommandLine(t *testing.T) {
 	contains("config print", run("config", "print"), "serviceCIDR: 10.96.0.0/12")
 	contains("doctor", run("doctor"), "nftables")
 }
+
+// TestNetworkCommand walks through what a user does with networks without kubectl, and
+// runs into their limits: a quota, a subnet that is full, a network that is used.
+func TestNetworkCommand(t *testing.T) {
+	h := machine(t)
+	k := newClient(t, h)
+	run := func(want string, args ...string) {
+		t.Helper()
+		out, err := h.Trireme(t.Context(), append(args, "--namespace", k.namespace)...)
+		if err != nil {
+			out += err.Error()
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("trireme %s does not say %q:\n%s", strings.Join(args, " "), want, out)
+		}
+	}
+	run("network red is ready", "network", "create", "red", "--subnet", "10.0.9.0/30", "--subnet", "fd00:9::/64", "--gateway", "10.0.9.2")
+	run("is there already", "network", "create", "red", "--subnet", "10.0.9.0/30")
+	run("between 8 and 30 bits", "network", "create", "blue", "--subnet", "10.0.9.0/31")
+	run("is in no --subnet", "network", "create", "blue", "--subnet", "10.0.9.0/24", "--gateway", "10.0.8.1")
+	k.must("create", "quota", "few", "--hard=count/networks.trireme.dev=1")
+	await(t, h, 10*time.Second, "the quota counts", func() error {
+		if used := k.get("quota/few", `.status.used.count/networks\.trireme\.dev`); used != "1" {
+			return fmt.Errorf("used: %q", used)
+		}
+		return nil
+	})
+	run("exceeded quota: few", "network", "create", "blue", "--subnet", "10.0.9.0/24")
+	run("10.0.9.0/30,fd00:9::/64", "network", "ls")
+
+	for _, name := range []string{"first", "second"} { // there is an address for one of them
+		k.apply(fmt.Sprintf(quietPod, name))
+	}
+	k.must("wait", "pod/first", "--for=condition=Ready", "--timeout=60s")
+	run("10.0.9.1,fd00:9::2", "network", "inspect", "red")
+	await(t, h, 10*time.Second, "the other says why it waits", func() error {
+		out, err := h.Trireme(t.Context(), "why", "second", "--namespace", k.namespace)
+		if err == nil && !strings.Contains(out, "every address of 10.0.9.0/30, network "+k.namespace+"/red, is taken") {
+			err = fmt.Errorf("it says %s", out)
+		}
+		return err
+	})
+	run("in use by 1 pods, first among them", "network", "rm", "red")
+	k.must("delete", "pod", "first")
+	k.must("wait", "pod/second", "--for=condition=Ready", "--timeout=60s")
+	k.must("delete", "pod", "second")
+	run("network red removed", "network", "rm", "red")
+	run("there is no network blue", "network", "inspect", "blue")
+}
+
+const quietPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, annotations: {k8s.v1.cni.cncf.io/networks: red}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: ` + busybox + `, command: [sleep, "1000000"]}]
+`

@@ -12,14 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"trireme/internal/object/floating"
 )
@@ -45,24 +38,7 @@ func (a *app) fipCommand() *cobra.Command {
 	return c
 }
 
-// fipNames lists the floating IPs of the namespace.
-func fipNames(a *app) names {
-	return func(ctx context.Context, _ kubernetes.Interface, ns string) ([]string, error) {
-		d, err := a.dynamicClient()
-		if err != nil {
-			return nil, err
-		}
-		list, err := d.Resource(floating.IPs).Namespace(ns).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return nil, err
-		}
-		var out []string
-		for i := range list.Items {
-			out = append(out, list.Items[i].GetName())
-		}
-		return out, nil
-	}
-}
+func fipNames(a *app) names { return customNames(a, floating.IPs) }
 
 func (a *app) fipAllocateCommand() *cobra.Command {
 	spec, timeout := floating.IPSpec{}, time.Duration(0)
@@ -92,29 +68,12 @@ func (a *app) fipAttachCommand() *cobra.Command {
 }
 
 // fips is one command's way to the floating IPs.
-type fips struct {
-	a   *app
-	ns  string
-	cs  kubernetes.Interface
-	dyn dynamic.Interface
-}
+type fips struct{ custom }
 
 func (a *app) withFIPs(do func(ctx context.Context, f *fips, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		cs, ns, err := a.client()
-		if err != nil {
-			return err
-		}
-		dyn, err := a.dynamicClient()
-		if err != nil {
-			return err
-		}
-		return do(cmd.Context(), &fips{a: a, ns: ns, cs: cs, dyn: dyn}, args)
-	}
-}
-
-func (f *fips) resource() dynamic.ResourceInterface {
-	return f.dyn.Resource(floating.IPs).Namespace(f.ns)
+	return a.withCustom(floating.IPs, "floating IP", func(ctx context.Context, c custom, args []string) error {
+		return do(ctx, &fips{c}, args)
+	})
 }
 
 func (f *fips) get(ctx context.Context, name string) (*floating.IP, error) {
@@ -125,15 +84,7 @@ func (f *fips) get(ctx context.Context, name string) (*floating.IP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeFIP(u)
-}
-
-func decodeFIP(u *unstructured.Unstructured) (*floating.IP, error) {
-	ip := &floating.IP{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, ip); err != nil {
-		return nil, fmt.Errorf("reading floating IP %s: %w", u.GetName(), err)
-	}
-	return ip, nil
+	return decode[floating.IP](u)
 }
 
 func (f *fips) allocate(ctx context.Context, name string, spec floating.IPSpec, timeout time.Duration) error {
@@ -150,7 +101,7 @@ func (f *fips) allocate(ctx context.Context, name string, spec floating.IPSpec, 
 		}
 		return err
 	}
-	ip, c, err := f.await(ctx, name, floating.Allocated, timeout)
+	now, c, err := f.await(ctx, name, floating.Allocated, timeout, told)
 	if err != nil {
 		return err
 	}
@@ -159,6 +110,9 @@ func (f *fips) allocate(ctx context.Context, name string, spec floating.IPSpec, 
 		if gone := f.resource().Delete(ctx, name, metav1.DeleteOptions{}); gone != nil {
 			return errors.Join(err, gone)
 		}
+		return err
+	}
+	if ip, err = decode[floating.IP](now); err != nil {
 		return err
 	}
 	fmt.Fprintln(f.a.out, ip.Status.Address)
@@ -181,12 +135,16 @@ func (f *fips) attach(ctx context.Context, name, to string, timeout time.Duratio
 	if _, err := f.resource().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return err
 	}
-	ip, c, err := f.await(ctx, name, floating.Announced, timeout)
+	now, c, err := f.await(ctx, name, floating.Announced, timeout, holds)
 	if err != nil {
 		return err
 	}
 	if c.Status != metav1.ConditionTrue {
 		return fmt.Errorf("floating IP %s is attached, but no node answers for it: %s: %s", name, c.Reason, c.Message)
+	}
+	ip, err := decode[floating.IP](now)
+	if err != nil {
+		return err
 	}
 	fmt.Fprintf(f.a.out, "%s leads to %s, by node %s\n", ip.Status.Address, to, ip.Status.Node)
 	return nil
@@ -272,7 +230,7 @@ func (f *fips) ls(ctx context.Context, all bool) error {
 		t.columns = append([]string{"NAMESPACE"}, t.columns...)
 	}
 	for i := range list.Items {
-		ip, err := decodeFIP(&list.Items[i])
+		ip, err := decode[floating.IP](&list.Items[i])
 		if err != nil {
 			return err
 		}
@@ -301,44 +259,4 @@ func fipState(ip *floating.IP) string {
 		}
 	}
 	return ""
-}
-
-// await waits until the condition says that all is well with what the spec asks for
-// now. What it says when the time is over is no error.
-func (f *fips) await(ctx context.Context, name, condition string, timeout time.Duration) (ip *floating.IP, c metav1.Condition, err error) {
-	within, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	only := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = only
-			return f.resource().List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = only
-			return f.resource().Watch(ctx, o)
-		},
-	}
-	_, err = watchtools.UntilWithSync(within, lw, &unstructured.Unstructured{}, nil, func(e watch.Event) (bool, error) {
-		if e.Type == watch.Deleted {
-			return false, errors.New("somebody released it meanwhile")
-		}
-		if ip, err = decodeFIP(e.Object.(*unstructured.Unstructured)); err != nil {
-			return false, err
-		}
-		now := meta.FindStatusCondition(ip.Status.Conditions, condition)
-		if now == nil || now.ObservedGeneration < ip.Generation {
-			return false, nil
-		}
-		c = *now
-		// Nobody waits for an address: it is there at once, or there is a reason.
-		return c.Status == metav1.ConditionTrue || condition == floating.Allocated, nil
-	})
-	if c.Reason != "" && within.Err() != nil && ctx.Err() == nil {
-		return ip, c, nil
-	}
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("floating IP %s: the cluster said nothing in %s: is a manager leading (`trireme status`)?", name, timeout)
-	}
-	return ip, c, err
 }
