@@ -237,6 +237,9 @@ func (l *networks) serve(tx *store.Tx, key, podKey object.Key) {
 	if why == nil {
 		why = l.hidden(key, asked[:i])
 	}
+	if why == nil {
+		why = t.noWayOut(key, asked[i].Gateways)
+	}
 	if why != nil {
 		tell.Once(tx, tables.Pods, pod, tell.Event{From: "allocate", Type: corev1.EventTypeWarning, Reason: why.reason, Message: why.message})
 		return
@@ -262,6 +265,19 @@ func (l *networks) hidden(key object.Key, before []network.Selection) *fault {
 					return &fault{"SubnetsOverlap", fmt.Sprintf("%s of network %s and %s of network %s overlap: a pod can be on one of them only", p.Prefix, other.Key, q.Prefix, key)}
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// noWayOut says why what a pod wants as its way out is none.
+func (t *tenant) noWayOut(key object.Key, gateways []netip.Addr) *fault {
+	for _, g := range gateways {
+		switch {
+		case t.object.Spec.Internal:
+			return &fault{"NetworkInternal", fmt.Sprintf("network %s is internal: it cannot be the pod's way out, remove default-route", key)}
+		case !slices.ContainsFunc(t.pools, func(p network.Pool) bool { return p.Gateway == g }):
+			return &fault{"GatewayNotFound", fmt.Sprintf("network %s has no gateway %s: default-route names the gateways of its subnets, as %s", key, g, t.pools[0].Gateway)}
 		}
 	}
 	return nil

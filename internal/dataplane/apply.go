@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/dns"
 	"trireme/internal/dataplane/link"
 	"trireme/internal/dataplane/nft"
 	"trireme/internal/kind"
@@ -469,9 +470,27 @@ func (d *Dataplane) applyPod(key types.NamespacedName) {
 			address = s.of(pod)
 			ports = balance.HostPorts(pod, address)
 		}
+		d.viewPod(s, key, pod, address)
 		s.policy.SetPod(key, pod, address)
 		s.pools.SetLocal(owner, address)
 		s.pools.Set(owner, ports)
+	}
+}
+
+// viewPod tells DNS as whom a pod asks, by its address of a family. Where that is another
+// pod's by now, it stays so.
+func (d *Dataplane) viewPod(s *stack, key types.NamespacedName, pod *corev1.Pod, address netip.Addr) {
+	var v *dns.View
+	if address.IsValid() {
+		v = view(pod)
+	}
+	if was, ok := s.asking[key]; ok && (v == nil || was != address) {
+		d.zone.DeleteView(was, key.Namespace, key.Name)
+		delete(s.asking, key)
+	}
+	if v != nil {
+		d.zone.SetView(address, v)
+		s.asking[key] = address
 	}
 }
 
@@ -498,8 +517,11 @@ func podAddresses(pod *corev1.Pod) (out []netip.Addr) {
 	return out
 }
 
-// knows reports whether a pod, by "namespace/name", is one of ours.
+// knows reports whether a pod, by "namespace/name", or a network's way out is one of ours.
 func (d *Dataplane) knows(name string) bool {
+	if strings.HasPrefix(name, link.OfSpaces) {
+		return d.tenants.leads(name)
+	}
 	namespace, name, _ := strings.Cut(name, "/")
 	d.podsMu.Lock()
 	defer d.podsMu.Unlock()
@@ -531,7 +553,7 @@ func (d *Dataplane) writeTable(s *stack) error {
 	}
 	if !s.built {
 		base := nft.Base{
-			PodCIDR: s.Pods, ServiceCIDR: s.Services, DNS: s.DNS,
+			PodCIDR: s.Pods, ServiceCIDR: s.Services, DNS: s.DNS, Outs: outsOf(s.v6()),
 			Gateway: d.links.Gateway(s.DNS), Overlay: d.links.Overlay(), PodLinks: link.PodLinks,
 		}
 		if d.seal.on {

@@ -82,7 +82,7 @@ func (d *Dataplane) call(ctx context.Context, r plugin.Request) (any, error) {
 		}
 		return nil, d.links.CheckPod(r.ContainerID, pod.Addresses)
 	case "GC":
-		hosts := map[string]bool{}
+		hosts := d.tenants.outs(d.links)
 		for _, a := range r.Config.Valid {
 			hosts[d.links.Host(a.ContainerID)] = true
 		}
@@ -136,10 +136,11 @@ func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	more, err := d.awaitTenants(ctx, r, pod.Name)
+	more, routes, err := d.awaitTenants(ctx, r, pod.Name)
 	if err != nil {
 		return nil, err
 	}
+	pod.Routes = routes
 	w, err := d.links.AddPod(pod)
 	if err != nil {
 		return nil, err

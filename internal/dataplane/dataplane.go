@@ -144,8 +144,9 @@ type stack struct {
 	table  *nft.Table
 	pools  *balance.Table
 	policy *filter.Table
-	subnet netip.Prefix // of this node's pods; invalid: not known yet
-	built  bool         // the kernel's table is what pools said last
+	subnet netip.Prefix                        // of this node's pods; invalid: not known yet
+	built  bool                                // the kernel's table is what pools said last
+	asking map[types.NamespacedName]netip.Addr // of pods with a view of DNS
 }
 
 // New returns the network of the calling thread's network namespace. It touches
@@ -166,7 +167,7 @@ func New(cfg Config) (*Dataplane, error) {
 			links.Close()
 			return nil, err
 		}
-		stacks = append(stacks, &stack{Network: n, table: table, pools: balance.NewTable(), policy: filter.NewTable(n.v6())})
+		stacks = append(stacks, &stack{Network: n, table: table, pools: balance.NewTable(), policy: filter.NewTable(n.v6()), asking: map[types.NamespacedName]netip.Addr{}})
 		ranges = append(ranges, n.Pods, n.Services)
 	}
 	zone := dns.NewZone(cfg.Domain, ranges...)
@@ -186,7 +187,7 @@ func New(cfg Config) (*Dataplane, error) {
 		sliceOf:  map[types.NamespacedName]string{}, nodes: map[string]*corev1.Node{}, peers: map[string]link.Peer{},
 		policies: map[types.NamespacedName]*networkingv1.NetworkPolicy{}, parts: map[types.NamespacedName]*peers.Part{},
 		pods: map[types.NamespacedName]*corev1.Pod{}, settled: map[types.NamespacedName]*corev1.Pod{}, extras: map[types.NamespacedName][]netip.Addr{},
-		floats: newFloats(), tenants: newTenants(), seal: newSeal(&cfg, links), changed: make(chan struct{}),
+		floats: newFloats(), tenants: newTenants(zone), seal: newSeal(&cfg, links), changed: make(chan struct{}),
 	}
 	d.proxy = proxy.New(proxy.Config{Listen: listen, Closed: d.frontClosed, AccessLog: cfg.AccessLog, Log: cfg.Log})
 	return d, nil

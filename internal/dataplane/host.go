@@ -179,7 +179,7 @@ func check() error {
 	some.Set("a", []balance.Pool{{Name: "a", Proto: 6, Backends: backends, Fronts: []balance.Front{{Addr: self, Proto: 6, Port: 1}}}})
 	some.Set("b", []balance.Pool{{Name: "b", Proto: 6, Backends: backends, Affinity: true, Stick: 60, Fronts: []balance.Front{{Proto: 6, Port: 2}}}})
 	some.Set("c", []balance.Pool{{Name: "c", Proto: 17, Fronts: []balance.Front{{Proto: 17, Port: 3}}}})
-	base := nft.Base{PodCIDR: pods, ServiceCIDR: services, DNS: dns, Gateway: links.Gateway(dns), Overlay: links.Overlay(), PodLinks: link.PodLinks}
+	base := nft.Base{PodCIDR: pods, ServiceCIDR: services, DNS: dns, Outs: outsOf(false), Gateway: links.Gateway(dns), Overlay: links.Overlay(), PodLinks: link.PodLinks}
 	return table.Rebuild(base, some.All(), somePolicies().All())
 }
 

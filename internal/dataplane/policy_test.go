@@ -222,8 +222,8 @@ func TestPoliciesOfReceivers(t *testing.T) {
 	silent(t, far.ns, "tcp4", port(web, 8080))
 	r.drop("deny")
 	open()
-	if n := len(sets(t, one)); n != 26 {
-		t.Errorf("without policies there are %d sets and maps, want 26: %q", n, sets(t, one))
+	if n := len(sets(t, one)); n != 27 {
+		t.Errorf("without policies there are %d sets and maps, want 27: %q", n, sets(t, one))
 	}
 }
 

@@ -2,9 +2,11 @@ package dataplane
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,9 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/dataplane/dns"
 	"trireme/internal/dataplane/link"
+	"trireme/internal/dataplane/nft"
 	"trireme/internal/dataplane/plugin"
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 	"trireme/internal/object/network"
 )
 
@@ -24,6 +29,7 @@ type Members struct{ *discoveryv1.EndpointSlice }
 
 // tenants is the networks of this node's pods beside the cluster's own.
 type tenants struct {
+	zone     *dns.Zone
 	networks map[object.Key]*network.Network
 	members  map[string]map[string]*Members // by the network's ID, node
 
@@ -39,8 +45,9 @@ type space struct {
 	subnets []netip.Prefix
 }
 
-func newTenants() tenants {
+func newTenants(zone *dns.Zone) tenants {
 	return tenants{
+		zone:     zone,
 		networks: map[object.Key]*network.Network{}, members: map[string]map[string]*Members{},
 		mu: &sync.Mutex{}, spaces: map[object.Key]space{},
 	}
@@ -58,10 +65,36 @@ func (t *tenants) note(o metav1.Object, deleted bool) {
 			t.members[o.Namespace] = map[string]*Members{}
 		}
 		put(t.members[o.Namespace], o.Name, o, deleted)
+		t.name(o, deleted)
 		if len(t.members[o.Namespace]) == 0 {
 			delete(t.members, o.Namespace)
 		}
 	}
+}
+
+// name tells DNS of a network's pods on a node.
+func (t *tenants) name(m *Members, deleted bool) {
+	var all []dns.Member
+	for _, e := range m.Endpoints {
+		if !deleted && e.TargetRef != nil {
+			all = append(all, dns.Member{Pod: e.TargetRef.Name, UID: e.TargetRef.UID, Addresses: addresses(e)})
+		}
+	}
+	namespace, name, _ := strings.Cut(m.Namespace, ".")
+	t.zone.SetMembers(name+"."+namespace, m.Name, all)
+}
+
+// view returns how a pod asks DNS; nil: as anybody.
+func view(pod *corev1.Pod) *dns.View {
+	asked, err := network.Selections(pod)
+	if err != nil || len(asked) == 0 {
+		return nil
+	}
+	v := &dns.View{Namespace: pod.Namespace, Pod: pod.Name, UID: pod.UID, Only: network.Only(pod)}
+	for _, s := range asked {
+		v.Networks = append(v.Networks, s.Key.Name)
+	}
+	return v
 }
 
 func (t *tenants) all() (all []metav1.Object) {
@@ -135,10 +168,15 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 		for _, p := range pools {
 			s.subnets = append(s.subnets, p.Prefix)
 		}
+		outs := d.outs(n, s.subnets)
 		s.Space, err = d.links.OpenSpace(spacesDir(d.cfg.Root), link.SpaceConfig{
-			VNI: int(n.Status.VNI), Subnets: s.subnets, MTU: int(n.Spec.MTU), Self: d.cfg.Node, Local: d.cfg.NodeIPs[0],
+			VNI: int(n.Status.VNI), Subnets: s.subnets, MTU: int(n.Spec.MTU), Self: d.cfg.Node, Local: d.cfg.NodeIPs[0], Outs: outs,
 		})
 		if err != nil {
+			return space{}, err
+		}
+		if err := d.guardSpace(s, outs); err != nil {
+			s.Close()
 			return space{}, err
 		}
 	}
@@ -158,6 +196,72 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 	return s, s.Remotes(remotes)
 }
 
+// ways out take their addresses from these, by VNI. They are seen on this node alone.
+var outs4, outs6 = netip.MustParsePrefix("169.254.64.0/18"), netip.MustParsePrefix("fd74:7269:7265::4000/114")
+
+func outsOf(v6 bool) netip.Prefix {
+	if v6 {
+		return outs6
+	}
+	return outs4
+}
+
+// outs returns by which addresses pods of a network leave this node: one of each family
+// that both have.
+func (d *Dataplane) outs(n *network.Network, subnets []netip.Prefix) (all []netip.Addr) {
+	for _, s := range d.stacks {
+		if n.Spec.Internal || !slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Addr().Is6() == s.v6() }) {
+			continue
+		}
+		b := outsOf(s.v6()).Addr().AsSlice()
+		last := b[len(b)-2:]
+		binary.BigEndian.PutUint16(last, binary.BigEndian.Uint16(last)+uint16(n.Status.VNI-network.VNIMin))
+		a, _ := netip.AddrFromSlice(b)
+		all = append(all, a)
+	}
+	return all
+}
+
+// guardSpace writes the rules of a space.
+func (d *Dataplane) guardSpace(s space, outs []netip.Addr) error {
+	for _, p := range s.subnets {
+		out := ""
+		if slices.ContainsFunc(outs, func(a netip.Addr) bool { return a.Is6() == p.Addr().Is6() }) {
+			out = link.OutLink
+		}
+		table, err := nft.Open(int(s.NS()), d.cfg.Bridge, p.Addr().Is6())
+		if err == nil {
+			err = table.RebuildSpace(link.PodLinks, out)
+			table.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leads reports whether a network of that way out is ours. It is called by Apply.
+func (t *tenants) leads(out string) bool {
+	for _, n := range t.networks {
+		if link.Out(int(n.Status.VNI)) == out {
+			return true
+		}
+	}
+	return false
+}
+
+// outs returns the node's ends of the spaces' ways out.
+func (t *tenants) outs(l *link.Links) map[string]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	hosts := map[string]bool{}
+	for _, s := range t.spaces {
+		hosts[l.Host(link.Out(int(s.network.Status.VNI)))] = true
+	}
+	return hosts
+}
+
 func addresses(e discoveryv1.Endpoint) (all []netip.Addr) {
 	for _, text := range e.Addresses {
 		if a, err := netip.ParseAddr(text); err == nil {
@@ -174,8 +278,8 @@ type attachment struct {
 }
 
 // awaitTenants returns what a pod needs of its tenants' networks, once all of them are
-// there and gave it addresses.
-func (d *Dataplane) awaitTenants(ctx context.Context, r plugin.Request, name string) ([]attachment, error) {
+// there and gave it addresses, and what it reaches by eth0 then; nil: everything.
+func (d *Dataplane) awaitTenants(ctx context.Context, r plugin.Request, name string) ([]attachment, []netip.Prefix, error) {
 	ctx, cancel := context.WithTimeout(ctx, podWaitMax)
 	defer cancel()
 	ns, bare, _ := strings.Cut(name, "/")
@@ -183,43 +287,69 @@ func (d *Dataplane) awaitTenants(ctx context.Context, r plugin.Request, name str
 		d.podsMu.Lock()
 		pod, changed := d.settled[types.NamespacedName{Namespace: ns, Name: bare}], d.changed
 		d.podsMu.Unlock()
-		all, missing, err := d.attachments(pod, r)
+		all, routes, missing, err := d.attachments(pod, r)
 		if err != nil {
-			return nil, refused(plugin.CodeInvalidEnvironment, err.Error())
+			return nil, nil, refused(plugin.CodeInvalidEnvironment, err.Error())
 		}
 		if missing == "" {
-			return all, nil
+			return all, routes, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, refused(plugin.CodeTryAgain, "pod "+name+" has no address on network "+missing+" yet: see the pod's events")
+			return nil, nil, refused(plugin.CodeTryAgain, "pod "+name+" has no address on network "+missing+" yet: see the pod's events")
 		}
 	}
 }
 
-// attachments returns the links that a pod is to have, or a network that is missing.
-func (d *Dataplane) attachments(pod *corev1.Pod, r plugin.Request) (all []attachment, missing string, err error) {
+// attachments returns the links that a pod is to have and what it reaches by eth0, or a
+// network that is missing.
+func (d *Dataplane) attachments(pod *corev1.Pod, r plugin.Request) (all []attachment, routes []netip.Prefix, missing string, err error) {
 	if pod == nil {
-		return nil, "", nil
+		return nil, nil, "", nil
 	}
 	asked, err := network.Selections(pod)
-	if err != nil {
-		return nil, "", err
+	if err != nil || len(asked) == 0 {
+		return nil, nil, "", err
 	}
 	d.tenants.mu.Lock()
 	defer d.tenants.mu.Unlock()
-	for _, sel := range asked {
+	ways := network.Outs(pod, asked, func(key object.Key) *network.Network { return d.tenants.spaces[key].network })
+	for i, sel := range asked {
 		s := d.tenants.spaces[sel.Key]
 		given := s.given(pod)
 		if len(given) == 0 {
-			return nil, sel.Key.String(), nil
+			return nil, nil, sel.Key.String(), nil
+		}
+		reached := slices.Clone(s.subnets)
+		for _, a := range given {
+			if by, led := ways[family.Of(a)]; led && by == i {
+				reached = append(reached, link.Everywhere(a))
+			}
 		}
 		all = append(all, attachment{s.Space, link.Pod{
-			ID: r.ContainerID, Name: object.KeyOf(pod).String(), Addresses: given, NetNS: r.NetNS, IfName: sel.Interface, Routes: s.subnets,
+			ID: r.ContainerID, Name: object.KeyOf(pod).String(), Addresses: given, NetNS: r.NetNS, IfName: sel.Interface, Routes: reached,
 		}})
 	}
-	return all, "", nil
+	return all, d.beside(pod, ways), "", nil
+}
+
+// beside returns what a pod on tenants' networks reaches by eth0. That is always the
+// node's DNS, and where its node asks from, also where the addresses of a network hide them.
+func (d *Dataplane) beside(pod *corev1.Pod, ways map[corev1.IPFamily]int) (routes []netip.Prefix) {
+	for _, s := range d.stacks {
+		for _, a := range []netip.Addr{s.DNS, d.links.Gateway(s.DNS)} {
+			routes = append(routes, netip.PrefixFrom(a, a.BitLen()))
+		}
+		switch _, led := ways[s.family()]; {
+		case network.Only(pod):
+		case led:
+			routes = append(routes, s.Pods, s.Services)
+		default:
+			routes = append(routes, link.Everywhere(s.DNS))
+		}
+	}
+	return routes
 }
 
 // given returns the addresses that the pod has on the network; none: not yet.

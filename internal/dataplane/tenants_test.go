@@ -65,6 +65,59 @@ func TestTenants(t *testing.T) {
 	}
 }
 
+// TestTenantsOut: pods on tenants' networks only reach the world by their network, under
+// their node's address, unless it is internal; they reach neither the cluster's pods and
+// services nor other networks, and of their node nothing but DNS. The node asks them.
+func TestTenantsOut(t *testing.T) {
+	w := newWorld(t)
+	a, outside := w.node(1), w.host(3)
+	serve(t, outside.ns, outside.ip.String()+":8080", "world")
+	serve(t, a.ns, "0.0.0.0:9090", "node")
+	p := a.pod("p", 5)
+	red, blue, shut := tenantNetwork("red", 8192), tenantNetwork("blue", 8193), tenantNetwork("shut", 8194)
+	shut.Spec.Internal = true
+	all := []metav1.Object{red, blue, shut, tenantMembers(red, a, "r1", "10.96.0.2"), tenantMembers(blue, a, "b1", "10.96.0.2"),
+		tenantMembers(shut, a, "s1", "10.96.0.2")}
+	all = append(all, service("web", "10.100.0.1", corev1.ServiceTypeNodePort, tcp(80, 30080)), endpoints("web", p))
+	a.apply(false, all...)
+	only := func(name string, last int, on string) *testPod {
+		return a.podWith(name, last, map[string]string{network.Annotation: on, network.OnlyAnnotation: "true"})
+	}
+	r1, b1, s1 := only("r1", 2, "red"), only("b1", 3, "blue"), only("s1", 4, "shut")
+	serve(t, b1.ns, "10.96.0.2:8080", "b1")
+
+	reached := func() {
+		t.Helper()
+		for _, pod := range []*testPod{r1, b1} {
+			sees(t, pod.ns, outside.ip.String()+":8080", "world", a.ip)
+			refuses(t, pod.ns, "tcp4", p.addr.String()+":8080")
+			refuses(t, pod.ns, "tcp4", "10.100.0.1:80")
+			expect(t, pod.ns, "tcp4", a.ip.String()+":30080", "p") // as whoever is outside
+		}
+		expect(t, a.ns, "tcp4", r1.addr.String()+":8080", "r1") // a probe
+	}
+	reached()
+	for _, addr := range []string{outside.ip.String() + ":8080", p.addr.String() + ":8080", "10.100.0.1:80", a.ip.String() + ":9090"} {
+		if who, _, err := ask(t, s1.ns, "tcp4", addr); err == nil {
+			t.Errorf("a pod of an internal network reached %s: %s", addr, who)
+		}
+	}
+	if who, _, err := ask(t, p.ns, "tcp4", r1.addr.String()+":8080"); err == nil {
+		t.Errorf("the cluster's network leads to a pod that is not on it: %s", who)
+	}
+	refuses(t, r1.ns, "tcp4", a.dp.links.Gateway(r1.addr).String()+":9090") // its node, by eth0
+	if _, _, err := ask(t, r1.ns, "tcp4", "10.96.0.10:53"); err != nil {
+		t.Errorf("DNS is not reached where the network hides its address: %v", err)
+	}
+
+	a.stop() // another process takes over what the kernel has
+	a.start()
+	a.apply(true, append(all, a.nodeObject(), p.Pod, r1.Pod, b1.Pod, s1.Pod)...)
+	reached()
+	a.stop()
+	must(t, a.dp.Teardown(t.Context()))
+}
+
 func tenantNetwork(name string, vni int32) *network.Network {
 	return &network.Network{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},

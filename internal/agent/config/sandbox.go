@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/object/network"
 	"trireme/internal/runtime"
 )
 
@@ -143,6 +144,9 @@ func (n *Node) DNS(pod *corev1.Pod) (*runtime.DNSConfig, error) {
 	if policy == corev1.DNSClusterFirst || policy == corev1.DNSClusterFirstWithHostNet {
 		d.Servers = []string{n.ClusterDNS}
 		d.Searches = unique(append([]string{pod.Namespace + ".svc." + n.Domain, "svc." + n.Domain, n.Domain}, d.Searches...))
+		if asked, err := network.Selections(pod); err == nil && len(asked) > 0 {
+			d.Searches = append(d.Searches, pod.Namespace+".net."+n.Domain) // NAME.NETWORK
+		}
 		d.Options = []string{"ndots:5"}
 	}
 	if c := pod.Spec.DNSConfig; c != nil {

@@ -166,7 +166,7 @@ func TestAnswers(t *testing.T) {
 		{"www.example.org. A", nx},
 	} {
 		name, typ, _ := strings.Cut(c.question, " ")
-		m := s.answer(t.Context(), new(dns.Msg).SetQuestion(name, dns.StringToType[typ]))
+		m := s.answer(t.Context(), new(dns.Msg).SetQuestion(name, dns.StringToType[typ]), netip.Addr{})
 		var data []string
 		for _, rr := range m.Answer {
 			data = append(data, strings.TrimPrefix(rr.String(), rr.Header().String()))
@@ -191,7 +191,7 @@ func TestPartialZone(t *testing.T) {
 	z := zone()
 	s := &Server{Zone: z, Resolver: resolver(), Log: slog.New(slog.DiscardHandler)}
 	ask := func(name string, typ uint16) string {
-		return dns.RcodeToString[s.answer(t.Context(), new(dns.Msg).SetQuestion(name, typ)).Rcode]
+		return dns.RcodeToString[s.answer(t.Context(), new(dns.Msg).SetQuestion(name, typ), netip.Addr{}).Rcode]
 	}
 	for _, c := range []struct {
 		partial bool
@@ -218,7 +218,7 @@ func TestChangesOfTheZone(t *testing.T) {
 		typ  uint16
 		want int
 	}{{"1.0.96.10.in-addr.arpa.", dns.TypePTR, 0}, {"9.0.96.10.in-addr.arpa.", dns.TypePTR, 1}, {"web.default.svc.cluster.local.", dns.TypeA, 1}} {
-		if got := z.Lookup(dns.Question{Name: c.name, Qtype: c.typ}); len(got.Answer) != c.want {
+		if got := z.Lookup(dns.Question{Name: c.name, Qtype: c.typ}, netip.Addr{}); len(got.Answer) != c.want {
 			t.Errorf("%s: %v", c.name, got.Answer)
 		}
 	}
@@ -287,7 +287,7 @@ func FuzzLookup(f *testing.F) {
 	}
 	z := zone()
 	f.Fuzz(func(t *testing.T, name string, qtype uint16) {
-		r := z.Lookup(dns.Question{Name: name, Qtype: qtype})
+		r := z.Lookup(dns.Question{Name: name, Qtype: qtype}, netip.Addr{})
 		if !r.Exists && len(r.Answer) > 0 {
 			t.Errorf("%q does not exist and has %v", name, r.Answer)
 		}

@@ -13,6 +13,12 @@
 //	_PORT._PROTO.NAME.NS.svc.DOMAIN  SRV   named ports
 //	A-B-C-D.NS.pod.DOMAIN            A     the address that the name spells
 //	D.C.B.A.in-addr.arpa             PTR   cluster addresses and endpoints
+//	NAME.NETWORK.NS.net.DOMAIN       A     a service's ready pods, or the pod, by their addresses on a tenants' network
+//	HOST.NAME.NETWORK.NS.net.DOMAIN  A     and so on, as for a headless service
+//
+// Who asks is known by the address that asks (View). The names of a tenants' network are
+// there for the pods on it alone, and to a pod that is on such networks only
+// NAME.NS.svc.DOMAIN is what NAME is on them.
 //
 // A name that exists without a record of the asked type is answered empty, one
 // that does not exist with NXDOMAIN, both with the zone's SOA. Records live 5

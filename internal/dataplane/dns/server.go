@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -53,7 +54,11 @@ func (s *Server) Serve(ctx context.Context, packets net.PacketConn, streams net.
 }
 
 func (s *Server) handle(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
-	reply := s.answer(ctx, r)
+	from, err := netip.ParseAddrPort(w.RemoteAddr().String())
+	if err != nil {
+		s.Log.Debug("reading who asks", "client", w.RemoteAddr().String(), "err", err)
+	}
+	reply := s.answer(ctx, r, from.Addr().Unmap())
 	if w.LocalAddr().Network() == "udp" {
 		reply.Truncate(payload(r))
 	}
@@ -71,12 +76,12 @@ func payload(r *dns.Msg) int {
 	return dns.MinMsgSize
 }
 
-func (s *Server) answer(ctx context.Context, r *dns.Msg) *dns.Msg {
+func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.Msg {
 	if r.Opcode != dns.OpcodeQuery || len(r.Question) != 1 {
 		return new(dns.Msg).SetRcode(r, dns.RcodeNotImplemented)
 	}
 	q := r.Question[0]
-	found := s.Zone.Lookup(q)
+	found := s.Zone.Lookup(q, from)
 	if !found.Ours {
 		return s.Resolver.Resolve(ctx, r)
 	}
@@ -87,7 +92,7 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg) *dns.Msg {
 	m.Authoritative, m.RecursionAvailable = true, true
 	m.Answer, m.Extra = found.Answer, found.Extra
 	if found.Chase != "" && q.Qtype != dns.TypeCNAME {
-		m.Answer = append(m.Answer, s.chase(ctx, found.Chase, q.Qtype)...)
+		m.Answer = append(m.Answer, s.chase(ctx, dns.Question{Name: found.Chase, Qtype: q.Qtype, Qclass: dns.ClassINET}, from)...)
 	}
 	if len(m.Answer) == 0 {
 		m.Ns = []dns.RR{s.Zone.soa()}
@@ -102,10 +107,9 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg) *dns.Msg {
 }
 
 // chase returns the records of the name an ExternalName leads to.
-func (s *Server) chase(ctx context.Context, name string, qtype uint16) []dns.RR {
-	q := new(dns.Msg).SetQuestion(name, qtype)
-	if local := s.Zone.Lookup(q.Question[0]); local.Ours {
+func (s *Server) chase(ctx context.Context, q dns.Question, from netip.Addr) []dns.RR {
+	if local := s.Zone.Lookup(q, from); local.Ours {
 		return local.Answer // one step: a chain of ExternalNames is a mistake or a loop
 	}
-	return s.Resolver.Resolve(ctx, q).Answer
+	return s.Resolver.Resolve(ctx, new(dns.Msg).SetQuestion(q.Name, q.Qtype)).Answer
 }

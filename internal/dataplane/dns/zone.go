@@ -26,6 +26,8 @@ type Zone struct {
 	services map[string]*service        // "name.ns"
 	spaces   map[string]int             // services in a namespace
 	names    map[netip.Addr][]reference // for PTR
+	networks map[string]*members        // "network.ns"
+	views    map[netip.Addr]*View       // by who asks
 }
 
 type service struct {
@@ -45,6 +47,7 @@ type endpoint struct {
 	host    string
 	address netip.Addr
 	ports   []port
+	pod     string // empty: it is none
 }
 
 type reference struct{ owner, name string }
@@ -55,6 +58,7 @@ func NewZone(domain string, ranges ...netip.Prefix) *Zone {
 	return &Zone{
 		domain: strings.ToLower(dns.Fqdn(domain)), ranges: ranges,
 		services: map[string]*service{}, spaces: map[string]int{}, names: map[netip.Addr][]reference{},
+		networks: map[string]*members{}, views: map[netip.Addr]*View{},
 	}
 }
 
@@ -152,7 +156,11 @@ func parse(svc *corev1.Service, all []*discoveryv1.EndpointSlice) *service {
 			if e.Hostname != nil && *e.Hostname != "" {
 				host = *e.Hostname
 			}
-			s.endpoints = append(s.endpoints, endpoint{host, a, ports})
+			pod := ""
+			if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
+				pod = e.TargetRef.Name
+			}
+			s.endpoints = append(s.endpoints, endpoint{host, a, ports, pod})
 		}
 	}
 	return s
@@ -196,19 +204,19 @@ type Reply struct {
 	Chase  string // a name outside the zone whose records belong into the answer
 }
 
-// Lookup answers a question.
-func (z *Zone) Lookup(q dns.Question) Reply {
+// Lookup answers a question of whoever has the address; invalid: of anybody.
+func (z *Zone) Lookup(q dns.Question, from netip.Addr) Reply {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
-	r := z.lookupLocked(q)
+	r := z.lookupLocked(q, z.viewLocked(from))
 	r.Unsure = z.partial && r.Ours && !r.Exists
 	return r
 }
 
-func (z *Zone) lookupLocked(q dns.Question) Reply {
+func (z *Zone) lookupLocked(q dns.Question, v View) Reply {
 	name := strings.ToLower(q.Name)
 	if a, ok := reversed(name); ok {
-		return z.lookupAddress(a, q)
+		return z.lookupAddress(a, q, v)
 	}
 	if name == z.domain {
 		r := Reply{Ours: true, Exists: true}
@@ -226,7 +234,9 @@ func (z *Zone) lookupLocked(q dns.Question) Reply {
 	r := Reply{}
 	switch {
 	case kind == "svc":
-		r = z.lookupService(labels, q)
+		r = z.lookupService(labels, q, v)
+	case kind == "net":
+		r = z.lookupNetwork(labels, q, v)
 	case kind == "pod":
 		r = z.lookupPod(labels, q)
 	case kind == "dns-version" && len(labels) == 0:
@@ -239,7 +249,7 @@ func (z *Zone) lookupLocked(q dns.Question) Reply {
 	return r
 }
 
-func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
+func (z *Zone) lookupService(labels []string, q dns.Question, v View) Reply {
 	n := len(labels)
 	if n == 0 {
 		return Reply{Exists: true}
@@ -248,7 +258,17 @@ func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
 		return Reply{Exists: z.spaces[labels[0]] > 0}
 	}
 	s := z.services[labels[n-2]+"."+labels[n-1]]
-	switch {
+	if v.Only {
+		if s = nil; labels[n-1] == v.Namespace {
+			s = z.seenLocked(labels[n-2], v, v.Networks)
+		}
+	}
+	return z.lookupWithin(labels[:n-1], s, "."+labels[n-1]+".svc.", q)
+}
+
+// lookupWithin answers for a service, or for what is below it; labels end with its name.
+func (z *Zone) lookupWithin(labels []string, s *service, under string, q dns.Question) Reply {
+	switch n := len(labels) + 1; {
 	case s == nil:
 		return Reply{}
 	case n == 2 && s.external != "":
@@ -258,7 +278,7 @@ func (z *Zone) lookupService(labels []string, q dns.Question) Reply {
 	case n == 2:
 		return Reply{Exists: true, Answer: addresses(q, s.tasks())}
 	case n == 4:
-		return z.lookupPort(s, labels[0], labels[1], q)
+		return z.lookupPort(s, labels, under, q)
 	case n == 3:
 		return s.lookupEndpoint(labels[0], q)
 	}
@@ -295,9 +315,9 @@ func (s *service) lookupEndpoint(label string, q dns.Question) Reply {
 	return Reply{Exists: ok && slices.ContainsFunc(s.ports, named)} // the parent of an SRV record
 }
 
-func (z *Zone) lookupPort(s *service, name, protocol string, q dns.Question) Reply {
-	name, ok1 := strings.CutPrefix(name, "_")
-	protocol, ok2 := strings.CutPrefix(protocol, "_")
+func (z *Zone) lookupPort(s *service, labels []string, under string, q dns.Question) Reply {
+	name, ok1 := strings.CutPrefix(labels[0], "_")
+	protocol, ok2 := strings.CutPrefix(labels[1], "_")
 	if !ok1 || !ok2 || name == "" {
 		return Reply{}
 	}
@@ -317,12 +337,12 @@ func (z *Zone) lookupPort(s *service, name, protocol string, q dns.Question) Rep
 		}
 	}
 	if len(s.addresses) > 0 {
-		add(z.fqdn(s), s.ports[at].number, s.addresses)
+		add(s.name+under+z.domain, s.ports[at].number, s.addresses)
 		return r
 	}
 	for _, e := range s.endpoints {
 		if i := slices.IndexFunc(e.ports, same); i >= 0 {
-			add(e.host+"."+z.fqdn(s), e.ports[i].number, []netip.Addr{e.address})
+			add(e.host+"."+s.name+under+z.domain, e.ports[i].number, []netip.Addr{e.address})
 		}
 	}
 	return r
@@ -364,7 +384,14 @@ func reversed(name string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-func (z *Zone) lookupAddress(a netip.Addr, q dns.Question) Reply {
+func (z *Zone) lookupAddress(a netip.Addr, q dns.Question, v View) Reply {
+	if name := z.namedLocked(a, v); name != "" {
+		r := Reply{Ours: true, Exists: true}
+		if q.Qtype == dns.TypePTR {
+			r.Answer = []dns.RR{&dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: name}}
+		}
+		return r
+	}
 	if !slices.ContainsFunc(z.ranges, func(p netip.Prefix) bool { return p.Contains(a) }) && len(z.names[a]) == 0 {
 		return Reply{}
 	}

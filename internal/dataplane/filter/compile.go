@@ -23,8 +23,13 @@ type compiled struct {
 }
 
 // compile returns what the policies that select a pod make of one way; nil: it is
-// not isolated that way.
+// not isolated that way. A pod that is not on the cluster's network is, whatever they say.
 func (t *Table) compile(p *pod, way Way) *compiled {
+	if p.only {
+		closed := &compiled{v6: t.v6}
+		closed.finish(way)
+		return closed
+	}
 	var out *compiled
 	for _, policy := range t.policies {
 		d := policy.In

@@ -18,6 +18,9 @@
 //	p-ID         the same with the port that an egress rule names
 //	b-HASH       ranges: the ipBlocks of one rule, less what they except
 //
+// A pod on tenants' networks only (package object/network) is isolated both ways by no
+// policy, and closed: its node itself hears nothing of it but questions for names.
+//
 // Named ports of ingress rules are the selected pod's own, so they are numbers in
 // its chain. What nodes are sent of groups: package object/peers.
 package filter

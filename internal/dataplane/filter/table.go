@@ -9,6 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/object/network"
 	"trireme/internal/object/peers"
 )
 
@@ -78,6 +79,7 @@ type Changes struct {
 	Chains     []Chain // to make; first those that others jump to
 	Elements   map[string]Delta
 	Pods       [2]map[netip.Addr]Change[string] // by Way: the isolated pods' chains
+	Closed     map[netip.Addr]Change[bool]      // those that may ask their node for names, and no more
 	Names      map[netip.Addr]string            // of those pods
 	GoneChains []string                         // last those that others jump to
 	GoneSets   []string
@@ -85,13 +87,14 @@ type Changes struct {
 
 // Empty reports whether nothing differs.
 func (c *Changes) Empty() bool {
-	return len(c.Sets) == 0 && len(c.Chains) == 0 && len(c.Elements) == 0 && len(c.Pods[In]) == 0 && len(c.Pods[Out]) == 0 &&
+	return len(c.Closed) == 0 && len(c.Sets) == 0 && len(c.Chains) == 0 && len(c.Elements) == 0 && len(c.Pods[In]) == 0 && len(c.Pods[Out]) == 0 &&
 		len(c.GoneChains) == 0 && len(c.GoneSets) == 0
 }
 
 type pod struct {
 	*corev1.Pod
 	addr netip.Addr
+	only bool         // on its tenants' networks
 	way  [2]*compiled // nil: not isolated that way
 }
 
@@ -118,12 +121,13 @@ type Table struct {
 // state is what the kernel was told.
 type state struct {
 	pods   [2]map[netip.Addr]string
+	closed map[netip.Addr]bool
 	chains map[string]bool // whether others jump to it
 	sets   map[string]bool
 }
 
 func newState() state {
-	return state{[2]map[netip.Addr]string{{}, {}}, map[string]bool{}, map[string]bool{}}
+	return state{[2]map[netip.Addr]string{{}, {}}, map[netip.Addr]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
 // NewTable returns an empty table.
@@ -142,11 +146,12 @@ func (t *Table) SetPod(key types.NamespacedName, p *corev1.Pod, addr netip.Addr)
 		t.dirty[key] = true
 		return
 	}
-	if old := t.pods[key]; old != nil && old.addr == addr && old.UID == p.UID && maps.Equal(old.Labels, p.Labels) {
+	only := network.Only(p)
+	if old := t.pods[key]; old != nil && old.addr == addr && old.only == only && old.UID == p.UID && maps.Equal(old.Labels, p.Labels) {
 		old.Pod = p
 		return // what else may change says nothing here
 	}
-	t.pods[key] = &pod{Pod: p, addr: addr}
+	t.pods[key] = &pod{Pod: p, addr: addr, only: only}
 	t.dirty[key] = true
 }
 
@@ -217,7 +222,9 @@ func (t *Table) Take() *Changes {
 			p.way[In], p.way[Out] = t.compile(p, In), t.compile(p, Out)
 		}
 	}
-	c := &Changes{Elements: map[string]Delta{}, Pods: [2]map[netip.Addr]Change[string]{{}, {}}, Names: map[netip.Addr]string{}}
+	c := &Changes{
+		Elements: map[string]Delta{}, Pods: [2]map[netip.Addr]Change[string]{{}, {}}, Closed: map[netip.Addr]Change[bool]{}, Names: map[netip.Addr]string{},
+	}
 	if len(t.dirty) > 0 || t.fresh {
 		t.structure(c)
 	}
@@ -234,6 +241,9 @@ func (t *Table) structure(c *Changes) {
 	chains, sets := map[string]Chain{}, map[string]Set{}
 	for _, p := range t.byAddress() {
 		c.Names[p.addr] = p.Namespace + "/" + p.Name
+		if p.only {
+			now.closed[p.addr] = true
+		}
 		for way, is := range p.way {
 			if is == nil {
 				continue
@@ -249,6 +259,16 @@ func (t *Table) structure(c *Changes) {
 				now.sets[s.Name] = true
 				sets[s.Name] = s
 			}
+		}
+	}
+	for a := range now.closed {
+		if !t.told.closed[a] {
+			c.Closed[a] = Change[bool]{New: true}
+		}
+	}
+	for a := range t.told.closed {
+		if !now.closed[a] {
+			c.Closed[a] = Change[bool]{Old: true}
 		}
 	}
 	for way := range now.pods {

@@ -180,6 +180,7 @@ func podSide(ns netns.NsHandle, p Pod) error {
 }
 
 // reach gives a pod's link an address, and the routes of its family; nil: to everything.
+// What another link had before is reached by this one.
 func reach(nl *netlink.Handle, link netlink.Link, a netip.Addr, routes []netip.Prefix) error {
 	index, gw := link.Attrs().Index, podGateway(a)
 	if routes == nil {
@@ -195,7 +196,7 @@ func reach(nl *netlink.Handle, link netlink.Link, a netip.Addr, routes []netip.P
 		if to.Addr().Is4() != a.Is4() {
 			continue
 		}
-		if err := nl.RouteAdd(&netlink.Route{LinkIndex: index, Dst: ipNet(to), Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
+		if err := nl.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(to), Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
 			return fmt.Errorf("adding a route to %s: %w", to, err)
 		}
 	}

@@ -24,7 +24,10 @@ import (
 //
 //	pod: net1 10.0.9.2/32 ── tri… ─┐ namespace ROOT/networks/VNI      node's namespace
 //	                               ├─ routing ── trnVNI (VXLAN) ─────────► UDP 4789
-//	pod: net1 10.0.9.3/32 ── tri… ─┘
+//	pod: net1 10.0.9.3/32 ── tri… ─┘     └─ NAT ── out 169.254.64.0/32 ── tri… ─► NAT ─► world
+//
+// Its way out, if it has one, is a link as a pod has it, with an address of the node's own
+// choice: to the node the network is one more sender.
 type Space struct {
 	*Links
 	vx      string
@@ -35,10 +38,21 @@ type Space struct {
 type SpaceConfig struct {
 	VNI     int
 	Subnets []netip.Prefix
-	MTU     int        // of pods' links; 0: what fits
-	Self    string     // the node's name
-	Local   netip.Addr // the node's address
+	MTU     int          // of pods' links; 0: what fits
+	Self    string       // the node's name
+	Local   netip.Addr   // the node's address
+	Outs    []netip.Addr // by which pods leave, one a family; none: they do not
 }
+
+// OutLink is a space's end of its way out.
+const OutLink = "out"
+
+// OfSpaces is what the names of spaces' ways out begin with, where pods' are
+// "namespace/name": no namespace is called so.
+const OfSpaces = "VNI/"
+
+// Out returns the name of a space's way out, which is also its ID.
+func Out(vni int) string { return OfSpaces + strconv.Itoa(vni) }
 
 // Remote is where a pod on another node is.
 type Remote struct {
@@ -66,7 +80,7 @@ func (l *Links) OpenSpace(dir string, c SpaceConfig) (*Space, error) {
 		if c.MTU != 0 {
 			s.mtu = min(c.MTU, size)
 		}
-		err = errors.Join(s.prepare(c.Subnets), l.carry(s, c))
+		err = errors.Join(s.prepare(c.Subnets), l.carry(s, c), l.lead(s, c, path))
 	}
 	if err != nil {
 		s.Close()
@@ -164,6 +178,37 @@ func (l *Links) carry(s *Space, c SpaceConfig) error {
 		return errors.Join(fmt.Errorf("moving %s into its network: %w", s.vx, err), l.del(s.vx))
 	}
 	return nil
+}
+
+// lead makes the space's way out, or takes over the one there is: another one would cut
+// what goes through it.
+func (l *Links) lead(s *Space, c SpaceConfig, path string) error {
+	id := Out(c.VNI)
+	if len(c.Outs) == 0 {
+		return l.DelPod(id)
+	}
+	if l.CheckPod(id, c.Outs) == nil && s.leads(c.Outs, l.podSize()) {
+		return nil
+	}
+	_, err := l.AddPod(Pod{ID: id, Name: id, Addresses: c.Outs, NetNS: path, IfName: OutLink})
+	return err
+}
+
+// leads reports whether the space has its default routes by its way out.
+func (s *Space) leads(outs []netip.Addr, size int) bool {
+	link, err := s.nl.LinkByName(OutLink)
+	if err != nil || link.Attrs().MTU != size {
+		return false
+	}
+	for _, a := range outs {
+		all, err := dump(func() ([]netlink.Route, error) {
+			return s.nl.RouteListFiltered(netFamily(a), &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(Everywhere(a))}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
+		})
+		if err != nil || len(all) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Remotes brings the ways to the network's pods on other nodes in line: for each a

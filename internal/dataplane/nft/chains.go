@@ -34,6 +34,7 @@ func (t *Table) addChains(b Base) {
 	t.entering(b)
 	t.leaving(b)
 	t.isolation()
+	t.tenants(b)
 }
 
 // guard keeps route_localnet, which lets 127.0.0.1 reach the mesh, from letting
@@ -111,6 +112,7 @@ func (t *Table) leaving(b Base) {
 	t.add(c, rule(outBy(b.Overlay), markIs(packetMark(), markKept, link.MarkMask), verdict(expr.VerdictReturn, "")))
 	t.add(c, rule(notFromPods, outBy(b.Overlay), asGateway))
 	t.add(c, rule(notFromPods, translated(), notToPods, asNode))
+	t.add(c, rule(in(t.source, b.Outs, true), notToPods, asNode))
 	t.fromFloat(c, notToPods)
 	t.add(c, rule(fromPods, notToPods, asNode))
 }

@@ -42,6 +42,11 @@
 //
 // The chains and sets behind them are those of package filter.
 //
+//	closed          addr                          pods on tenants' networks only
+//
+// A tenant's network has a table of the same name in its own network namespace: see
+// RebuildSpace.
+//
 // Keys hold only what lies in the packet: a key made of another map's result
 // would save copies of the backends (one a front), but nft 1.0 cannot list it.
 //

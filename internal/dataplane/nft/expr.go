@@ -104,11 +104,18 @@ func inState(bits uint32) []expr.Any {
 }
 
 // translated matches packets whose destination a NAT rule has changed.
-func translated() []expr.Any {
+func translated() []expr.Any { return translatedIs(true) }
+
+// translatedIs matches them, or all others.
+func translatedIs(yes bool) []expr.Any {
 	const statusDNAT = 1 << 5 // IPS_DST_NAT
+	op := expr.CmpOpEq
+	if yes {
+		op = expr.CmpOpNeq
+	}
 	return one(&expr.Ct{Key: expr.CtKeySTATUS, Register: regTest},
 		&expr.Bitwise{SourceRegister: regTest, DestRegister: regTest, Len: 4, Mask: native(statusDNAT), Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: regTest, Data: make([]byte, 4)})
+		&expr.Cmp{Op: op, Register: regTest, Data: make([]byte, 4)})
 }
 
 func native(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }

@@ -49,6 +49,15 @@ func (t *Table) filter(c *filter.Changes) error {
 	for way := range c.Pods {
 		edits = append(edits, t.isolated(c, filter.Way(way)))
 	}
+	closed := edit{set: t.maps.closed}
+	for a, v := range c.Closed {
+		if e := (nftables.SetElement{Key: a.AsSlice()}); v.New {
+			closed.add = append(closed.add, e)
+		} else {
+			closed.del = append(closed.del, e)
+		}
+	}
+	edits = append(edits, closed)
 	for name, d := range c.Elements {
 		edits = append(edits, edit{set: t.members(name, d.Kind), del: elements(d.Del), add: elements(d.Add)})
 	}

@@ -21,6 +21,7 @@ import (
 // Base is what the rules beside the maps depend on.
 type Base struct {
 	PodCIDR, ServiceCIDR netip.Prefix // of the cluster
+	Outs                 netip.Prefix // what tenants' networks leave by, one address each
 	DNS                  netip.Addr
 	Gateway              netip.Addr // of this node's pods; invalid: not known yet
 	Overlay              string     // link name
@@ -51,6 +52,7 @@ type maps struct {
 
 	fromVips, fromPorts *nftables.Set
 	isolated            [2]*nftables.Set // by filter.Way
+	closed              *nftables.Set
 
 	floating, floatIn, floatOut *nftables.Set
 
@@ -176,12 +178,13 @@ func (t *Table) addMaps() error {
 		keptPorts:    set("kept-ports", cat(proto, port), nil),
 		nodes:        set("nodes", addr, nil),
 		entries:      set("entries", nftables.TypeEtherAddr, &n),
+		closed:       set("closed", addr, nil),
 		isolated:     [2]*nftables.Set{set("isolated-in", addr, &nftables.TypeVerdict), set("isolated-out", addr, &nftables.TypeVerdict)},
 	}
 	m := &t.maps
 	all := []*nftables.Set{m.vips, m.ports, m.emptyVips, m.emptyPorts, m.vipBackends, m.portBackends, m.hairpin,
 		m.vipClients, m.portClients, m.vipSticky, m.portSticky,
-		m.insideVips, m.insidePorts, m.insideVipTo, m.insidePortTo, m.fromVips, m.fromPorts, m.isolated[0], m.isolated[1],
+		m.insideVips, m.insidePorts, m.insideVipTo, m.insidePortTo, m.fromVips, m.fromPorts, m.isolated[0], m.isolated[1], m.closed,
 		m.floating, m.floatIn, m.floatOut, m.keptVips, m.keptPorts, m.nodes, m.entries}
 	for _, s := range all {
 		if err := t.addSet(s); err != nil {

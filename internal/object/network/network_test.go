@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/object"
 )
 
 func TestDefinition(t *testing.T) {
@@ -28,6 +30,7 @@ func TestSelections(t *testing.T) {
 		",":                                      "error: without a name",
 		"[{":                                     "error: no list of JSON objects",
 		`[{"name":"red","ips":["x"]}]`:           "error: no address",
+		`[{"name":"red","default-route":["x"]}]`: "error: default-route",
 	} {
 		p := &corev1.Pod{}
 		p.Namespace, p.Annotations = "default", map[string]string{Annotation: in}
@@ -43,6 +46,54 @@ func TestSelections(t *testing.T) {
 		part, fails := strings.CutPrefix(want, "error: ")
 		if fails != (err != nil) || fails && !strings.Contains(err.Error(), part) || !fails && strings.Join(got, " ") != want {
 			t.Errorf("%q is %v, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+// TestOuts: a pod leaves by the network whose gateway it names, one that is on its
+// networks only else by the first that is not internal.
+func TestOuts(t *testing.T) {
+	known := map[string]*Network{
+		"shut": {Spec: Spec{Internal: true, Subnets: []Subnet{{CIDR: "10.0.7.0/24"}}}},
+		"red":  {Spec: Spec{Subnets: []Subnet{{CIDR: "10.0.8.0/24"}}}},
+		"both": {Spec: Spec{Subnets: []Subnet{{CIDR: "10.0.9.0/24"}, {CIDR: "fd00:9::/64"}}}},
+	}
+	const here = -1 // the cluster's network
+	for _, c := range []struct {
+		networks, only string
+		four, six      int
+	}{
+		{"red,both", "", here, here},
+		{"red,both", "false", here, here},
+		{"shut,red,both,missing", "true", 1, 2},
+		{"shut", "true", here, here},
+		{`[{"name":"red"},{"name":"both","default-route":["10.0.9.1"]}]`, "", 1, here},
+		{`[{"name":"red"},{"name":"both","default-route":["10.0.9.1"]}]`, "true", 1, 1},
+		{`[{"name":"red"},{"name":"both","default-route":["fd00:9::1"]}]`, "true", 0, 1},
+		{`[{"name":"red","default-route":["10.0.8.9"]}]`, "", here, here},
+	} {
+		p := &corev1.Pod{}
+		p.Namespace, p.Annotations = "default", map[string]string{Annotation: c.networks, OnlyAnnotation: c.only}
+		asked, err := Selections(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := Outs(p, asked, func(key object.Key) *Network { return known[key.Name] })
+		for f, want := range map[corev1.IPFamily]int{corev1.IPv4Protocol: c.four, corev1.IPv6Protocol: c.six} {
+			got, ok := out[f]
+			if !ok {
+				got = here
+			}
+			if got != want {
+				t.Errorf("%s, only %q: %s leaves by %d, want %d", c.networks, c.only, f, got, want)
+			}
+		}
+	}
+	for networks, only := range map[string]string{"": "true", "red": "yes"} {
+		p := &corev1.Pod{}
+		p.Annotations = map[string]string{Annotation: networks, OnlyAnnotation: only}
+		if _, err := Selections(p); err == nil || !strings.Contains(err.Error(), OnlyAnnotation) {
+			t.Errorf("networks %q, only %q: %v", networks, only, err)
 		}
 	}
 }

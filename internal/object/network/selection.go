@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
+	"trireme/internal/object/family"
 )
 
 // The annotations of a pod, of the de-facto standard.
@@ -19,11 +21,16 @@ const (
 	StatusAnnotation = "k8s.v1.cni.cncf.io/network-status"
 )
 
+// OnlyAnnotation of a pod is "true" where it is on the networks that it names and not on
+// the cluster's own: what is left of that are probes of its node and DNS.
+const OnlyAnnotation = "trireme.dev/networks-only"
+
 // Selection is one network that a pod wants to be on.
 type Selection struct {
 	Key       object.Key // of the network
 	Interface string     // in the pod
 	IPs       []netip.Addr
+	Gateways  []netip.Addr // of its way out, "default-route"; none: it is elsewhere
 }
 
 // element is a selection in the annotation's JSON form.
@@ -32,6 +39,7 @@ type element struct {
 	Namespace string   `json:"namespace"`
 	Interface string   `json:"interface"`
 	IPs       []string `json:"ips"`
+	Gateways  []string `json:"default-route"`
 }
 
 // linkName is what the kernel takes as a link's name, without surprises.
@@ -41,7 +49,14 @@ var linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$`)
 // for a pod in its node's network. An error names the annotation and the remedy.
 func Selections(p *corev1.Pod) ([]Selection, error) {
 	text := strings.TrimSpace(p.Annotations[Annotation])
-	if text == "" || p.Spec.HostNetwork {
+	switch only := p.Annotations[OnlyAnnotation]; {
+	case p.Spec.HostNetwork:
+		return nil, nil
+	case only != "" && only != "true" && only != "false":
+		return nil, fmt.Errorf("annotation %s: %q is neither true nor false", OnlyAnnotation, only)
+	case text == "" && only == "true":
+		return nil, fmt.Errorf("annotation %s: the pod names no network: name one in the annotation %s", OnlyAnnotation, Annotation)
+	case text == "":
 		return nil, nil
 	}
 	elements, err := read(text)
@@ -112,7 +127,42 @@ func (e element) selection(namespace, iface string) (Selection, error) {
 		}
 		s.IPs = append(s.IPs, a)
 	}
+	for _, text := range e.Gateways {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return s, fmt.Errorf("network %s: default-route: %q is no address", s.Key, text)
+		}
+		s.Gateways = append(s.Gateways, a)
+	}
 	return s, nil
+}
+
+// Only reports whether a pod is on the networks that it names alone.
+func Only(p *corev1.Pod) bool { return p.Annotations[OnlyAnnotation] == "true" && !p.Spec.HostNetwork }
+
+// Outs returns by which of the networks the pod's way out is, by family, as a place in
+// all; those that are missing are left by none of them. It is where the pod says so, and for a
+// pod that is on these networks only the first one that has one. Find returns a network,
+// nil where it is not known.
+func Outs(p *corev1.Pod, all []Selection, find func(object.Key) *Network) map[corev1.IPFamily]int {
+	out := map[corev1.IPFamily]int{}
+	for i, s := range all {
+		n := find(s.Key)
+		if n == nil || n.Spec.Internal {
+			continue
+		}
+		pools, err := n.Pools()
+		if err != nil {
+			continue // its condition says so
+		}
+		for _, pool := range pools {
+			f := family.Of(pool.Prefix.Addr())
+			if _, led := out[f]; slices.Contains(s.Gateways, pool.Gateway) || Only(p) && !led {
+				out[f] = i
+			}
+		}
+	}
+	return out
 }
 
 // Attachment is a line of the annotation network-status.

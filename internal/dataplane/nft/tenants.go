@@ -1,0 +1,53 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// tenants keeps the networks of tenants out of the cluster's and of each other. What
+// leaves one by its address of Base.Outs is somebody from outside: it may call the mesh,
+// and no pod, no service and no network beside that. Of a pod that is not on the cluster's
+// network its node hears questions for names, and answers to its own probes.
+func (t *Table) tenants(b Base) {
+	refuse := verdict(expr.VerdictGoto, "refuse")
+	from, to := in(t.source, b.Outs, true), in(t.destination, b.Outs, true)
+	before := t.base("tenants", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, beforeNAT)
+	t.add(before, rule(from, in(t.destination, b.ServiceCIDR, true), refuse))
+	past := t.base("tenants-past", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
+	t.add(past, rule(newConnection(), to, refuse))
+	t.add(past, rule(newConnection(), from, in(t.destination, b.PodCIDR, true), translatedIs(false), refuse))
+
+	own := t.base("closed-in", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
+	closed := rule(newConnection(), one(t.source(t.regAddr), &expr.Lookup{SourceRegister: t.regAddr, SetName: t.maps.closed.Name, SetID: t.maps.closed.ID}))
+	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		t.add(own, rule(closed, in(t.destination, host(b.DNS), true), isProto(proto, true), toPort(dnsPort, dnsPort), verdict(expr.VerdictAccept, "")))
+	}
+	t.add(own, rule(closed, refuse))
+}
+
+const dnsPort = 53
+
+// RebuildSpace replaces the table of a tenant's network in its own namespace: the senders
+// of IPv6 are checked, as everywhere, and what goes out by the link of that name leaves
+// from its address. Empty: there is no such link.
+func (t *Table) RebuildSpace(podLinks, out string) error {
+	t.conn.AddTable(t.table)
+	t.conn.DelTable(t.table)
+	t.conn.AddTable(t.table)
+	if !t.v4() {
+		t.guard(Base{PodLinks: podLinks})
+	}
+	if out != "" {
+		c := t.base("leaving", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+		t.add(c, rule(outBy(out), t.sourceNAT(netip.Addr{})))
+	}
+	if err := t.flush(); err != nil {
+		return fmt.Errorf("writing table %s of a network: %w", t.table.Name, err)
+	}
+	return nil
+}
