@@ -43,6 +43,12 @@ type space struct {
 	network *network.Network
 	members *Members // on this node; nil: none
 	subnets []netip.Prefix
+	outs    []netip.Addr // by which it is left, one a family
+}
+
+// leads reports whether addresses of that family reach the world by the network.
+func (s space) leads(of netip.Addr) bool {
+	return slices.ContainsFunc(s.outs, func(a netip.Addr) bool { return a.Is4() == of.Is4() })
 }
 
 func newTenants(zone *dns.Zone) tenants {
@@ -168,14 +174,14 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 		for _, p := range pools {
 			s.subnets = append(s.subnets, p.Prefix)
 		}
-		outs := d.outs(n, s.subnets)
+		s.outs = d.outs(n, s.subnets)
 		s.Space, err = d.links.OpenSpace(spacesDir(d.cfg.Root), link.SpaceConfig{
-			VNI: int(n.Status.VNI), Subnets: s.subnets, MTU: int(n.Spec.MTU), Self: d.cfg.Node, Local: d.cfg.NodeIPs[0], Outs: outs,
+			VNI: int(n.Status.VNI), Subnets: s.subnets, MTU: int(n.Spec.MTU), Self: d.cfg.Node, Local: d.cfg.NodeIPs[0], Outs: s.outs,
 		})
 		if err != nil {
 			return space{}, err
 		}
-		if err := d.guardSpace(s, outs); err != nil {
+		if err := d.guardSpace(s); err != nil {
 			s.Close()
 			return space{}, err
 		}
@@ -223,10 +229,10 @@ func (d *Dataplane) outs(n *network.Network, subnets []netip.Prefix) (all []neti
 }
 
 // guardSpace writes the rules of a space.
-func (d *Dataplane) guardSpace(s space, outs []netip.Addr) error {
+func (d *Dataplane) guardSpace(s space) error {
 	for _, p := range s.subnets {
 		out := ""
-		if slices.ContainsFunc(outs, func(a netip.Addr) bool { return a.Is6() == p.Addr().Is6() }) {
+		if s.leads(p.Addr()) {
 			out = link.OutLink
 		}
 		table, err := nft.Open(int(s.NS()), d.cfg.Bridge, p.Addr().Is6())
@@ -323,7 +329,7 @@ func (d *Dataplane) attachments(pod *corev1.Pod, r plugin.Request) (all []attach
 		}
 		reached := slices.Clone(s.subnets)
 		for _, a := range given {
-			if by, led := ways[family.Of(a)]; led && by == i {
+			if by, led := ways[family.Of(a)]; led && by == i && s.leads(a) {
 				reached = append(reached, link.Everywhere(a))
 			}
 		}
@@ -338,6 +344,9 @@ func (d *Dataplane) attachments(pod *corev1.Pod, r plugin.Request) (all []attach
 // node's DNS, and where its node asks from, also where the addresses of a network hide them.
 func (d *Dataplane) beside(pod *corev1.Pod, ways map[corev1.IPFamily]int) (routes []netip.Prefix) {
 	for _, s := range d.stacks {
+		if !s.subnet.IsValid() {
+			continue // no pod has an address of it
+		}
 		for _, a := range []netip.Addr{s.DNS, d.links.Gateway(s.DNS)} {
 			routes = append(routes, netip.PrefixFrom(a, a.BitLen()))
 		}
