@@ -71,7 +71,7 @@ func (l *Links) back(overlay netlink.Link) error {
 			return fmt.Errorf("adding the next hop of answers: %w", err)
 		}
 		r := &netlink.Route{
-			LinkIndex: a.Index, Dst: everywhere(hop), Gw: hop.AsSlice(),
+			LinkIndex: a.Index, Dst: ipNet(netip.PrefixFrom(hop, 0).Masked()), Gw: hop.AsSlice(),
 			Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol, Table: backTable,
 		}
 		if err := l.nl.RouteReplace(r); err != nil {
