@@ -107,7 +107,7 @@ func (n *node) Run(ctx context.Context) error {
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
 		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
 		PodResources: n.cfg.path("pod-resources", "kubelet.sock"),
-		Metrics: dp.WriteMetrics, Log: n.cfg.Log,
+		Metrics:      dp.WriteMetrics, Log: n.cfg.Log,
 		Sysctls: sysctls, PullsMax: n.cfg.Agent.Pulls.max(),
 		CredentialProviders: provider.Config{Path: n.cfg.Agent.Pulls.ProviderConfig, BinDir: n.cfg.Agent.Pulls.ProviderBinDir},
 	})
