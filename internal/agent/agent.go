@@ -66,6 +66,7 @@ type Config struct {
 	DevicePlugins string              // directory of their sockets; empty: none are served
 	PodResources  string              // the socket that tells who has which devices and CPUs; empty: none
 	ExclusiveCPUs bool                // Guaranteed pods with whole CPUs have them to themselves
+	LimitedSwap   bool                // containers of Burstable pods may swap
 	Sysctls       sysctl.Allowed      // what pods may ask the kernel for
 	PullsMax      int                 // images that are pulled at a time; 0: as many as pods want
 	// CredentialProviders are the programs that know registries' credentials: Path and
@@ -113,6 +114,7 @@ type cgroups interface {
 	Create(*corev1.Pod) error // or widen it
 	Fit(*corev1.Pod) error
 	Bound(corev1.ResourceList) error // of all pods together
+	AllowSwap(limited bool) (cgroup.Swap, error)
 	Remove(types.UID) error
 }
 
@@ -136,6 +138,7 @@ type Agent struct {
 	dirtyCache  chan struct{}
 	repin       chan struct{} // others have other CPUs now
 	memoryBytes int64
+	swap        cgroup.Swap // its Bytes change
 	status      nodeStatus
 	grants      grant.Ledger
 	pressure    *pressure.Manager
@@ -190,7 +193,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
-	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openCPUs()); err != nil {
+	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openSwap(), a.openCPUs()); err != nil {
 		return nil, err
 	}
 	a.static = static.New(cfg.StaticPods, cfg.Node)

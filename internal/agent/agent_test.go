@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
 	"trireme/internal/dataplane/link"
@@ -109,6 +110,9 @@ func (noCgroups) Create(*corev1.Pod) error        { return nil }
 func (noCgroups) Fit(*corev1.Pod) error           { return nil }
 func (noCgroups) Bound(corev1.ResourceList) error { return nil }
 func (noCgroups) Remove(types.UID) error          { return nil }
+func (noCgroups) AllowSwap(bool) (cgroup.Swap, error) {
+	return cgroup.Swap{}, nil
+}
 
 func newRig(t *testing.T, cfg runtime.FakeConfig) *rig {
 	r := &rig{t: t, fake: runtime.NewFake(cfg), root: t.TempDir()}

@@ -11,6 +11,7 @@ import (
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/cpus"
 	"trireme/internal/agent/device"
+	"trireme/internal/agent/host"
 	"trireme/internal/runtime"
 )
 
@@ -44,9 +45,17 @@ func (a *Agent) openCPUs() (err error) {
 	return err
 }
 
+// openSwap settles whether pods swap.
+func (a *Agent) openSwap() (err error) {
+	a.swap, err = a.cgroups.AllowSwap(a.cfg.LimitedSwap)
+	return err
+}
+
 // limits returns what limits a container of the pod.
 func (a *Agent) limits(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
-	r := cgroup.Container(pod, c, a.memoryBytes)
+	swap := a.swap
+	swap.Bytes = host.Swap().Capacity
+	r := cgroup.Container(pod, c, cgroup.Node{MemoryBytes: a.memoryBytes, Swap: swap})
 	r.CPUs = a.cpus.Of(pod.UID, c.Name)
 	return r
 }

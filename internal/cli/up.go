@@ -62,6 +62,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringToStringVar(&c.Agent.SystemReserved, "system-reserved", nil, "what no pod may have of the node, for its system: cpu=500m,memory=1Gi,ephemeral-storage=1Gi,pid=1000")
 	f.StringToStringVar(&c.Agent.KubeReserved, "kube-reserved", nil, "the same, for Trireme itself")
 	f.StringVar(&c.Agent.CPUManagerPolicy, "cpu-manager-policy", c.Agent.CPUManagerPolicy, "static: Guaranteed pods with whole CPUs have them to themselves; or none")
+	f.StringVar(&c.Agent.SwapBehavior, "swap-behavior", c.Agent.SwapBehavior, "LimitedSwap: containers of Burstable pods have swap in proportion to their memory requests; or NoSwap")
 	f.StringSliceVar(&c.Agent.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel settings that pods may ask for beside the safe ones: kernel.msg*,net.core.somaxconn")
 	f.StringVar(&c.Agent.KubeletDir, "kubelet-dir", c.Agent.KubeletDir, "the directory that CSI drivers' manifests mount from their node; they get --root instead")
 	f.StringVar(&c.Agent.StaticPods, "pod-manifest-path", "", "directory of manifests of pods that this node runs without a manager")

@@ -80,6 +80,22 @@ func QOS(p *corev1.Pod) corev1.PodQOSClass {
 	return corev1.PodQOSBurstable
 }
 
+// CriticalPriority is the least of pods that the cluster itself needs (Kubernetes,
+// "Guaranteed Scheduling For Critical Add-On Pods").
+const CriticalPriority = 2000000000
+
+// CriticalPod reports whether the node itself needs the pod: it is never evicted, and
+// does not swap.
+func CriticalPod(p *corev1.Pod) bool { return StaticPod(p) || PodPriority(p) >= CriticalPriority }
+
+// PodPriority returns the pod's priority, 0 where it has none.
+func PodPriority(p *corev1.Pod) int32 {
+	if p.Spec.Priority == nil {
+		return 0
+	}
+	return *p.Spec.Priority
+}
+
 // Requests returns what the pod asks of a node: the larger of what its init
 // containers need one by one and what its containers need together (Kubernetes,
 // "Resource sharing within containers").

@@ -14,7 +14,7 @@ import (
 const (
 	ClusterCritical      = "system-cluster-critical"
 	NodeCritical         = "system-node-critical"
-	clusterCriticalValue = int32(2_000_000_000)
+	clusterCriticalValue = int32(object.CriticalPriority)
 	nodeCriticalValue    = clusterCriticalValue + 1000
 )
 

@@ -181,6 +181,7 @@ type Resources struct {
 	CPUQuota    int64 // microseconds a period
 	CPUPeriod   int64 // microseconds
 	MemoryBytes int64
+	SwapBytes   int64  // beside MemoryBytes; without a limit of that it says nothing
 	CPUs        string // that it runs on, as the kernel lists them; empty: its group's
 	// HugePages is bytes by page size, as the kernel writes it ("2MB"). Where the
 	// kernel does not count huge pages they are left out.

@@ -86,7 +86,7 @@ func (p *places) Pop() any {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, priority: priorityOf(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{pod: p, priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
@@ -113,13 +113,6 @@ func onlyNode(p *corev1.Pod) string {
 		}
 	}
 	return ""
-}
-
-func priorityOf(p *corev1.Pod) int32 {
-	if p.Spec.Priority == nil {
-		return 0
-	}
-	return *p.Spec.Priority
 }
 
 // asks reports whether the class leaves it open that a pod runs on the node.
@@ -223,7 +216,7 @@ func keyOf(p *corev1.Pod) uint64 {
 		owner = string(ref.UID)
 	}
 	write([]byte(owner), nil)
-	write([]byte(strconv.Itoa(int(priorityOf(p)))), nil) // whom room is kept for
+	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
 		write([]byte(p.UID), nil) // what its claims ask for is its own
 	}

@@ -20,7 +20,7 @@ func (c *cell) nominate(p *corev1.Pod) {
 	if name == "" {
 		return
 	}
-	c.keep(c.node(name), &use{key: key, uid: p.UID, demand: object.DemandOf(p), ports: object.HostPorts(p), priority: priorityOf(p)})
+	c.keep(c.node(name), &use{key: key, uid: p.UID, demand: object.DemandOf(p), ports: object.HostPorts(p), priority: object.PodPriority(p)})
 }
 
 // keep keeps room on the node for a pod that waits for it, and no other.

@@ -141,7 +141,7 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 		return
 	}
 	w := &waiting{
-		key: key, uid: p.UID, class: keyOf(p), priority: priorityOf(p), created: p.CreationTimestamp.Time,
+		key: key, uid: p.UID, class: keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
 		gated: len(p.Spec.SchedulingGates) > 0, since: -1,
 	}
 	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {

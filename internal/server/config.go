@@ -101,6 +101,9 @@ type AgentConfig struct {
 	// CPUManagerPolicy is "static" where Guaranteed pods that ask for whole CPUs have
 	// them to themselves, else "none"; static needs some cpu reserved [none].
 	CPUManagerPolicy string `json:"cpuManagerPolicy"`
+	// SwapBehavior is "LimitedSwap" where containers of Burstable pods swap in proportion to
+	// their memory requests, else "NoSwap" [NoSwap].
+	SwapBehavior string `json:"swapBehavior"`
 	// AllowedUnsafeSysctls are the kernel settings that pods may ask for beside the safe
 	// ones; a * at the end stands for any end [none].
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls"`
@@ -188,6 +191,12 @@ const (
 	policyStatic = "static"
 )
 
+// The values of AgentConfig.SwapBehavior, as in a kubelet's memorySwap.swapBehavior.
+const (
+	swapNone    = "NoSwap"
+	swapLimited = "LimitedSwap"
+)
+
 // Duration is a time.Duration that reads and writes as "15s".
 type Duration time.Duration
 
@@ -211,7 +220,7 @@ func Default() Config {
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
 		},
-		Agent: AgentConfig{Enabled: true, Listen: ":10250", KubeletDir: "/var/lib/kubelet", Runtime: RuntimeCRI, PodsMax: 110, CPUManagerPolicy: policyNone, Bridge: "trireme0", Ingress: true, Eviction: pressure.Default(), OverlayKeyLife: Duration(dataplane.DefaultKeyLife), BackOffMin: Duration(10 * time.Second)},
+		Agent: AgentConfig{Enabled: true, Listen: ":10250", KubeletDir: "/var/lib/kubelet", Runtime: RuntimeCRI, PodsMax: 110, CPUManagerPolicy: policyNone, SwapBehavior: swapNone, Bridge: "trireme0", Ingress: true, Eviction: pressure.Default(), OverlayKeyLife: Duration(dataplane.DefaultKeyLife), BackOffMin: Duration(10 * time.Second)},
 	}
 }
 
@@ -246,6 +255,9 @@ func (c *Config) validate() error {
 		return invalid("agent.cpuManagerPolicy", "%q is neither %s nor %s", p, policyNone, policyStatic)
 	case p == policyStatic && reserved.Cpu().IsZero():
 		return invalid("agent.cpuManagerPolicy", "%s needs some cpu in --system-reserved or --kube-reserved", policyStatic)
+	}
+	if s := c.Agent.SwapBehavior; s != swapNone && s != swapLimited {
+		return invalid("agent.swapBehavior", "%q is neither %s nor %s", s, swapNone, swapLimited)
 	}
 	if _, err := sysctl.Parse(c.Agent.AllowedUnsafeSysctls); err != nil {
 		return invalid("agent.allowedUnsafeSysctls", "%w", err)

@@ -105,7 +105,7 @@ func (n *node) Run(ctx context.Context) error {
 		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
 		PauseImage: bundle.PauseImage, RegistryDir: n.registries(), ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
-		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
+		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, LimitedSwap: n.cfg.Agent.SwapBehavior == swapLimited, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
 		PodResources: n.cfg.path("pod-resources", "kubelet.sock"),
 		Metrics:      dp.WriteMetrics, Log: n.cfg.Log,
 		Sysctls: sysctls, PullsMax: n.cfg.Agent.Pulls.max(),

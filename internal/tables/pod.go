@@ -155,9 +155,7 @@ func podHead(p *corev1.Pod) *PodHead {
 	}
 	h.alike = alikeLabels(p.Labels)
 	h.Labels = h.alike.labels
-	if p.Spec.Priority != nil {
-		h.Priority = *p.Spec.Priority
-	}
+	h.Priority = object.PodPriority(p)
 	if h.UnderReview = object.UnderReview(p); h.UnderReview {
 		h.Node = ""
 	}

@@ -34,6 +34,7 @@ type Tree struct {
 	name  string   // "/trireme"
 	v2    bool     // the unified hierarchy
 	dirs  []string // the hierarchies' mount points; one with v2
+	swap  Swap
 }
 
 // Open returns the tree of the state root. Nothing is made yet.
@@ -101,6 +102,7 @@ func (t *Tree) Fit(pod *corev1.Pod) error { return t.set(pod, false) }
 
 func (t *Tree) set(pod *corev1.Pod, more bool) error {
 	parent, r := t.Parent(pod), Pod(pod)
+	still := !t.swap.swaps(pod)
 	for _, dir := range t.dirs {
 		path := filepath.Join(dir, parent)
 		if t.v2 {
@@ -114,6 +116,11 @@ func (t *Tree) set(pod *corev1.Pod, more bool) error {
 		}
 		if err := t.limit(path, r, more && !made); err != nil {
 			return fmt.Errorf("limiting pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+		if made && still { // the containers' groups take it over
+			if err := put(filepath.Join(path, "memory.swappiness"), "0"); err != nil {
+				return fmt.Errorf("keeping pod %s/%s from swapping: %w", pod.Namespace, pod.Name, err)
+			}
 		}
 	}
 	return nil

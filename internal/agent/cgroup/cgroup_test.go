@@ -32,7 +32,7 @@ func podOf(requests, limits corev1.ResourceList) *corev1.Pod {
 }
 
 func TestContainerResources(t *testing.T) {
-	const node = 8 << 30
+	node := Node{MemoryBytes: 8 << 30}
 	for name, tt := range map[string]struct {
 		pod  *corev1.Pod
 		want runtime.Resources
@@ -69,7 +69,7 @@ func TestHugePages(t *testing.T) {
 	l["hugepages-2Mi"], l["hugepages-1Gi"], l["hugepages-64Ki"] = resource.MustParse("8Mi"), resource.MustParse("2Gi"), resource.MustParse("128Ki")
 	p := podOf(l, l)
 	want := map[string]int64{"2MB": 8 << 20, "1GB": 2 << 30, "64KB": 128 << 10}
-	if got := Container(p, &p.Spec.Containers[0], 8<<30).HugePages; !maps.Equal(got, want) {
+	if got := Container(p, &p.Spec.Containers[0], Node{MemoryBytes: 8 << 30}).HugePages; !maps.Equal(got, want) {
 		t.Errorf("of the container: %v, want %v", got, want)
 	}
 	if got := Pod(p).HugePages; !maps.Equal(got, want) {

@@ -27,11 +27,17 @@ const (
 	oomBestEffort = 1000
 )
 
-// Container returns the limits of one container of the pod. memoryBytes is the
-// node's memory, for the OOM score of burstable pods.
-func Container(pod *corev1.Pod, c *corev1.Container, memoryBytes int64) runtime.Resources {
+// Node is what the limits of burstable pods' containers depend on beside the pod.
+type Node struct {
+	MemoryBytes int64
+	Swap        Swap
+}
+
+// Container returns the limits of one container of the pod.
+func Container(pod *corev1.Pod, c *corev1.Container, node Node) runtime.Resources {
 	r := limits(c.Resources.Requests, c.Resources.Limits)
-	r.OOMScoreAdj = oomScore(pod, c, memoryBytes)
+	r.OOMScoreAdj = oomScore(pod, c, node.MemoryBytes)
+	node.Swap.limit(&r, node.Swap.of(pod, c, node.MemoryBytes))
 	r.HugePages = hugePages(c.Resources.Limits)
 	return r
 }

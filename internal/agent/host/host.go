@@ -106,6 +106,9 @@ type Amount struct{ Available, Capacity int64 }
 // without swapping.
 func Memory() Amount { return Amount{meminfo("MemAvailable"), meminfo("MemTotal")} }
 
+// Swap returns the node's swap, in bytes; zero: it has none.
+func Swap() Amount { return Amount{meminfo("SwapFree"), meminfo("SwapTotal")} }
+
 // Disk returns the file system that path is on, in bytes and in inodes. Zero
 // capacities: it cannot be asked, or counts no inodes.
 func Disk(path string) (bytes, inodes Amount) {
@@ -136,7 +139,12 @@ func Info() corev1.NodeSystemInfo {
 	if unix.Uname(&u) == nil {
 		kernel = unix.ByteSliceToString(u.Release[:])
 	}
+	var swap *corev1.NodeSwapStatus
+	if n := Swap().Capacity; n > 0 {
+		swap = &corev1.NodeSwapStatus{Capacity: &n}
+	}
 	return corev1.NodeSystemInfo{
+		Swap:      swap,
 		MachineID: textIn("/etc/machine-id"), SystemUUID: textIn("/sys/class/dmi/id/product_uuid"), BootID: textIn("/proc/sys/kernel/random/boot_id"),
 		KernelVersion: kernel, OSImage: osName(), ContainerRuntimeVersion: "containerd://2", KubeletVersion: kubeletVersion,
 		OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH,

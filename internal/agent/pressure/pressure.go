@@ -167,7 +167,7 @@ func (m *Manager) enforce(ctx context.Context) {
 	}
 	for i := range pods {
 		u := &pods[i]
-		if why := Overuse(u); why != "" && !critical(u.Pod) {
+		if why := Overuse(u); why != "" && !object.CriticalPod(u.Pod) {
 			grace := int64(localGrace)
 			m.agent.Evict(u.Pod.UID, why, &grace)
 		}

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"trireme/internal/object"
 )
 
 func TestParse(t *testing.T) {
@@ -101,7 +103,7 @@ func TestRank(t *testing.T) {
 		{Pod: pod("further", 0, "100"), MemoryBytes: 800, DiskBytes: 120, Processes: 1, Inodes: 9},
 		{Pod: pod("important", 10, ""), MemoryBytes: 5000, DiskBytes: 5000, Processes: 50, Inodes: 1},
 		{Pod: pod("idle", 0, ""), Processes: 1},
-		{Pod: pod("critical", criticalPriority, ""), MemoryBytes: 9000},
+		{Pod: pod("critical", object.CriticalPriority, ""), MemoryBytes: 9000},
 		{Pod: pod("static", 0, "", static), MemoryBytes: 9000},
 		{Pod: pod("failed", 0, "", failed), MemoryBytes: 9000},
 	}

@@ -26,32 +26,16 @@ type Usage struct {
 // ContainerUsage is what one container of a pod uses now.
 type ContainerUsage struct{ MemoryBytes, DiskBytes int64 }
 
-// criticalPriority is that of pods that the node itself needs (Kubernetes,
-// "Guaranteed Scheduling For Critical Add-On Pods").
-const criticalPriority = 2000000000
-
-// critical reports whether a pod is never evicted.
-func critical(p *corev1.Pod) bool {
-	return object.StaticPod(p) || priority(p) >= criticalPriority
-}
-
-func priority(p *corev1.Pod) int32 {
-	if p.Spec.Priority == nil {
-		return 0
-	}
-	return *p.Spec.Priority
-}
-
 // Rank returns the pods that may be evicted, the first to go first: who uses more
 // than it asked for, then the least important, then who uses most beyond what it
 // asked for (Kubernetes, "Pod selection for kubelet eviction").
 func Rank(s Signal, pods []Usage) []Usage {
-	out := slices.DeleteFunc(slices.Clone(pods), func(u Usage) bool { return critical(u.Pod) || object.PodEnded(u.Pod) })
+	out := slices.DeleteFunc(slices.Clone(pods), func(u Usage) bool { return object.CriticalPod(u.Pod) || object.PodEnded(u.Pod) })
 	slices.SortStableFunc(out, func(a, b Usage) int {
 		over, under := a.beyond(s), b.beyond(s)
 		return cmp.Or(
 			-cmp.Compare(sign(over > 0 && s != Processes), sign(under > 0 && s != Processes)),
-			cmp.Compare(priority(a.Pod), priority(b.Pod)),
+			cmp.Compare(object.PodPriority(a.Pod), object.PodPriority(b.Pod)),
 			-cmp.Compare(over, under),
 			cmp.Compare(object.KeyOf(a.Pod).String(), object.KeyOf(b.Pod).String()),
 		)
@@ -68,7 +52,7 @@ func Refuses(p *corev1.Pod, conditions map[corev1.NodeConditionType]bool) string
 			has = append(has, string(c))
 		}
 	}
-	if len(has) == 0 || critical(p) {
+	if len(has) == 0 || object.CriticalPod(p) {
 		return ""
 	}
 	if len(has) == 1 && conditions[corev1.NodeMemoryPressure] && copes(p) {

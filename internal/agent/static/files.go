@@ -120,7 +120,7 @@ func complete(p *corev1.Pod, node, hash string) {
 
 // classes are the priorities that are the same in every cluster (Kubernetes,
 // "Guaranteed Scheduling For Critical Add-On Pods").
-var classes = map[string]int32{"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+var classes = map[string]int32{"system-cluster-critical": object.CriticalPriority, "system-node-critical": object.CriticalPriority + 1000}
 
 // fingerprint changes when a file of the directory does.
 func fingerprint(dir string) string {

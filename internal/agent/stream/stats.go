@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/agent/host"
@@ -20,6 +22,7 @@ type NodeStats struct {
 	NodeName string       `json:"nodeName"`
 	CPU      *CPUStats    `json:"cpu,omitempty"`
 	Memory   *MemoryStats `json:"memory,omitempty"`
+	Swap     *SwapStats   `json:"swap,omitempty"`
 	FS       *FSStats     `json:"fs,omitempty"`
 	Runtime  RuntimeStats `json:"runtime"`
 }
@@ -36,6 +39,7 @@ type PodStats struct {
 	Containers []ContainerStats `json:"containers"`
 	CPU        *CPUStats        `json:"cpu,omitempty"`
 	Memory     *MemoryStats     `json:"memory,omitempty"`
+	Swap       *SwapStats       `json:"swap,omitempty"`
 	Network    *NetworkStats    `json:"network,omitempty"`
 	// What the pod shows of itself, where that was asked for, or why it could not be read.
 	UserDefinedMetrics []scrape.Series `json:"userDefinedMetrics,omitempty"`
@@ -55,6 +59,7 @@ type ContainerStats struct {
 	StartTime metav1.Time  `json:"startTime"`
 	CPU       *CPUStats    `json:"cpu,omitempty"`
 	Memory    *MemoryStats `json:"memory,omitempty"`
+	Swap      *SwapStats   `json:"swap,omitempty"`
 	RootFS    *FSStats     `json:"rootfs,omitempty"`
 }
 
@@ -69,6 +74,13 @@ type CPUStats struct {
 type MemoryStats struct {
 	Time            metav1.Time `json:"time"`
 	WorkingSetBytes *uint64     `json:"workingSetBytes,omitempty"`
+}
+
+// SwapStats is what was swapped out, and what more may be.
+type SwapStats struct {
+	Time           metav1.Time `json:"time"`
+	AvailableBytes *uint64     `json:"swapAvailableBytes,omitempty"`
+	UsageBytes     *uint64     `json:"swapUsageBytes,omitempty"`
 }
 
 // FSStats is a file system, or what somebody uses of one.
@@ -127,4 +139,19 @@ func CPU(at metav1.Time, total, nanoCores uint64) *CPUStats {
 // Memory returns the statistics of memory.
 func Memory(at metav1.Time, bytes uint64) *MemoryStats {
 	return &MemoryStats{Time: at, WorkingSetBytes: &bytes}
+}
+
+// Swap returns the statistics of swap of which limit bytes may be used.
+func Swap(at metav1.Time, used, limit uint64) *SwapStats {
+	left := limit - min(used, limit)
+	return &SwapStats{Time: at, AvailableBytes: &left, UsageBytes: &used}
+}
+
+// Add returns both together; either may be nil.
+func (s *SwapStats) Add(o *SwapStats) *SwapStats {
+	if s == nil || o == nil {
+		return cmp.Or(s, o)
+	}
+	used, left := *s.UsageBytes+*o.UsageBytes, *s.AvailableBytes+*o.AvailableBytes
+	return &SwapStats{Time: s.Time, AvailableBytes: &left, UsageBytes: &used}
 }

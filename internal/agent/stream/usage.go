@@ -55,6 +55,12 @@ func (f *family) memory(s *MemoryStats, labels ...string) {
 	}
 }
 
+func (f *family) swap(s *SwapStats, labels ...string) {
+	if s != nil {
+		f.sample(float64(*s.UsageBytes), s.Time, labels...)
+	}
+}
+
 // resource answers /metrics/resource under a kubelet's names (Kubernetes, "Kubernetes
 // Metrics Reference", and KEP-1916).
 func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
@@ -63,24 +69,34 @@ func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
 		containerCPU := f.add("container_cpu_usage_seconds_total", "Cumulative cpu time consumed by the container in core-seconds", dto.MetricType_COUNTER)
 		containerMemory := f.add("container_memory_working_set_bytes", "Current working set of the container in bytes", dto.MetricType_GAUGE)
 		started := f.add("container_start_time_seconds", "Start time of the container since unix epoch in seconds", dto.MetricType_GAUGE)
+		containerSwap := f.add("container_swap_usage_bytes", "Current amount of the container swap usage in bytes. Reported only on non-windows systems", dto.MetricType_GAUGE)
+		containerSwapLimit := f.add("container_swap_limit_bytes", "Current amount of the container swap limit in bytes. Reported only on non-windows systems", dto.MetricType_GAUGE)
 		nodeCPU := f.add("node_cpu_usage_seconds_total", "Cumulative cpu time consumed by the node in core-seconds", dto.MetricType_COUNTER)
 		nodeMemory := f.add("node_memory_working_set_bytes", "Current working set of the node in bytes", dto.MetricType_GAUGE)
+		nodeSwap := f.add("node_swap_usage_bytes", "Current swap usage of the node in bytes. Reported only on non-windows systems", dto.MetricType_GAUGE)
 		podCPU := f.add("pod_cpu_usage_seconds_total", "Cumulative cpu time consumed by the pod in core-seconds", dto.MetricType_COUNTER)
 		podMemory := f.add("pod_memory_working_set_bytes", "Current working set of the pod in bytes", dto.MetricType_GAUGE)
+		podSwap := f.add("pod_swap_usage_bytes", "Current amount of the pod swap usage in bytes. Reported only on non-windows systems", dto.MetricType_GAUGE)
 		failed := f.add("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", dto.MetricType_GAUGE)
 		nodeCPU.cpu(sum.Node.CPU)
 		nodeMemory.memory(sum.Node.Memory)
+		nodeSwap.swap(sum.Node.Swap)
 		failed.sample(0, metav1.Time{})
 		for i := range sum.Pods {
 			p := &sum.Pods[i]
 			pod := []string{"namespace", p.PodRef.Namespace, "pod", p.PodRef.Name}
 			podCPU.cpu(p.CPU, pod...)
 			podMemory.memory(p.Memory, pod...)
+			podSwap.swap(p.Swap, pod...)
 			for j := range p.Containers {
 				c := &p.Containers[j]
 				labels := append([]string{"container", c.Name}, pod...)
 				containerCPU.cpu(c.CPU, labels...)
 				containerMemory.memory(c.Memory, labels...)
+				containerSwap.swap(c.Swap, labels...)
+				if c.Swap != nil {
+					containerSwapLimit.sample(float64(*c.Swap.UsageBytes+*c.Swap.AvailableBytes), c.Swap.Time, labels...)
+				}
 				started.sample(seconds(c.StartTime), metav1.Time{}, labels...)
 			}
 		}
@@ -103,6 +119,7 @@ func (s *Server) cadvisor(w http.ResponseWriter, r *http.Request) {
 		cpu := f.add("container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds.", dto.MetricType_COUNTER)
 		memory := f.add("container_memory_working_set_bytes", "Current working set in bytes.", dto.MetricType_GAUGE)
 		started := f.add("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", dto.MetricType_GAUGE)
+		swap := f.add("container_memory_swap", "Container swap usage in bytes.", dto.MetricType_GAUGE)
 		disk := f.add("container_fs_usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", dto.MetricType_GAUGE)
 		net := f.network()
 		row := func(c *CPUStats, m *MemoryStats, labels ...string) {
@@ -119,6 +136,7 @@ func (s *Server) cadvisor(w http.ResponseWriter, r *http.Request) {
 				image := images[p.PodRef.Namespace+"/"+p.PodRef.Name+"/"+c.Name]
 				labels := cadvisorLabels("/pod"+p.PodRef.UID+"/"+c.Name, c.Name, image, p.PodRef)
 				row(c.CPU, c.Memory, labels...)
+				swap.swap(c.Swap, labels...)
 				started.sample(seconds(c.StartTime), metav1.Time{}, labels...)
 				if c.RootFS != nil && c.RootFS.UsedBytes != nil {
 					disk.sample(float64(*c.RootFS.UsedBytes), c.RootFS.Time, labels...)

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,8 +46,19 @@ func (m *Manager) mountMemory() error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("making the folder for secrets: %w", err)
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0711"); err != nil {
+	if err := mountTmpfs(dir, unix.MS_NOEXEC, "mode=0711"); err != nil {
 		return fmt.Errorf("mounting memory for secrets at %s: %w", dir, err)
 	}
 	return nil
+}
+
+// mountTmpfs mounts memory at dir. It stays in memory where the kernel can see to that,
+// whatever the node swaps (tmpfs(5), noswap; Linux 6.4).
+func mountTmpfs(dir string, flags uintptr, options string) error {
+	flags |= unix.MS_NOSUID | unix.MS_NODEV
+	err := unix.Mount("tmpfs", dir, "tmpfs", flags, options+",noswap")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("tmpfs", dir, "tmpfs", flags, options)
+	}
+	return err
 }

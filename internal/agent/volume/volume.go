@@ -185,7 +185,7 @@ func (m *Manager) emptyDir(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource, di
 		if size := m.memorySize(pod, src); size > 0 {
 			opts += fmt.Sprintf(",size=%d", size)
 		}
-		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+		if err := mountTmpfs(dir, 0, opts); err != nil {
 			return fmt.Errorf("mounting memory at %s: %w", dir, err)
 		}
 	}

@@ -129,18 +129,25 @@ func resources(r runtime.Resources) *criv1.LinuxContainerResources {
 		huge = append(huge, &criv1.HugepageLimit{PageSize: size, Limit: uint64(r.HugePages[size])})
 	}
 	return &criv1.LinuxContainerResources{
-		CpuShares:          r.CPUShares,
-		CpuQuota:           r.CPUQuota,
-		CpuPeriod:          r.CPUPeriod,
-		MemoryLimitInBytes: r.MemoryBytes,
-		CpusetCpus:         r.CPUs,
-		HugepageLimits:     huge,
-		// Memory and swap together: no swap beyond the limit. Runtimes leave it
-		// out where the kernel does not account swap.
-		MemorySwapLimitInBytes: r.MemoryBytes,
+		CpuShares:              r.CPUShares,
+		CpuQuota:               r.CPUQuota,
+		CpuPeriod:              r.CPUPeriod,
+		MemoryLimitInBytes:     r.MemoryBytes,
+		CpusetCpus:             r.CPUs,
+		HugepageLimits:         huge,
+		MemorySwapLimitInBytes: together(r),
 		OomScoreAdj:            r.OOMScoreAdj,
 		Unified:                r.Unified,
 	}
+}
+
+// together returns the limit of memory and swap. Runtimes leave it out where the kernel
+// does not account swap.
+func together(r runtime.Resources) int64 {
+	if r.MemoryBytes <= 0 {
+		return 0
+	}
+	return r.MemoryBytes + r.SwapBytes
 }
 
 func isZero(r runtime.Resources) bool {

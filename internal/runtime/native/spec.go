@@ -197,8 +197,9 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 	}
 	if r.MemoryBytes > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryBytes}
-		if swapAccounted() { // together: no swap beyond the limit
-			out.Memory.Swap = &r.MemoryBytes
+		if swapAccounted() {
+			together := r.MemoryBytes + r.SwapBytes
+			out.Memory.Swap = &together
 		}
 	}
 	return out
