@@ -93,6 +93,7 @@ func viewRules() []rbacv1.PolicyRule {
 		rule(reading, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
 		rule(reading, "metrics.k8s.io", "pods nodes"),
 		rule(reading, "trireme.dev", "floatingips floatingips/status networks networks/status"),
+		rule(reading, "snapshot.storage.k8s.io", "volumesnapshots volumesnapshots/status"),
 	}
 }
 
@@ -112,6 +113,7 @@ func editRules() []rbacv1.PolicyRule {
 		rule(writing, "events.k8s.io", "events"),
 		rule(writing, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
 		rule(writing, "trireme.dev", "floatingips networks"),
+		rule(writing, "snapshot.storage.k8s.io", "volumesnapshots"),
 		rule(readWrite, "coordination.k8s.io", "leases"),
 	}
 }

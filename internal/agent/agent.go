@@ -31,6 +31,7 @@ import (
 	"trireme/internal/agent/podresources"
 	"trireme/internal/agent/pressure"
 	"trireme/internal/agent/provider"
+	"trireme/internal/agent/snapshot"
 	"trireme/internal/agent/static"
 	"trireme/internal/agent/stream"
 	"trireme/internal/agent/sysctl"
@@ -104,6 +105,7 @@ type session interface {
 	ReportEvent(*corev1.Event)
 	ReportMirrors([]*corev1.Pod)
 	ReportStorage(wire.NodeStorage)
+	ReportSnapshots(map[string]*wire.SnapshotState)
 	Lease() time.Duration
 	Run(context.Context) error
 }
@@ -128,6 +130,7 @@ type Agent struct {
 	objects     *assigned.Objects
 	volumes     *volume.Manager
 	drivers     *csi.Drivers
+	snapshots   *snapshot.Keeper
 	keeper      *credential.Keeper
 	images      *image.Manager
 	providers   *provider.Providers // nil: none
@@ -191,7 +194,8 @@ func New(cfg Config) (*Agent, error) {
 		Home: csi.Home{Root: cfg.Root, Named: cfg.KubeletDir}, Node: cfg.Node, Objects: a.objects, Token: a.keeper.Token,
 		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Grown: a.reportStorage, Log: cfg.Log,
 	})
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}})
+	a.snapshots = a.newSnapshots()
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}, Copies: a.snapshots})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openSwap(), a.openCPUs()); err != nil {
 		return nil, err
@@ -252,6 +256,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.credentialLoop(ctx) })
 	g.Go(func() error { return a.leaseLoop(ctx) })
 	g.Go(func() error { return a.drivers.Run(ctx) })
+	g.Go(func() error { return a.snapshots.Run(ctx) })
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.mirror != nil {
 		g.Go(func() error { return a.mirror.Run(ctx) })

@@ -3,15 +3,20 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/agent/assigned"
 	"trireme/internal/agent/csi"
 	"trireme/internal/agent/machine"
+	"trireme/internal/agent/snapshot"
+	"trireme/internal/agent/volume"
 	"trireme/internal/object/claim"
+	content "trireme/internal/object/snapshot"
 	"trireme/internal/wire"
 )
 
@@ -34,6 +39,30 @@ func (a *Agent) removeVolumes(ctx context.Context, full bool, changes []assigned
 	if removed {
 		a.refreshNode(ctx) // the manager waits for it
 	}
+	if slices.ContainsFunc(changes, func(c assigned.Change) bool { return c.Table == content.Table || c.Table == "persistentvolumes" }) {
+		a.snapshots.Wake()
+	}
+}
+
+// newSnapshots returns who copies the node's local volumes.
+func (a *Agent) newSnapshots() *snapshot.Keeper {
+	return snapshot.New(snapshot.Config{
+		Dir: volume.LocalRoot(a.cfg.Root), Node: a.cfg.Node, Volumes: func() []*corev1.PersistentVolume {
+			return assigned.All[*corev1.PersistentVolume](a.objects, "persistentvolumes")
+		},
+		Contents: func() (out []*snapshotv1.VolumeSnapshotContent) {
+			for _, c := range assigned.All[*content.Content](a.objects, content.Table) {
+				out = append(out, &c.VolumeSnapshotContent)
+			}
+			return out
+		},
+		Report: func(states map[string]*wire.SnapshotState) { a.session.ReportSnapshots(states) },
+		Made: func() {
+			a.refreshNode(a.runContext()) // the manager waits for it
+			a.retryVolumes(a.runContext())
+		},
+		Log: a.cfg.Log,
+	})
 }
 
 // driversChanged tells what drivers say of this node, and has pods that may have

@@ -117,7 +117,7 @@ func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 		mark(d.sessions[at.Spec.NodeName]) // its node does not change
 	}
 	if i.table == tables.CustomObjects.ID() {
-		for _, node := range floatingNodes(e) {
+		for _, node := range placedNodes(e) {
 			if s := d.sessions[node]; s != nil {
 				mark(s)
 			}

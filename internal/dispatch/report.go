@@ -79,6 +79,11 @@ func (s *session) receive() error {
 				return err
 			}
 		}
+		if r.Snapshots != nil {
+			if err := s.d.snapshots(s.ctx, s.node, r.Snapshots.States); err != nil {
+				return err
+			}
+		}
 		pods, events, err := s.decode(r)
 		if err != nil {
 			return err

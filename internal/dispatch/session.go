@@ -55,7 +55,7 @@ type session struct {
 
 	policies map[string][]string        // network policies the agent holds, and the groups they name
 	parts    map[string]map[string]bool // parts of peer groups the agent holds, by group, node
-	fips     map[string]bool            // floating IPs that the agent holds
+	placed   map[string]bool            // custom objects on the node that the agent holds
 	routes   map[string][]item          // routes the agent holds, and the secrets of their certificates
 	members  map[string]map[string]bool // nodes whose members of networks the agent knows, by the network's ID
 	attached map[string]bool            // volume attachments that the agent holds
@@ -86,7 +86,7 @@ func (d *Dispatcher) newSession(stream grpc.BidiStreamingServer[wire.Report, wir
 // forget makes the sender hold nothing.
 func (s *session) forget() {
 	s.pods, s.refs, s.lead, s.own = map[string]held{}, map[item]int{}, map[item][]item{}, map[string]bool{}
-	s.policies, s.parts, s.fips, s.routes = map[string][]string{}, map[string]map[string]bool{}, map[string]bool{}, map[string][]item{}
+	s.policies, s.parts, s.placed, s.routes = map[string][]string{}, map[string]map[string]bool{}, map[string]bool{}, map[string][]item{}
 	s.members, s.attached = map[string]map[string]bool{}, map[string]bool{}
 }
 
@@ -174,9 +174,11 @@ func (s *session) sendFull() error {
 			return err
 		}
 	}
-	for row := range tables.CustomObjects.By(snap, tables.FloatingByNode, s.node) {
-		if err := s.sendFloating(out, snap, row.Key().String()); err != nil {
-			return err
+	for _, p := range placed {
+		for row := range tables.CustomObjects.By(snap, p.index, s.node) {
+			if err := s.sendPlaced(out, snap, row.Key().String()); err != nil {
+				return err
+			}
 		}
 	}
 	for row := range tables.VolumeAttachments.By(snap, tables.AttachmentsByNode, s.node) {
@@ -242,7 +244,7 @@ func (s *session) sendItem(out *outbox, snap *store.Snapshot, i item) error {
 	case i.table == tables.VolumeAttachments.ID():
 		return s.sendAttachment(out, snap, object.ParseKey(i.key))
 	case i.table == tables.CustomObjects.ID():
-		return s.sendFloating(out, snap, i.key)
+		return s.sendPlaced(out, snap, i.key)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"trireme/internal/orchestrate/quota"
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/route"
+	"trireme/internal/orchestrate/snapshot"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/orchestrate/statefulset"
 	"trireme/internal/orchestrate/ttl"
@@ -47,5 +48,6 @@ func Loops(cfg Config) []loop.Reconciler {
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(), volume.NewAttacher(),
+		snapshot.New(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -15,18 +16,22 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"trireme/internal/access"
 	"trireme/internal/admit"
 	"trireme/internal/api/kube/fairness"
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/definition"
 	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/object/gateway"
 	"trireme/internal/object/network"
 	"trireme/internal/object/route"
+	"trireme/internal/object/snapshot"
 	"trireme/internal/policy"
 	"trireme/internal/registry"
 	"trireme/internal/store"
@@ -82,8 +87,10 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	}); err != nil {
 		return fmt.Errorf("writing the first objects: %w", err)
 	}
-	if err := bootstrapGateways(ctx, s); err != nil {
-		return err
+	for _, kinds := range sharedKinds() {
+		if err := bootstrapShared(ctx, s, kinds); err != nil {
+			return err
+		}
 	}
 	admin, err := m.pki.Issue(wire.Leaf{Name: wire.AdminName, Group: wire.MastersGroup})
 	if err != nil {
@@ -100,21 +107,36 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	return os.Rename(tmp, m.cfg.KubeconfigPath())
 }
 
-// bootstrapGateways makes the kinds of the Gateway API and the class that nodes serve.
-// Definitions that somebody else installed stay as they are. Each is a transaction of
-// its own: one alone is a quarter of a megabyte.
-func bootstrapGateways(ctx context.Context, s *store.Store) error {
-	kinds, err := gateway.Definitions()
+// shared are kinds that others define and install too, and the class of them that nodes
+// serve.
+type shared struct {
+	definition.Pack
+	at    object.Key // of the class
+	kind  schema.GroupVersionKind
+	class any
+}
+
+func sharedKinds() []shared {
+	return []shared{
+		{gateway.Definitions, tables.GatewayKey(tables.GatewayClasses, object.Key{Name: gateway.Class}), gatewayv1.SchemeGroupVersion.WithKind("GatewayClass"), gateway.DefaultClass()},
+		{snapshot.Definitions, tables.SnapshotKey(tables.VolumeSnapshotClasses, object.Key{Name: snapshot.Class}), snapshotv1.SchemeGroupVersion.WithKind("VolumeSnapshotClass"), snapshot.DefaultClass()},
+	}
+}
+
+// bootstrapShared makes kinds and their class. Definitions that somebody else installed stay
+// as they are. Each is a transaction of its own: one alone may be a quarter of a megabyte.
+func bootstrapShared(ctx context.Context, s *store.Store, of shared) error {
+	kinds, err := of.Definitions()
 	if err != nil {
 		return err
 	}
-	class, err := gateway.Unstructured("GatewayClass", gateway.DefaultClass())
+	class, err := tables.Unstructured(of.kind, of.class)
 	if err != nil {
 		return err
 	}
 	for _, d := range kinds {
 		if _, err := s.Update(ctx, func(tx *store.Tx) error {
-			if old, ok := tables.CustomResourceDefinitions.Get(tx, object.KeyOf(d)); !ok || !gateway.Keeps(old) {
+			if old, ok := tables.CustomResourceDefinitions.Get(tx, object.KeyOf(d)); !ok || !of.Keeps(old) {
 				ensureDefinition(tx, d)
 			}
 			return nil
@@ -123,9 +145,8 @@ func bootstrapGateways(ctx context.Context, s *store.Store) error {
 		}
 	}
 	_, err = s.Update(ctx, func(tx *store.Tx) error {
-		at := tables.GatewayKey(tables.GatewayClasses, object.Key{Name: gateway.Class})
-		if _, ok := tables.CustomObjects.Row(tx, at); !ok {
-			tables.CustomObjects.PutAt(tx, at, class)
+		if _, ok := tables.CustomObjects.Row(tx, of.at); !ok {
+			tables.CustomObjects.PutAt(tx, of.at, class)
 		}
 		return nil
 	})

@@ -2,9 +2,12 @@ package tables
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
@@ -38,7 +41,7 @@ var CustomObjects = store.NewTable(store.Spec[*unstructured.Unstructured, *Custo
 	},
 	Indexes: map[string]func(*unstructured.Unstructured) []string{
 		OwnerIndex:     owners[*unstructured.Unstructured],
-		FloatingByNode: floatingNode,
+		FloatingByNode: floatingNode, SnapshotsByNode: snapshotNode,
 		CustomByNamespace: func(o *unstructured.Unstructured) []string {
 			if o.GetNamespace() == "" {
 				return nil
@@ -47,6 +50,12 @@ var CustomObjects = store.NewTable(store.Spec[*unstructured.Unstructured, *Custo
 		},
 	},
 })
+
+// NodesOf returns the nodes that a custom object is on, as FloatingByNode and SnapshotsByNode
+// find it.
+func NodesOf(o *unstructured.Unstructured) []string {
+	return append(floatingNode(o), snapshotNode(o)...)
+}
 
 // isCustom reports whether a row of the log that no other table knows is a
 // custom object: a group's name has a dot, and the value is a JSON object.
@@ -70,4 +79,26 @@ func (p CustomPlace) CustomKey() object.Key {
 func ParseCustomKey(key object.Key) CustomPlace {
 	plural, rest, _ := strings.Cut(key.Name, "/")
 	return CustomPlace{Group: key.Namespace, Plural: plural, Key: object.ParseKey(rest)}
+}
+
+// ReadCustom returns a custom object as what it is; false where there is none that can be
+// read.
+func ReadCustom[T any](r store.Reader, at object.Key) (*T, bool) {
+	row, ok := CustomObjects.Row(r, at)
+	if !ok {
+		return nil, false
+	}
+	out := new(T)
+	return out, runtime.DefaultUnstructuredConverter.FromUnstructured(row.Object().Object, out) == nil
+}
+
+// Unstructured returns an object of a kind as CustomObjects holds it. o points to it.
+func Unstructured(kind schema.GroupVersionKind, o any) (*unstructured.Unstructured, error) {
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a %s: %w", kind.Kind, err)
+	}
+	u := &unstructured.Unstructured{Object: raw}
+	u.SetGroupVersionKind(kind)
+	return u, nil
 }

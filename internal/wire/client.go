@@ -79,6 +79,9 @@ type Client struct {
 	mirrorsNew bool
 	storage    *Storage // nil: it was never reported
 	storageNew bool
+
+	snapshots    *Snapshots // nil: there were never any
+	snapshotsNew bool
 }
 
 // NewClient returns a client that is not running yet.
@@ -262,7 +265,7 @@ func (c *Client) forget(uid types.UID) {
 func (c *Client) sync() {
 	c.mu.Lock()
 	c.synced = true
-	c.mirrorsNew, c.storageNew = c.mirrors != nil, c.storage != nil
+	c.mirrorsNew, c.storageNew, c.snapshotsNew = c.mirrors != nil, c.storage != nil, c.snapshots != nil
 	for uid := range c.reports {
 		c.dirty[uid] = true
 	}

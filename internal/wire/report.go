@@ -20,6 +20,7 @@ import (
 	"trireme/internal/object/network"
 	"trireme/internal/object/peers"
 	"trireme/internal/object/route"
+	"trireme/internal/object/snapshot"
 )
 
 // ReportPod reports the pod's status. The newest wins; it is sent again after a
@@ -97,6 +98,15 @@ func (c *Client) ReportStorage(n NodeStorage) {
 	c.signal()
 }
 
+// ReportSnapshots reports how this node's snapshots stand, all of them by the names of their
+// VolumeSnapshotContents. It is sent again after a reconnect.
+func (c *Client) ReportSnapshots(states map[string]*SnapshotState) {
+	c.mu.Lock()
+	c.snapshots, c.snapshotsNew = &Snapshots{States: states}, true
+	c.mu.Unlock()
+	c.signal()
+}
+
 func (c *Client) signal() {
 	select {
 	case c.wake <- struct{}{}:
@@ -152,7 +162,7 @@ func (c *Client) send(ctx context.Context, s stream) {
 func (c *Client) takeReport() (r *Report, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0 && !c.mirrorsNew && !c.storageNew && !c.helloNew) {
+	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0 && !c.mirrorsNew && !c.storageNew && !c.snapshotsNew && !c.helloNew) {
 		return nil, false
 	}
 	r = &Report{NodeStatus: c.node, Events: c.events}
@@ -165,6 +175,9 @@ func (c *Client) takeReport() (r *Report, more bool) {
 	}
 	if c.storageNew {
 		r.Storage, c.storageNew = c.storage, false
+	}
+	if c.snapshotsNew {
+		r.Snapshots, c.snapshotsNew = c.snapshots, false
 	}
 	for uid := range c.dirty {
 		if len(r.Pods) == batchPodsMax {
@@ -226,6 +239,8 @@ func NewMessage(table string) Message {
 		return &route.Part{}
 	case floating.Table:
 		return &floating.IP{}
+	case snapshot.Table:
+		return &snapshot.Content{}
 	case network.Table:
 		return &network.Network{}
 	}

@@ -496,6 +496,7 @@ type Report struct {
 	Events        [][]byte               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`                           // corev1.Event
 	Mirrors       *Mirrors               `protobuf:"bytes,5,opt,name=mirrors,proto3" json:"mirrors,omitempty"`                         // where the node's static pods changed, and in each session where it has any
 	Storage       *Storage               `protobuf:"bytes,6,opt,name=storage,proto3" json:"storage,omitempty"`                         // where it changed, and in each session where it was reported
+	Snapshots     *Snapshots             `protobuf:"bytes,7,opt,name=snapshots,proto3" json:"snapshots,omitempty"`                     // where one changed, and in each session where there are any
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +573,136 @@ func (x *Report) GetStorage() *Storage {
 	return nil
 }
 
+func (x *Report) GetSnapshots() *Snapshots {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// Snapshots are how a node's snapshots of local volumes stand, all that it was told of.
+type Snapshots struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	States        map[string]*SnapshotState `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by VolumeSnapshotContent
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshots) Reset() {
+	*x = Snapshots{}
+	mi := &file_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshots) ProtoMessage() {}
+
+func (x *Snapshots) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
+func (*Snapshots) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Snapshots) GetStates() map[string]*SnapshotState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+// SnapshotState is a snapshot that is there (created_unix_ns), that could not be made, or
+// whose data has been removed.
+type SnapshotState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"` // of the content
+	CreatedUnixNs int64                  `protobuf:"varint,2,opt,name=created_unix_ns,json=createdUnixNs,proto3" json:"created_unix_ns,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"` // that its volume was to have
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Removed       bool                   `protobuf:"varint,5,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotState) Reset() {
+	*x = SnapshotState{}
+	mi := &file_session_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotState) ProtoMessage() {}
+
+func (x *SnapshotState) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotState.ProtoReflect.Descriptor instead.
+func (*SnapshotState) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SnapshotState) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *SnapshotState) GetCreatedUnixNs() int64 {
+	if x != nil {
+		return x.CreatedUnixNs
+	}
+	return 0
+}
+
+func (x *SnapshotState) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *SnapshotState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *SnapshotState) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 // Storage is what the CSI drivers on a node say of it.
 type Storage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -584,7 +715,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +727,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +740,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Storage) GetCsiNode() []byte {
@@ -643,7 +774,7 @@ type Mirrors struct {
 
 func (x *Mirrors) Reset() {
 	*x = Mirrors{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +786,7 @@ func (x *Mirrors) String() string {
 func (*Mirrors) ProtoMessage() {}
 
 func (x *Mirrors) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +799,7 @@ func (x *Mirrors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirrors.ProtoReflect.Descriptor instead.
 func (*Mirrors) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Mirrors) GetPods() [][]byte {
@@ -688,7 +819,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +831,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +844,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{10}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -744,7 +875,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +887,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +900,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -820,7 +951,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +963,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +976,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -889,7 +1020,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1032,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1045,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Assignment) GetTable() string {
@@ -954,7 +1085,7 @@ type ImageRequest struct {
 
 func (x *ImageRequest) Reset() {
 	*x = ImageRequest{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1097,7 @@ func (x *ImageRequest) String() string {
 func (*ImageRequest) ProtoMessage() {}
 
 func (x *ImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1110,7 @@ func (x *ImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
 func (*ImageRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ImageRequest) GetReference() string {
@@ -1003,7 +1134,7 @@ type ImageResponse struct {
 
 func (x *ImageResponse) Reset() {
 	*x = ImageResponse{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1146,7 @@ func (x *ImageResponse) String() string {
 func (*ImageResponse) ProtoMessage() {}
 
 func (x *ImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1159,7 @@ func (x *ImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
 func (*ImageResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ImageResponse) GetMediaType() string {
@@ -1069,7 +1200,7 @@ type ContentRequest struct {
 
 func (x *ContentRequest) Reset() {
 	*x = ContentRequest{}
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1212,7 @@ func (x *ContentRequest) String() string {
 func (*ContentRequest) ProtoMessage() {}
 
 func (x *ContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1225,7 @@ func (x *ContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
 func (*ContentRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{16}
+	return file_session_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ContentRequest) GetDigest() string {
@@ -1121,7 +1252,7 @@ type ContentChunk struct {
 
 func (x *ContentChunk) Reset() {
 	*x = ContentChunk{}
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1264,7 @@ func (x *ContentChunk) String() string {
 func (*ContentChunk) ProtoMessage() {}
 
 func (x *ContentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1277,7 @@ func (x *ContentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
 func (*ContentChunk) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{17}
+	return file_session_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ContentChunk) GetSize() int64 {
@@ -1202,7 +1333,7 @@ const file_session_proto_rawDesc = "" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12,\n" +
 	"\x12begin_refresh_unix\x18\x03 \x01(\x03R\x10beginRefreshUnix\x12$\n" +
 	"\x0enot_after_unix\x18\x04 \x01(\x03R\fnotAfterUnix\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\tR\arefused\"\x86\x02\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\xc0\x02\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
@@ -1210,7 +1341,19 @@ const file_session_proto_rawDesc = "" +
 	"\x04pods\x18\x03 \x03(\v2\x19.trireme.wire.v1.PodStateR\x04pods\x12\x16\n" +
 	"\x06events\x18\x04 \x03(\fR\x06events\x122\n" +
 	"\amirrors\x18\x05 \x01(\v2\x18.trireme.wire.v1.MirrorsR\amirrors\x122\n" +
-	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\"\x9a\x02\n" +
+	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\x128\n" +
+	"\tsnapshots\x18\a \x01(\v2\x1a.trireme.wire.v1.SnapshotsR\tsnapshots\"\xa6\x01\n" +
+	"\tSnapshots\x12>\n" +
+	"\x06states\x18\x01 \x03(\v2&.trireme.wire.v1.Snapshots.StatesEntryR\x06states\x1aY\n" +
+	"\vStatesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
+	"\x05value\x18\x02 \x01(\v2\x1e.trireme.wire.v1.SnapshotStateR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\rSnapshotState\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12&\n" +
+	"\x0fcreated_unix_ns\x18\x02 \x01(\x03R\rcreatedUnixNs\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x18\n" +
+	"\aremoved\x18\x05 \x01(\bR\aremoved\"\x9a\x02\n" +
 	"\aStorage\x12\x19\n" +
 	"\bcsi_node\x18\x01 \x01(\fR\acsiNode\x12B\n" +
 	"\btopology\x18\x02 \x03(\v2&.trireme.wire.v1.Storage.TopologyEntryR\btopology\x129\n" +
@@ -1279,7 +1422,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -1289,46 +1432,52 @@ var file_session_proto_goTypes = []any{
 	(*CertificateRequest)(nil),  // 5: trireme.wire.v1.CertificateRequest
 	(*CertificateResponse)(nil), // 6: trireme.wire.v1.CertificateResponse
 	(*Report)(nil),              // 7: trireme.wire.v1.Report
-	(*Storage)(nil),             // 8: trireme.wire.v1.Storage
-	(*Mirrors)(nil),             // 9: trireme.wire.v1.Mirrors
-	(*Hello)(nil),               // 10: trireme.wire.v1.Hello
-	(*PodState)(nil),            // 11: trireme.wire.v1.PodState
-	(*Assignments)(nil),         // 12: trireme.wire.v1.Assignments
-	(*Assignment)(nil),          // 13: trireme.wire.v1.Assignment
-	(*ImageRequest)(nil),        // 14: trireme.wire.v1.ImageRequest
-	(*ImageResponse)(nil),       // 15: trireme.wire.v1.ImageResponse
-	(*ContentRequest)(nil),      // 16: trireme.wire.v1.ContentRequest
-	(*ContentChunk)(nil),        // 17: trireme.wire.v1.ContentChunk
-	nil,                         // 18: trireme.wire.v1.Storage.TopologyEntry
-	nil,                         // 19: trireme.wire.v1.Storage.SizesEntry
+	(*Snapshots)(nil),           // 8: trireme.wire.v1.Snapshots
+	(*SnapshotState)(nil),       // 9: trireme.wire.v1.SnapshotState
+	(*Storage)(nil),             // 10: trireme.wire.v1.Storage
+	(*Mirrors)(nil),             // 11: trireme.wire.v1.Mirrors
+	(*Hello)(nil),               // 12: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 13: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 14: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 15: trireme.wire.v1.Assignment
+	(*ImageRequest)(nil),        // 16: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 17: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 18: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 19: trireme.wire.v1.ContentChunk
+	nil,                         // 20: trireme.wire.v1.Snapshots.StatesEntry
+	nil,                         // 21: trireme.wire.v1.Storage.TopologyEntry
+	nil,                         // 22: trireme.wire.v1.Storage.SizesEntry
 }
 var file_session_proto_depIdxs = []int32{
-	10, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	11, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	9,  // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
-	8,  // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
-	18, // 4: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
-	19, // 5: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
-	13, // 6: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	0,  // 7: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 8: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 9: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 10: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 11: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	14, // 12: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	16, // 13: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 14: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 15: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	12, // 16: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 17: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 18: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	15, // 19: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	17, // 20: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	13, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	11, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
+	10, // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
+	8,  // 4: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
+	20, // 5: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
+	21, // 6: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
+	22, // 7: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
+	15, // 8: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	9,  // 9: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
+	0,  // 10: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 11: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 12: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 13: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 14: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	16, // 15: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	18, // 16: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 17: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 18: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	14, // 19: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 20: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 21: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	17, // 22: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	19, // 23: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1342,7 +1491,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -141,6 +141,18 @@ func Get[T any](o *Objects, table string, key object.Key) (T, bool) {
 	return obj, ok
 }
 
+// All returns the objects of a table, sorted by key.
+func All[T metav1.Object](o *Objects, table string) (out []T) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, key := range object.SortedKeys(o.tables[table]) {
+		if obj, ok := o.tables[table][key].(T); ok {
+			out = append(out, obj)
+		}
+	}
+	return out
+}
+
 // Secret returns the secret, if this node was told of it.
 func (o *Objects) Secret(key object.Key) (*corev1.Secret, bool) {
 	return Get[*corev1.Secret](o, "secrets", key)

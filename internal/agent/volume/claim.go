@@ -1,11 +1,13 @@
 package volume
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -105,12 +107,24 @@ func (m *Manager) claimed(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 			return Volume{}, fmt.Errorf("persistentvolume %q lies on node %q, not on %q", pv.Name, claim.LocalNode(pv), node)
 		}
 		out.Path = m.localDir(pv.Name)
+		if of := pv.Annotations[claim.MadeOf]; of != "" && !exists(out.Path) {
+			err := cmp.Or(m.keep.Copies.Fault(pv.Name), errBeingMade)
+			return Volume{}, fmt.Errorf("persistentvolume %q is to be made of %s: %w", pv.Name, of, err)
+		}
 		return out, shared(pod, out.Path, true)
 	case pv.Spec.Local != nil:
 		out.Path = pv.Spec.Local.Path
 		return out, shared(pod, out.Path, false)
 	}
 	return Volume{}, fmt.Errorf("no volume plugin matched: this node serves persistent volumes of csi, nfs, hostPath and local, and %q is none of these", pv.Name)
+}
+
+// errBeingMade is why a volume is not there that is a copy of another.
+var errBeingMade = errors.New("that is under way")
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // shared makes sure that the directory is there, and gives a new one to everyone
@@ -146,11 +160,15 @@ func shared(pod *corev1.Pod, dir string, create bool) error {
 }
 
 // localDir is where the volume of the name lies, if LocalProvisioner made it.
-func (m *Manager) localDir(name string) string { return filepath.Join(m.root, "volumes", name) }
+func (m *Manager) localDir(name string) string { return filepath.Join(LocalRoot(m.root), name) }
+
+// LocalRoot is where the volumes of LocalProvisioner lie below a node's root directory; names
+// that start with a dot are not theirs.
+func LocalRoot(root string) string { return filepath.Join(root, "volumes") }
 
 // Local returns the names of the volumes that lie on this node, sorted.
 func (m *Manager) Local() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(m.root, "volumes"))
+	entries, err := os.ReadDir(LocalRoot(m.root))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -159,7 +177,9 @@ func (m *Manager) Local() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
 	}
 	return names, nil
 }

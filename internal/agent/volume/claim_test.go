@@ -101,3 +101,32 @@ func TestClaimsThatLeadNowhere(t *testing.T) {
 		}
 	}
 }
+
+type faults struct{ err error }
+
+func (f faults) Fault(string) error { return f.err }
+
+// TestCopiesAreAwaited: a volume that is to be a copy is not made empty for its pod; what is
+// beside volumes is none.
+func TestCopiesAreAwaited(t *testing.T) {
+	m, objs, root := manager(t)
+	_, v := bound(objs, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "volumes/v"}})
+	v.Annotations = map[string]string{claim.ProvisionedBy: claim.LocalProvisioner, claim.SelectedNode: "n1", claim.MadeOf: "snapshot/s"}
+	for fault, want := range map[error]string{nil: "under way", os.ErrPermission: "permission denied"} {
+		m.keep.Copies = faults{fault}
+		if _, err := m.Setup(claiming()); err == nil || !strings.Contains(err.Error(), `persistentvolume "v" is to be made of snapshot/s`) || !strings.Contains(err.Error(), want) {
+			t.Errorf("with the fault %v: %v", fault, err)
+		}
+	}
+	for _, dir := range []string{"volumes/v", "volumes/.snapshots/s"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if vs, err := m.Setup(claiming()); err != nil || vs["data"].Path != filepath.Join(root, "volumes/v") {
+		t.Errorf("a copy that is there: %v, %v", vs, err)
+	}
+	if names, err := m.Local(); err != nil || len(names) != 1 {
+		t.Errorf("here are %v, %v", names, err)
+	}
+}

@@ -65,6 +65,13 @@ type Persistent struct {
 	Claims  Claims
 	Drivers *csi.Drivers
 	Images  Images
+	Copies  Copies
+}
+
+// Copies makes volumes of this node that are copies of others.
+type Copies interface {
+	// Fault says why one could not be made; nil: it is not known to have failed.
+	Fault(volume string) error
 }
 
 // New returns a manager whose volumes lie below root. node is asked for each

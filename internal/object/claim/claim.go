@@ -38,6 +38,10 @@ const (
 	LocalProvisioner = "trireme.dev/local"
 )
 
+// MadeOf is the annotation of a volume of LocalProvisioner that says what its node makes it
+// of, by the name that it has there: "snapshot/NAME" or "volume/NAME".
+const MadeOf = "trireme.dev/made-of"
+
 // The finalizers that keep what is in use.
 const (
 	VolumeProtection = "kubernetes.io/pv-protection"
@@ -122,6 +126,9 @@ func mode(m *corev1.PersistentVolumeMode) corev1.PersistentVolumeMode {
 func Fits(v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim) bool {
 	if v.Spec.ClaimRef != nil || v.DeletionTimestamp != nil || v.Status.Phase != corev1.VolumeAvailable || Satisfies(v, c) != "" {
 		return false
+	}
+	if _, ok := SourceOf(c); ok {
+		return false // it is to have other data
 	}
 	if attributes(v.Spec.VolumeAttributesClassName) != attributes(c.Spec.VolumeAttributesClassName) {
 		return false

@@ -8,12 +8,12 @@ import (
 
 // TestDefinitions: the kinds are there, and what somebody else installed is kept.
 func TestDefinitions(t *testing.T) {
-	all, err := gateway.Definitions()
+	all, err := gateway.Definitions.Definitions()
 	if err != nil || len(all) != 6 {
 		t.Fatalf("%d definitions, %v", len(all), err)
 	}
 	for _, d := range all {
-		if gateway.Keeps(d) {
+		if gateway.Definitions.Keeps(d) {
 			t.Errorf("%s, which we wrote, is kept as another's", d.Name)
 		}
 		for annotation, value := range map[string]string{"bundle-version": "v9.0.0", "channel": "experimental", "": ""} {
@@ -21,7 +21,7 @@ func TestDefinitions(t *testing.T) {
 			if theirs.Annotations["gateway.networking.k8s.io/"+annotation] = value; annotation == "" {
 				delete(theirs.Annotations, "trireme.dev/bundle-version")
 			}
-			if !gateway.Keeps(theirs) {
+			if !gateway.Definitions.Keeps(theirs) {
 				t.Errorf("%s, which somebody installed with %s %q, is not kept", d.Name, annotation, value)
 			}
 		}

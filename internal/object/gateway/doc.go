@@ -12,4 +12,4 @@
 // rows and statuses is orchestrate/gateway.
 package gateway
 
-//go:generate go run ../../../hack/gatewaycrds definitions_gen.json.gz
+//go:generate go run ../../../hack/crds definitions_gen.json.gz sigs.k8s.io/gateway-api config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml config/crd/standard/gateway.networking.k8s.io_gateways.yaml config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml config/crd/standard/gateway.networking.k8s.io_httproutes.yaml config/crd/standard/gateway.networking.k8s.io_referencegrants.yaml config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml

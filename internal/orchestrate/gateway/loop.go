@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/runtime"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"trireme/internal/loop"
@@ -123,7 +122,7 @@ func (l *Loop) readGateways(tx *store.Tx) {
 		return
 	}
 	for key := range l.dirtyGateways {
-		gw, ok := read[gatewayv1.Gateway](tx, tables.GatewayKey(tables.Gateways, key))
+		gw, ok := tables.ReadCustom[gatewayv1.Gateway](tx, tables.GatewayKey(tables.Gateways, key))
 		if l.objects[key] = gw; !ok || gw.DeletionTimestamp != nil || !l.classes[string(gw.Spec.GatewayClassName)] {
 			delete(l.objects, key)
 		}
@@ -196,14 +195,4 @@ func (l *Loop) gateway(tx *store.Tx, key object.Key) error {
 		return nil
 	}
 	return tables.PutStatus(tx, tables.GatewayKey(tables.Gateways, key), &status)
-}
-
-// read returns a custom object as what it is; false where there is none that can be read.
-func read[T any](tx *store.Tx, at object.Key) (*T, bool) {
-	row, ok := tables.CustomObjects.Row(tx, at)
-	if !ok {
-		return nil, false
-	}
-	out := new(T)
-	return out, runtime.DefaultUnstructuredConverter.FromUnstructured(row.Object().Object, out) == nil
 }

@@ -104,7 +104,7 @@ func pairs(keys iter.Seq[object.Key]) iter.Seq2[object.Key, bool] {
 // takeClass takes in a GatewayClass, and says what became of it.
 func (l *Loop) takeClass(tx *store.Tx, name string) error {
 	at := tables.GatewayKey(tables.GatewayClasses, object.Key{Name: name})
-	c, ok := read[gatewayv1.GatewayClass](tx, at)
+	c, ok := tables.ReadCustom[gatewayv1.GatewayClass](tx, at)
 	ours := ok && c.Spec.ControllerName == gateway.Controller
 	if serves := ours && c.Spec.ParametersRef == nil; serves != l.classes[name] {
 		if l.classes[name] = serves; !serves {

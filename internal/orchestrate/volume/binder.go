@@ -182,7 +182,7 @@ func (b *Binder) find(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
 		pend(tx, c, tell.Event{Type: corev1.EventTypeNormal, Reason: "FailedBinding", Message: "no persistent volumes available for this claim and no storage class is set"})
 	case !known:
 		pend(tx, c, warning("ProvisioningFailed", "storageclass.storage.k8s.io \""+name+"\" not found"))
-	case claim.Waits(class) && c.Annotations[claim.SelectedNode] == "":
+	case claim.Waits(class) && c.Annotations[claim.SelectedNode] == "" && !claim.Placed(c, class):
 		pend(tx, c, tell.Event{Type: corev1.EventTypeNormal, Reason: "WaitForFirstConsumer", Message: "waiting for first consumer to be created before binding"})
 	case class.Provisioner == claim.NoProvisioner:
 		pend(tx, c, warning("ProvisioningFailed", "no volume fits, and class "+name+" makes none: its provisioner is "+claim.NoProvisioner))

@@ -19,8 +19,9 @@ import (
 
 // Local is the provisioner trireme.dev/local: it makes volumes that are
 // directories below the root directory of one node. The node's agent makes the
-// directory for the first pod and removes it with the volume; until the node's
-// status names it no more, a finalizer keeps the volume.
+// directory for the first pod, or at once where it is to be a copy of another or of a
+// snapshot there, and removes it with the volume; until the node's status names it no more, a
+// finalizer keeps the volume.
 type Local struct {
 	leaving map[object.Key]bool // volumes that wait for their node
 }
@@ -33,7 +34,7 @@ func NewLocal() *Local { return &Local{} }
 func (l *Local) Name() string { return "orchestrate/localvolumes" }
 
 func (l *Local) Reads() []store.TableID {
-	return []store.TableID{tables.PersistentVolumeClaims.ID(), tables.PersistentVolumes.ID(), tables.StorageClasses.ID(), tables.Nodes.ID()}
+	return []store.TableID{tables.PersistentVolumeClaims.ID(), tables.PersistentVolumes.ID(), tables.StorageClasses.ID(), tables.Nodes.ID(), tables.CustomObjects.ID()}
 }
 
 func (l *Local) Writes() []store.TableID {
@@ -48,7 +49,7 @@ func (l *Local) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	for key := range tables.PersistentVolumeClaims.Changed(tx) {
 		claims[key] = true
 	}
-	room := moreRoom(tx)
+	room := moreRoom(tx) || sourcesChanged(tx)
 	for class := range tables.StorageClasses.All(tx) {
 		if !room || class.Provisioner != claim.LocalProvisioner {
 			continue
@@ -119,17 +120,32 @@ func (l *Local) provision(tx *store.Tx, c *corev1.PersistentVolumeClaim) {
 		return
 	}
 	if why := unable(c); why != "" {
-		tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{From: claim.LocalProvisioner, Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: why})
+		refuse(tx, c, why)
 		return
 	}
-	n, why := nodeFor(tx, c, class)
-	if why != "" {
+	of, copied := claim.SourceOf(c)
+	var n *corev1.Node
+	var from origin
+	var why string
+	if copied {
+		n, from, why = beside(tx, c, of)
+	} else {
+		n, why = nodeFor(tx, c, class)
+	}
+	switch {
+	case why != "" && copied: // no other node will do
+		refuse(tx, c, why)
+	case why != "":
 		unplaceable(tx, c, why)
 	}
 	if n == nil {
-		return // a node that comes, or the scheduler's next choice, wakes the loop
+		return // a node that comes, a source, or the scheduler's next choice, wakes the loop
 	}
-	tables.PersistentVolumes.Put(tx, local(key.Name, c, class, n))
+	v := local(key.Name, c, class, n)
+	if copied {
+		v.Annotations[claim.MadeOf] = from.name
+	}
+	tables.PersistentVolumes.Put(tx, v)
 	tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{
 		From: claim.LocalProvisioner, Type: corev1.EventTypeNormal, Reason: "ProvisioningSucceeded", Message: "Successfully provisioned volume " + key.Name,
 	})
@@ -142,8 +158,6 @@ func unable(c *corev1.PersistentVolumeClaim) string {
 		return "volumeMode: this class makes directories, not block devices"
 	case c.Spec.Selector != nil:
 		return "selector: claims with a selector get volumes that are there already"
-	case c.Spec.DataSource != nil || c.Spec.DataSourceRef != nil:
-		return "dataSource: this class makes empty volumes only"
 	}
 	return ""
 }
@@ -152,20 +166,13 @@ func unable(c *corev1.PersistentVolumeClaim) string {
 // first pod or, where the class does not wait for it, one of those that are ready. nil:
 // there is none, and why where people should know.
 func nodeFor(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) (n *corev1.Node, why string) {
-	size := c.Spec.Resources.Requests.Storage().Value()
 	if name := c.Annotations[claim.SelectedNode]; name != "" {
-		n, ok := tables.Nodes.Get(tx, object.Key{Name: name})
-		if !ok {
-			return nil, ""
-		}
-		if free, says := left(tx, n); says && size > free {
-			return nil, cramped(name, free, size)
-		}
-		return n, ""
+		return nodeOf(tx, c, name)
 	}
 	if claim.Waits(class) {
 		return nil, ""
 	}
+	size := c.Spec.Resources.Requests.Storage().Value()
 	var able []*corev1.Node
 	for n := range tables.Nodes.All(tx) {
 		if !object.NodeReady(n) || n.Spec.Unschedulable || n.DeletionTimestamp != nil || !claim.AllowsNode(class, n) {
@@ -185,6 +192,19 @@ func nodeFor(tx *store.Tx, c *corev1.PersistentVolumeClaim, class *storagev1.Sto
 	return able[int(h.Sum32()%uint32(len(able)))], ""
 }
 
+// nodeOf returns the node of the name, if it is there and has room for the claim's volume.
+func nodeOf(tx *store.Tx, c *corev1.PersistentVolumeClaim, name string) (n *corev1.Node, why string) {
+	n, ok := tables.Nodes.Get(tx, object.Key{Name: name})
+	if !ok {
+		return nil, ""
+	}
+	size := c.Spec.Resources.Requests.Storage().Value()
+	if free, says := left(tx, n); says && size > free {
+		return nil, cramped(name, free, size)
+	}
+	return n, ""
+}
+
 // left returns how many bytes more volumes may have on the node's disk; false: the node
 // does not say how large that is.
 func left(tx *store.Tx, n *corev1.Node) (int64, bool) {
@@ -201,10 +221,15 @@ func cramped(node string, free, more int64) string {
 	return "node " + node + " has " + size(free) + " left for volumes on its disk (allocatable ephemeral-storage without the volumes there), " + size(more) + " more are asked for"
 }
 
+// refuse says why the claim has no volume.
+func refuse(tx *store.Tx, c *corev1.PersistentVolumeClaim, why string) {
+	tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{From: claim.LocalProvisioner, Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: why})
+}
+
 // unplaceable says why the claim has no volume, and has the scheduler choose again for
 // its pod (Kubernetes' provisioners do, where resources are exhausted).
 func unplaceable(tx *store.Tx, c *corev1.PersistentVolumeClaim, why string) {
-	tell.Once(tx, tables.PersistentVolumeClaims, c, tell.Event{From: claim.LocalProvisioner, Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: why})
+	refuse(tx, c, why)
 	if c.Annotations[claim.SelectedNode] == "" {
 		return
 	}

@@ -27,7 +27,7 @@ func NewProtector() *Protector { return &Protector{} }
 func (p *Protector) Name() string { return "orchestrate/volumeprotection" }
 
 func (p *Protector) Reads() []store.TableID {
-	return []store.TableID{tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Pods.ID()}
+	return []store.TableID{tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Pods.ID(), tables.Nodes.ID()}
 }
 
 func (p *Protector) Writes() []store.TableID {
@@ -82,13 +82,14 @@ func hold(o metav1.Object, finalizer string, inUse bool) bool {
 	return true
 }
 
-// used reports whether a pod that names the claim may run on a node. One that
-// has no node yet does not count: it gets none while the claim is on its way out.
+// used reports whether a pod that names the claim may run on a node, or a volume is to be
+// made of the claim's. A pod that has no node yet does not count: it gets none while the claim
+// is on its way out.
 func used(tx *store.Tx, key object.Key) bool {
 	for row := range tables.Pods.By(tx, tables.PodsByClaim, key.String()) {
 		if h := row.Head(); h.Node != "" && !h.Ended() {
 			return true
 		}
 	}
-	return false
+	return tables.NeedsSource(tx, key.Namespace, claim.FromClaim(key.Name))
 }
