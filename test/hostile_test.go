@@ -107,6 +107,105 @@ func TestHostileDevices(t *testing.T) {
 	}
 }
 
+// TestHostileCopy: the answer of a pod's own tar stays below where it is copied to.
+func TestHostileCopy(t *testing.T) {
+	k := newClient(t, machine(t))
+	k.box("thief", "", "", "sleep 1000")
+	k.must("wait", "--for=condition=Ready", "pod/thief", "--timeout=60s")
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("host"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	up := strings.Repeat("../", 20) + outside[1:]
+	const tool = `#!/bin/sh\ncat /evil/${3##*/}\n` // called as tar cf - PATH
+	if out, err := k.run(t.Context(), "", "exec", "thief", "--", "sh", "-c", "mkdir /evil; rm -f /bin/tar; printf '"+tool+"' > /bin/tar; chmod 755 /bin/tar"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, evil := range map[string][]tar.Header{
+		"up":       {{Name: up + "/written"}},
+		"below":    {{Name: "below/" + up + "/written"}},
+		"absolute": {{Name: outside + "/written"}},
+		"link":     {{Name: "link/out", Typeflag: tar.TypeSymlink, Linkname: outside}, {Name: "link/out/written"}},
+		"relative": {{Name: "relative/out", Typeflag: tar.TypeSymlink, Linkname: up}, {Name: "relative/out/written"}},
+		"self":     {{Name: "self", Typeflag: tar.TypeSymlink, Linkname: outside}, {Name: "self/written"}},
+		"file":     {{Name: "file/secret", Typeflag: tar.TypeSymlink, Linkname: secret}, {Name: "file/secret"}},
+		"hard":     {{Name: "hard/secret", Typeflag: tar.TypeLink, Linkname: secret}, {Name: "hard/secret"}},
+		"device":   {{Name: "device/mem", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 1}},
+	} {
+		if out, err := k.run(t.Context(), hostileTar(t, append([]tar.Header{{Name: name + "/good"}}, evil...)), "exec", "-i", "thief", "--", "sh", "-c", "cat > /evil/"+name); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, k.embedded = range []bool{false, true} {
+			into := t.TempDir()
+			out, err := k.run(t.Context(), "", "cp", "thief:/"+name, filepath.Join(into, name))
+			t.Logf("%s, built in %v: %v: %s", name, k.embedded, err, out)
+			if b, err := os.ReadFile(filepath.Join(into, name, "good")); err != nil || string(b) != "evil" {
+				t.Errorf("%s, built in %v: the good file is %q, %v", name, k.embedded, b, err)
+			}
+			err = filepath.WalkDir(into, func(path string, e os.DirEntry, err error) error {
+				if err == nil && !e.IsDir() && !e.Type().IsRegular() {
+					t.Errorf("%s, built in %v: %s is %s", name, k.embedded, path, e.Type())
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	left, err := os.ReadDir(outside)
+	if b, readErr := os.ReadFile(secret); err != nil || readErr != nil || len(left) != 1 || string(b) != "host" {
+		t.Errorf("the folder beside was written to: %v %v %q %v", left, err, b, readErr)
+	}
+}
+
+// hostileTar writes an archive of entries; regular files say evil.
+func hostileTar(t *testing.T, entries []tar.Header) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if e.Mode = 0o644; e.Typeflag == 0 {
+			e.Typeflag, e.Size = tar.TypeReg, 4
+		}
+		if err := w.WriteHeader(&e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Size > 0 {
+			if _, err := w.Write([]byte("evil")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestHostileTerminal: what a container writes cannot steer the terminal that shows it;
+// a file has it as it was.
+func TestHostileTerminal(t *testing.T) {
+	k := newClient(t, machine(t))
+	const written, shown = "\x1b]0;renamed\a\x1b[2J\x1b[31mred\x1b[0m\rover\u009b6n", "^[]0;renamed^G^[[2J\x1b[31mred\x1b[0m^Mover<U+009B>6n"
+	k.box("painter", "", "", `printf '\033]0;renamed\a\033[2J\033[31mred\033[0m\rover\302\2336n\n'; sleep 1000`)
+	k.must("wait", "--for=condition=Ready", "pod/painter", "--timeout=60s")
+	logs := []string{binary(), "logs", "painter", "--namespace", k.namespace}
+	await(t, k.h, 30*time.Second, "a file has all of it", func() error {
+		out, err := k.h.Run(t.Context(), logs[0], logs[1:]...)
+		if err != nil || strings.TrimSuffix(out, "\n") != written {
+			return fmt.Errorf("%q, %v", out, err)
+		}
+		return nil
+	})
+	// script gives the command a terminal, and writes what that is sent.
+	out, err := k.h.Run(t.Context(), "script", "-qec", strings.Join(logs, " "), "/dev/null")
+	if err != nil || strings.TrimRight(out, "\r\n") != shown {
+		t.Errorf("a terminal is sent %q, %v, want %q", out, err, shown)
+	}
+}
+
 // TestHostileLogs: a line without end, and more followers than the kernel has watches.
 func TestHostileLogs(t *testing.T) {
 	k := newClient(t, machine(t))
@@ -127,8 +226,8 @@ func TestHostileLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const followers = 300 // a user has 128 inotify instances
-	web := http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, DialContext: k.h.Dial, ForceAttemptHTTP2: true}}
+	const followers = 2000 // a user has 128 inotify instances, a process here 20,000 files
+	web := http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, DialContext: k.h.Dial, ForceAttemptHTTP2: true, MaxConnsPerHost: 16}}
 	defer web.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()

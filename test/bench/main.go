@@ -58,6 +58,7 @@ func benchmarks() []benchmark {
 		{[]string{"vip_conn_ratio"}, connections},
 		{[]string{"ingress_requests_per_s"}, ingress},
 		{[]string{"rollout_failed_requests"}, rollout},
+		{[]string{"log_follower_kb"}, followers},
 	}
 }
 

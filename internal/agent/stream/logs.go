@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -85,9 +86,10 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	path := filepath.Join(c.LogDir, strconv.Itoa(int(c.Attempt))+".log")
+	o.Follow = o.Follow && !o.Previous
 	running := func() bool {
 		now, err := s.cfg.Pods.Container(pod, name)
-		return err == nil && now.Running && now.ID == c.ID && !o.Previous
+		return err == nil && now.Running && now.ID == c.ID
 	}
 	if err := s.logFiles.read(r.Context(), path, o, running, w); err != nil && r.Context().Err() == nil {
 		s.cfg.Log.Warn("reading a log", "pod", pod.String(), "container", name, "err", err)
@@ -98,48 +100,23 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 // errLimit ends a log at its limit of bytes.
 var errLimit = errors.New("limit reached")
 
-// endPoll is how often a follower asks whether its container still runs: a
-// container's end writes nothing that inotify could tell.
-const endPoll = time.Second
-
 // logFiles reads logs for any number of clients. The zero value is ready.
-type logFiles struct{ watches watches }
+type logFiles struct {
+	watches watches
+
+	mu    sync.Mutex
+	tails map[string]*tail // of the logs that are followed, by path
+}
 
 // read writes the log at path to w. A followed one goes on until ctx ends or running
 // says no and all is read.
 func (r *logFiles) read(ctx context.Context, path string, o LogOptions, running func() bool, w io.Writer) error {
 	p := &printer{o: o, w: w, limit: o.LimitBytes}
-	var changed <-chan struct{}
+	err := error(nil)
 	if o.Follow {
-		c, stop, err := r.watches.add(filepath.Dir(path))
-		if err != nil {
-			return err
-		}
-		defer stop()
-		changed = c
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) && !o.Follow {
-		return nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	l := &follower{path: path, file: f, p: p}
-	defer l.close()
-	if f != nil && o.TailLines >= 0 {
-		at, err := tailOffset(f, o.TailLines)
-		if err == nil {
-			_, err = f.Seek(at, io.SeekStart)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	err = l.read()
-	if err == nil && o.Follow {
-		p.flush()
-		err = l.follow(ctx, changed, running)
+		err = r.follow(ctx, path, running, p)
+	} else {
+		err = readAll(path, p)
 	}
 	if errors.Is(err, errLimit) {
 		return nil
@@ -147,99 +124,104 @@ func (r *logFiles) read(ctx context.Context, path string, o LogOptions, running 
 	return err
 }
 
-// follower reads a file that grows and is renamed away when it is rotated.
-type follower struct {
-	path string
-	file *os.File
-	rest []byte // the beginning of a line whose end is not there yet
-	p    *printer
-}
-
-func (l *follower) close() {
-	if l.file != nil {
-		l.file.Close()
-	}
-}
-
-// buffers are for reading files: a follower that waits needs none.
-var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
-
-// read prints all whole lines there are.
-func (l *follower) read() error {
-	if l.file == nil {
+// readAll prints what is in the log at path now.
+func readAll(path string, p *printer) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	at, err := start(f, p.o.TailLines)
+	if err == nil {
+		_, err = p.lines(f, at)
+	}
+	return err
+}
+
+// follow prints what the log's files have, one after the other, and what comes.
+func (r *logFiles) follow(ctx context.Context, path string, running func() bool, p *printer) error {
+	t, err := r.join(path, running)
+	if err != nil {
+		return err
+	}
+	defer r.leave(t)
+	var file *generation
+	defer func() { t.release(file) }()
+	for from, late := int64(0), false; ; {
+		now := t.look(file) // before reading: what was written until then is there
+		if file != nil {
+			from, err = p.lines(file.f, from)
+		} else if now.next != nil && !late {
+			from, err = start(now.next.f, p.o.TailLines)
+		}
+		if err != nil {
+			t.release(now.next)
+			return err
+		}
+		if now.next != nil {
+			if file != nil {
+				from, p.inside = 0, false
+			}
+			t.release(file)
+			file = now.next
+			continue
+		}
+		if p.flush(); now.err != nil || now.ended {
+			return now.err
+		}
+		late = true // what begins from here on is read from its beginning
+		select {
+		case <-now.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// start returns where reading begins that should show the last so many lines; negative:
+// all.
+func start(f *os.File, lines int64) (int64, error) {
+	if lines < 0 {
+		return 0, nil
+	}
+	return tailOffset(f, lines)
+}
+
+// bufferBytes hold a line of the usual runtimes, which cut them at 16 KiB, and what stands
+// before it.
+const bufferBytes = 17 << 10
+
+// buffers are for reading files: a follower that waits needs none.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferBytes) }}
+
+// lines prints the whole lines of f from an offset on, and returns where they end. Of a
+// line that is longer than the buffer it prints what there is.
+func (p *printer) lines(f io.ReaderAt, from int64) (int64, error) {
 	b := buffers.Get().(*bufio.Reader)
-	b.Reset(l.file)
+	b.Reset(io.NewSectionReader(f, from, math.MaxInt64-from))
 	defer func() {
 		b.Reset(nil) // or it would hold the file
 		buffers.Put(b)
 	}()
 	for {
-		line, err := b.ReadBytes('\n')
-		if len(l.rest) > 0 {
-			line = append(l.rest, line...)
-			l.rest = nil
+		piece, err := b.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && !p.inside {
+			return from, nil // the beginning of a line whose end is not there yet
 		}
-		if err != nil {
-			l.rest = line
-			if errors.Is(err, io.EOF) {
-				return nil
+		if len(piece) > 0 {
+			if err := p.piece(piece); err != nil {
+				return from, err
 			}
-			return err
+			from += int64(len(piece))
 		}
-		if err := l.p.line(line); err != nil {
-			return err
+		if errors.Is(err, io.EOF) {
+			return from, nil
 		}
-	}
-}
-
-// rotated reports whether path is another file by now, and opens it.
-func (l *follower) rotated() (bool, error) {
-	st, err := os.Stat(l.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if l.file != nil {
-		have, err := l.file.Stat()
-		if err != nil || os.SameFile(st, have) {
-			return false, err
-		}
-		if err := l.read(); err != nil { // what came before it was renamed
-			return false, err
-		}
-		l.file.Close()
-		l.rest = nil
-	}
-	l.file, err = os.Open(l.path)
-	return true, err
-}
-
-func (l *follower) follow(ctx context.Context, changed <-chan struct{}, running func() bool) error {
-	t := time.NewTicker(endPoll)
-	defer t.Stop()
-	for {
-		on := running() // before reading: what it wrote until its end is there
-		if err := l.read(); err != nil {
-			return err
-		}
-		if again, err := l.rotated(); err != nil {
-			return err
-		} else if again {
-			continue
-		}
-		l.p.flush()
-		if !on {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return from, err
 		}
 	}
 }
@@ -251,6 +233,8 @@ type printer struct {
 	limit   int64
 	written int64
 	partial bool // the last line had no end
+	inside  bool // the last piece was of a line that goes on
+	shown   bool // that line is printed
 }
 
 func (p *printer) flush() {
@@ -259,7 +243,24 @@ func (p *printer) flush() {
 	}
 }
 
-// line prints "TIME STREAM TAG TEXT\n".
+// piece prints a line, or as much of it as the buffer holds.
+func (p *printer) piece(b []byte) error {
+	began := p.inside
+	p.inside = b[len(b)-1] != '\n'
+	if !began {
+		p.shown = false
+		return p.line(b)
+	}
+	if !p.shown {
+		return nil
+	}
+	if p.partial {
+		b = bytes.TrimSuffix(b, []byte{'\n'})
+	}
+	return p.write(b)
+}
+
+// line prints "TIME STREAM TAG TEXT\n", or its beginning.
 func (p *printer) line(b []byte) error {
 	stamp, rest, ok1 := bytes.Cut(b, []byte{' '})
 	name, rest, ok2 := bytes.Cut(rest, []byte{' '})
@@ -276,6 +277,7 @@ func (p *printer) line(b []byte) error {
 			return nil
 		}
 	}
+	p.shown = true
 	whole := !bytes.HasPrefix(tag, []byte{'P'})
 	if p.o.Timestamps && !p.partial {
 		if err := p.write(append(append([]byte(nil), stamp...), ' ')); err != nil {

@@ -161,6 +161,97 @@ func TestManyFollow(t *testing.T) {
 	}
 }
 
+// TestLongLines: lines without end, of runtimes that do not cut them, are read piece by
+// piece.
+func TestLongLines(t *testing.T) {
+	long := strings.Repeat("x", 3*bufferBytes)
+	for name, tt := range map[string]struct{ have, want string }{
+		"a line":      {"2026-01-01T00:00:00Z stdout F " + long + "\n2026-01-01T00:00:00Z stdout F two\n", long + "\ntwo\n"},
+		"a part":      {"2026-01-01T00:00:00Z stdout P " + long + "\n2026-01-01T00:00:00Z stdout F two\n", long + "two\n"},
+		"another's":   {"2026-01-01T00:00:00Z stderr F " + long + "\n2026-01-01T00:00:00Z stdout F two\n", "two\n"},
+		"no line":     {long + "\n2026-01-01T00:00:00Z stdout F two\n", "two\n"},
+		"no end":      {"2026-01-01T00:00:00Z stdout F " + long, long},
+		"to the byte": {"2026-01-01T00:00:00Z stdout F " + strings.Repeat("x", bufferBytes-31) + "\n", strings.Repeat("x", bufferBytes-31) + "\n"},
+	} {
+		for _, follow := range []bool{false, true} {
+			var b bytes.Buffer
+			o := LogOptions{TailLines: -1, Stream: "Stdout", Follow: follow}
+			if err := new(logFiles).read(t.Context(), logFile(t, tt.have), o, func() bool { return false }, &b); err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != tt.want {
+				t.Errorf("%s, followed %v: %d bytes, want %d", name, follow, b.Len(), len(tt.want))
+			}
+		}
+	}
+}
+
+// TestFollowersShareFiles: however many follow a log, it is open once, each of its files
+// until the last has read it.
+func TestFollowersShareFiles(t *testing.T) {
+	path := logFile(t, "2026-01-01T00:00:00Z stdout F one\n")
+	var r logFiles
+	var on atomic.Bool
+	on.Store(true)
+	before := openFiles(t)
+	const followers = 50
+	done := make(chan error, followers)
+	for range followers {
+		out := &signalled{want: "one", seen: make(chan struct{}, 1)}
+		go func() { done <- r.read(t.Context(), path, LogOptions{Follow: true, TailLines: -1}, on.Load, out) }()
+		<-out.seen
+	}
+	if n := openFiles(t) - before; n > 6 { // the file, and what inotify and its poller take
+		t.Errorf("%d files are open", n)
+	}
+	on.Store(false)
+	for range followers {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.tails) != 0 {
+		t.Error("something is kept for nobody")
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// TestFollowsWhatBegins: a log without a file is read from its beginning once it has one.
+func TestFollowsWhatBegins(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	var on atomic.Bool
+	on.Store(true)
+	out := &signalled{want: "two", seen: make(chan struct{}, 1)}
+	done, looked := make(chan error, 1), make(chan struct{}, 100)
+	go func() {
+		done <- new(logFiles).read(t.Context(), path, LogOptions{Follow: true, TailLines: 1}, func() bool {
+			select {
+			case looked <- struct{}{}:
+			default:
+			}
+			return on.Load()
+		}, out)
+	}()
+	<-looked
+	<-looked // by then it waits
+	if err := os.WriteFile(path, []byte("2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:00Z stdout F two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	<-out.seen
+	on.Store(false)
+	if err := <-done; err != nil || out.b.String() != "one\ntwo\n" {
+		t.Errorf("%q, %v", out.b.String(), err)
+	}
+}
+
 func TestLogOptionsRefuseNonsense(t *testing.T) {
 	for _, q := range []string{"tailLines=-1", "tailLines=x", "limitBytes=-5", "sinceTime=yesterday", "stream=Both"} {
 		v, err := url.ParseQuery(q)

@@ -114,7 +114,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	conf := s.cfg.TLS.Clone()
 	conf.ClientAuth = tls.RequireAndVerifyClientCert
-	conf.NextProtos = []string{"http/1.1"} // HTTP/2 cannot be upgraded
+	conf.NextProtos = []string{"h2", "http/1.1"} // logs, of which many may be followed; streams, that upgrade
 	srv := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -85,7 +84,8 @@ type Server struct {
 	scheme *runtime.Scheme
 	codecs serializer.CodecFactory
 	api    *genericapiserver.GenericAPIServer
-	nodes  http.RoundTripper // to the agents
+	nodes  http.RoundTripper // to the agents, in HTTP/1.1, which can be upgraded
+	logs   http.RoundTripper // to the agents, many at a time over one connection
 	pods   http.RoundTripper // to whatever runs in pods
 	auth   *auth.Authorizer
 	reads  *fast.Reader
@@ -110,7 +110,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	}
 	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s)), reads: fast.New(s)}
 	srv.authenticate()
-	srv.nodes = utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: cfg.NodeTLS})
+	srv.nodes, srv.logs = nodeTransports(cfg.NodeTLS)
 	if srv.admit, err = admission.New(admission.Config{Store: s, Scheme: plain, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
 		return nil, err
 	}

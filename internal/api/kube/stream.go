@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -97,7 +96,7 @@ func (p *podStream) handler(loc *url.URL, r rest.Responder) http.Handler {
 	h.UseRequestLocation = false
 	switch p.path {
 	case "containerLogs":
-		return p.logs(loc, r, h)
+		return &logStream{server: p.server, loc: loc, fail: r.Error, others: h}
 	case "exec", "attach":
 		q := loc.Query()
 		opts := translator.Options{
@@ -110,36 +109,6 @@ func (p *podStream) handler(loc *url.URL, r rest.Responder) http.Handler {
 		return translator.NewTranslatingHandler(h, translator.NewTunnelingHandler(h), wsstream.IsWebSocketRequestWithTunnelingProtocol)
 	}
 	return h
-}
-
-// logs answers WebSockets by itself, and has others answered: the agent sends a log as
-// the body of its answer.
-func (p *podStream) logs(loc *url.URL, r rest.Responder, others http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if !wsstream.IsWebSocketRequest(req) {
-			others.ServeHTTP(w, req)
-			return
-		}
-		ask, err := http.NewRequestWithContext(req.Context(), http.MethodGet, loc.String(), nil)
-		if err != nil {
-			r.Error(err)
-			return
-		}
-		resp, err := p.server.nodes.RoundTrip(ask)
-		if err != nil {
-			r.Error(apierrors.NewServiceUnavailable("asking the node: " + err.Error()))
-			return
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			said, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-			r.Error(apierrors.NewGenericServerResponse(resp.StatusCode, req.Method, corev1.Resource("pods"), "", string(said), 0, true))
-			return
-		}
-		if err := wsstream.NewReader(resp.Body, true, wsstream.NewDefaultReaderProtocols()).Copy(w, req); err != nil && req.Context().Err() == nil {
-			p.server.cfg.Log.Debug("sending a log over a WebSocket", "err", err)
-		}
-	})
 }
 
 // containerOf returns the container a request means: the named one, or the only
