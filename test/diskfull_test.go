@@ -28,7 +28,12 @@ func TestDiskFull(t *testing.T) {
 	if err := bringUp(t.Context(), manager, calm...); err != nil {
 		t.Fatal(err)
 	}
-	join(t, manager, worker)
+	if err := worker.Join(t.Context(), manager, calm...); err != nil {
+		t.Fatal(err)
+	}
+	if err := manager.NodeIs(t.Context(), worker, "True"); err != nil {
+		t.Fatal(err)
+	}
 	k := &client{t: t, h: manager, namespace: "default"}
 	for _, h := range hosts {
 		k.apply(onHost("web-"+h.Name, h))
@@ -165,15 +170,19 @@ func writeUntilRefused(t *testing.T, k *client) (ended bool) {
 			continue
 		}
 		t.Logf("write %d: %s", i, out)
-		select {
-		case <-k.h.Ended():
-			if tail := k.h.LogTail(5); !strings.Contains(tail, "disk") {
-				t.Errorf("the manager's last words do not name the disk:\n%s", tail)
+		for answers := false; !answers; {
+			select {
+			case <-k.h.Ended():
+				if tail := k.h.LogTail(5); !strings.Contains(tail, "disk") {
+					t.Errorf("the manager's last words do not name the disk:\n%s", tail)
+				}
+				return true
+			case <-time.After(time.Second): // one that ends does not answer
+				_, err := k.run(t.Context(), "", "get", "--raw", "/readyz")
+				answers = err == nil
 			}
-			return true
-		case <-time.After(time.Second):
-			return false
 		}
+		return false
 	}
 	t.Fatal("writes go on on a full disk")
 	return false

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,8 +48,8 @@ func (h *Host) Start(args ...string) error {
 	return nil
 }
 
-// Join starts the host as a node of the cluster that manager is of.
-func (h *Host) Join(ctx context.Context, manager *Host) error {
+// Join starts the host as a node of the cluster that manager is of, with more flags.
+func (h *Host) Join(ctx context.Context, manager *Host, args ...string) error {
 	status, err := manager.Trireme(ctx, "status")
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func (h *Host) Join(ctx context.Context, manager *Host) error {
 	if !ok {
 		return fmt.Errorf("status does not say how to join:\n%s", status)
 	}
-	return h.Start(append([]string{"join"}, strings.Fields(join)...)...)
+	return h.Start(slices.Concat([]string{"join"}, strings.Fields(join), args)...)
 }
 
 // Admit makes the others nodes of the cluster that h is of, all at once, and
