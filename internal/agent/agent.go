@@ -70,6 +70,9 @@ type Config struct {
 	LimitedSwap   bool                // containers of Burstable pods may swap
 	Sysctls       sysctl.Allowed      // what pods may ask the kernel for
 	PullsMax      int                 // images that are pulled at a time; 0: as many as pods want
+	// Plugins says why the CNI plugins of the user's choice cannot attach pods. Pods have
+	// the addresses that these give them, as the runtime says; nil: managers choose them.
+	Plugins func(context.Context) error
 	// CredentialProviders are the programs that know registries' credentials: Path and
 	// BinDir; without the former there are none.
 	CredentialProviders provider.Config
@@ -150,7 +153,8 @@ type Agent struct {
 	static      *static.Set
 	devices     *device.Manager
 	cpus        *cpus.Manager // nil: none are exclusive
-	assigning   sync.Mutex    // held while assignments are taken over
+	given       given
+	assigning   sync.Mutex // held while assignments are taken over
 
 	mu       sync.Mutex
 	workers  map[types.UID]*worker
@@ -178,6 +182,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, objects: assigned.New(), slots: make(chan struct{}, slotsMax), relist: make(chan struct{}, 1),
 		dirtyCache: make(chan struct{}, 1), repin: make(chan struct{}, 1), cgroups: cfg.cgroups, workers: map[types.UID]*worker{},
+		given: given{of: map[types.UID][]corev1.PodIP{}},
 	}
 	if a.cgroups == nil {
 		tree, err := cgroup.Open(cfg.Root)
@@ -287,7 +292,7 @@ func (a *Agent) adoptAll(ctx context.Context) error {
 			a.mu.Lock()
 			a.found = byPod(list)
 			a.mu.Unlock()
-			return nil
+			return a.recallAddresses(ctx, list)
 		}
 		if !said {
 			a.cfg.Log.Warn("waiting for the container runtime", "err", err)

@@ -41,7 +41,8 @@ type rig struct {
 	meter       fakeMeter
 	static      string // the directory of static pods
 	reserved    corev1.ResourceList
-	exclusive   bool // the policy of CPUs is static
+	exclusive   bool                        // the policy of CPUs is static
+	plugins     func(context.Context) error // CNI plugins choose addresses
 
 	mu      sync.Mutex
 	reports map[types.UID]wire.PodReport
@@ -50,6 +51,8 @@ type rig struct {
 	events  []*corev1.Event
 	node    *corev1.NodeStatus
 	applied int
+	refuses error                // what Apply returns
+	told    map[types.UID]string // pods' addresses, as Apply was told last
 	mirrors []*corev1.Pod
 }
 
@@ -96,11 +99,19 @@ func (r *rig) Renew(time.Duration) error                      { return nil }
 
 func (r *rig) Traffic() (map[string]link.Traffic, error) { return nil, nil }
 
-func (r *rig) Apply(context.Context, bool, []dataplane.Change) error {
+func (r *rig) Apply(_ context.Context, full bool, changes []dataplane.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.applied++
-	return nil
+	if full || r.told == nil {
+		r.told = map[types.UID]string{}
+	}
+	for _, c := range changes {
+		if p, ok := c.Object.(*corev1.Pod); ok {
+			r.told[p.UID] = p.Status.PodIP
+		}
+	}
+	return r.refuses
 }
 
 // noCgroups stands in for the kernel's tree.
@@ -132,7 +143,7 @@ func (r *rig) start() {
 	r.reports, r.phases, r.events = map[types.UID]wire.PodReport{}, map[types.UID][]corev1.PodPhase{}, nil
 	a, err := New(Config{
 		Node: "n1", Root: r.root, NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Runtime: r.fake, Network: r,
-		ClusterDomain: "cluster.local", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), cgroups: noCgroups{}, meter: &r.meter, StaticPods: r.static, ExclusiveCPUs: r.exclusive, Reserved: r.reserved,
+		ClusterDomain: "cluster.local", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), cgroups: noCgroups{}, meter: &r.meter, StaticPods: r.static, ExclusiveCPUs: r.exclusive, Reserved: r.reserved, Plugins: r.plugins,
 		session: func(assign func(context.Context, bool, []wire.Item) error) session { r.assign = assign; return r },
 	})
 	if err != nil {

@@ -44,7 +44,9 @@ func (a *Agent) network(ctx context.Context, full bool, changes []assigned.Chang
 	var out []dataplane.Change
 	for _, c := range changes {
 		switch c.Table {
-		case "services", "endpointslices", "nodes", "pods", "networkpolicies", "peergroups", "secrets", route.TableName, floating.Table, network.Table:
+		case "pods":
+			out = append(out, dataplane.Change{Object: a.withAddresses(c.Object), Deleted: c.Deleted})
+		case "services", "endpointslices", "nodes", "networkpolicies", "peergroups", "secrets", route.TableName, floating.Table, network.Table:
 			out = append(out, dataplane.Change{Object: c.Object, Deleted: c.Deleted})
 		case network.MembersTable:
 			if o, ok := c.Object.(*discoveryv1.EndpointSlice); ok {
@@ -159,6 +161,7 @@ func (a *Agent) startWorker(pod *corev1.Pod) {
 		}
 		more := a.grants.Release(w.uid)
 		a.releaseHardware(w.uid)
+		a.given.set(w.uid, nil)
 		a.mu.Lock()
 		delete(a.workers, w.uid)
 		a.mu.Unlock()

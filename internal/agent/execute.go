@@ -127,14 +127,18 @@ func (a *Agent) runSandbox(ctx context.Context, cfg *runtime.SandboxConfig, old 
 	}
 	defer release()
 	if old != "" {
-		if err := a.cfg.Runtime.StopSandbox(ctx, old); err != nil {
-			return "", err
-		}
-		if err := a.cfg.Runtime.RemoveSandbox(ctx, old); err != nil {
+		if err := a.removeSandbox(ctx, old); err != nil {
 			return "", err
 		}
 	}
-	return a.cfg.Runtime.RunSandbox(ctx, cfg)
+	id, err := a.cfg.Runtime.RunSandbox(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	if err := a.attached(ctx, cfg, id); err != nil {
+		return "", errors.Join(err, a.removeSandbox(context.WithoutCancel(ctx), id))
+	}
+	return id, nil
 }
 
 func (w *worker) sandboxMade(cfg *runtime.SandboxConfig, id string, attempt uint32, err error) {
@@ -160,7 +164,7 @@ func (w *worker) sandboxMade(cfg *runtime.SandboxConfig, id string, attempt uint
 		return
 	}
 	*sb = machine.Sandbox{ID: id, Attempt: attempt, Made: true, Ready: true}
-	w.sandbox = cfg
+	w.sandbox, w.pod = cfg, w.a.addressed(w.pod)
 }
 
 // prefetch asks for the images that start first while the sandbox is made.

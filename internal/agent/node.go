@@ -157,12 +157,24 @@ func (a *Agent) observeNode(ctx context.Context) corev1.NodeStatus {
 			add(p.condition, false, p.reasonNot, p.messageNot)
 		}
 	}
-	if err := a.cfg.Runtime.Check(check); err != nil {
+	if err := a.checkRuntime(check); err != nil {
 		add(corev1.NodeReady, false, "KubeletNotReady", "container runtime: "+err.Error())
 	} else {
 		add(corev1.NodeReady, true, "KubeletReady", "the agent is posting ready status")
 	}
 	return st
+}
+
+// checkRuntime says why no containers can be started. Where that is for want of CNI
+// plugins, these say so better than a CRI server does.
+func (a *Agent) checkRuntime(ctx context.Context) error {
+	err := a.cfg.Runtime.Check(ctx)
+	if err != nil && a.cfg.Plugins != nil {
+		if said := a.cfg.Plugins(ctx); said != nil {
+			return said
+		}
+	}
+	return err
 }
 
 // pressureWords are what a kubelet says of pressure: people and tools look for it.

@@ -133,7 +133,7 @@ func startContainerd(t *testing.T, root, bin string) *cri.Runtime {
 	write("cni/conf/10-test.conflist", []byte(`{"cniVersion":"1.0.0","name":"test","plugins":[{"type":"testnet"}]}`), 0o644)
 	const pause = "docker.io/trireme/pause:1"
 	c, err := containerd.New(containerd.Config{
-		Root: root, BinDir: bin, CNIBinDir: root + "/cni/bin", CNIConfDir: root + "/cni/conf", PauseImage: pause,
+		Root: root, BinDir: bin, CNIBinDirs: []string{root + "/cni/bin"}, CNIConfDir: root + "/cni/conf", PauseImage: pause,
 		Images: []string{
 			write("pause.tar", runtimetest.Archive(t, pause, prog, "", "serve"), 0o644),
 			write("test.tar", runtimetest.Archive(t, testImage, prog, "", "serve"), 0o644),

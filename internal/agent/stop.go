@@ -166,12 +166,16 @@ func (w *worker) sandboxIDs() []string {
 
 func (a *Agent) removePod(ctx context.Context, pod *corev1.Pod, sandboxes []string) error {
 	for _, id := range sandboxes {
-		if err := a.cfg.Runtime.StopSandbox(ctx, id); err != nil {
-			return err
-		}
-		if err := a.cfg.Runtime.RemoveSandbox(ctx, id); err != nil {
+		if err := a.removeSandbox(ctx, id); err != nil {
 			return err
 		}
 	}
 	return errors.Join(a.volumes.Teardown(pod.UID), a.cgroups.Remove(pod.UID), os.RemoveAll(a.logDir(pod)))
+}
+
+func (a *Agent) removeSandbox(ctx context.Context, id string) error {
+	if err := a.cfg.Runtime.StopSandbox(ctx, id); err != nil {
+		return err
+	}
+	return a.cfg.Runtime.RemoveSandbox(ctx, id)
 }

@@ -242,6 +242,7 @@ func (w *worker) take(ctx context.Context, pod *corev1.Pod) {
 func (w *worker) setPod(pod *corev1.Pod) (more []types.UID) {
 	w.asked = pod
 	pod, more = w.grantedPod(pod)
+	pod = w.a.addressed(pod)
 	w.pod = pod
 	for i := range pod.Spec.InitContainers {
 		w.setContainer(&pod.Spec.InitContainers[i], true)

@@ -4,7 +4,7 @@
 //
 // Five loops read Nodes, Pods and Services. allocate/nodes writes a node's
 // spec.podCIDR; allocate/pods a pod's status.podIP, in the tick in which the pod
-// gets its node; allocate/services what a service lacks, and the ingress of
+// gets its node, unless the node's CNI plugins choose it; allocate/services what a service lacks, and the ingress of
 // load balancers; allocate/floating the addresses of FloatingIPs, out of
 // AddressPools; allocate/addresses shows cluster IPs as IPAddresses and keeps
 // ServiceCIDRs, which add ranges to the cluster's own. Object does the services' part in a door's own transaction,

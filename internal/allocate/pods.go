@@ -24,6 +24,7 @@ type pods struct {
 // subnet is the addresses of one node. A node that is not there yet, or has no
 // subnet yet, has no prefixes and pods that wait.
 type subnet struct {
+	foreign  bool // CNI plugins give the pods on it their addresses
 	prefixes []netip.Prefix
 	node     []netip.Addr // its own addresses, for pods on its network
 	used     [256]bool
@@ -86,10 +87,11 @@ func (l *pods) subnet(name string) *subnet {
 
 func (l *pods) setNode(name string, n *corev1.Node) {
 	s := l.subnet(name)
-	s.prefixes, s.node = nil, nil
+	s.prefixes, s.node, s.foreign = nil, nil, false
 	if n == nil {
 		return
 	}
+	s.foreign = object.PluginAddresses(n)
 	for _, c := range podCIDRs(n) {
 		if p, err := netip.ParsePrefix(c); err == nil {
 			s.prefixes = append(s.prefixes, p)
@@ -156,7 +158,11 @@ func (l *pods) serve(tx *store.Tx, s *subnet) {
 			continue
 		}
 		addrs, host := s.node, byte(0)
-		if !p.Spec.HostNetwork {
+		switch {
+		case p.Spec.HostNetwork:
+		case s.foreign:
+			continue // the node reports them
+		default:
 			addrs, host = s.free()
 		}
 		if len(addrs) == 0 {

@@ -48,6 +48,8 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Agent.Listen, "listen", c.Agent.Listen, "the agent's address for logs, exec and images")
 	f.StringVar(&c.Agent.Runtime, "runtime", c.Agent.Runtime, "what runs containers: cri (containerd) or native (trireme itself, containerd for images only)")
 	f.StringVar(&c.Agent.CRIEndpoint, "cri-endpoint", "", "socket of an existing container runtime (default: our own containerd)")
+	f.StringVar(&c.Agent.CNIConfDir, "cni-conf-dir", "", "directory of CNI network configurations: the plugins of the first one attach this machine's pods and choose their addresses (default: Trireme does)")
+	f.StringVar(&c.Agent.CNIBinDir, "cni-bin-dir", "", "directory of these plugins (default: /opt/cni/bin)")
 	f.StringVar(&c.Agent.Bridge, "bridge", c.Agent.Bridge, "name of the pod network's link")
 	f.StringSliceVar(&c.Agent.DNS.Upstream, "dns-upstream", nil, "resolvers for names that are not the cluster's, ADDRESS[:PORT] (default: those of /etc/resolv.conf)")
 	f.StringArrayVar(&c.Agent.DNS.Stubs, "dns-stub", nil, "resolvers of one domain, DOMAIN=ADDRESS[:PORT][,ADDRESS[:PORT]...]; may be given again")

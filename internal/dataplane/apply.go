@@ -271,6 +271,7 @@ func (d *Dataplane) applyNodes(w *dirty) error {
 			if err := d.setSubnets(p.Subnets); err != nil {
 				return err
 			}
+		case d.byPlugins() && object.PluginAddresses(n): // their plugins know the way
 		case p.Address.IsValid():
 			peers[name] = p
 		}
@@ -555,6 +556,7 @@ func (d *Dataplane) writeTable(s *stack) error {
 		base := nft.Base{
 			PodCIDR: s.Pods, ServiceCIDR: s.Services, DNS: s.DNS, Outs: outsOf(s.v6()),
 			Gateway: d.links.Gateway(s.DNS), Overlay: d.links.Overlay(), PodLinks: link.PodLinks,
+			Foreign: d.byPlugins(),
 		}
 		if d.seal.on {
 			base.Tunnel = d.links.Tunnel()

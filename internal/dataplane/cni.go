@@ -72,7 +72,8 @@ func (d *Dataplane) call(ctx context.Context, r plugin.Request) (any, error) {
 	}
 	switch r.Command {
 	case "ADD":
-		return d.addPod(ctx, r)
+		res, _, err := d.addPod(ctx, r)
+		return res, err
 	case "DEL":
 		return nil, d.DelPod(ctx, r.ContainerID)
 	case "CHECK":
@@ -128,25 +129,26 @@ type ipRoute struct {
 
 type dnsSettings struct{}
 
-func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, error) {
+// addPod answers an ADD, and returns the pod's addresses.
+func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, []netip.Addr, error) {
 	if r.NetNS == "" || r.IfName == "" || r.ContainerID == "" {
-		return nil, refused(plugin.CodeInvalidEnvironment, "CNI_NETNS, CNI_IFNAME and CNI_CONTAINERID are needed")
+		return nil, nil, refused(plugin.CodeInvalidEnvironment, "CNI_NETNS, CNI_IFNAME and CNI_CONTAINERID are needed")
 	}
 	pod, err := d.pod(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	more, routes, err := d.awaitTenants(ctx, r, pod.Name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pod.Routes = routes
 	w, err := d.links.AddPod(pod)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := d.join(more); err != nil {
-		return nil, errors.Join(err, d.DelPod(ctx, r.ContainerID))
+		return nil, nil, errors.Join(err, d.DelPod(ctx, r.ContainerID))
 	}
 	res := result{
 		CNIVersion: r.Config.CNIVersion,
@@ -160,7 +162,7 @@ func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, error) {
 		res.IPs = append(res.IPs, ipResult{Interface: 1, Address: netip.PrefixFrom(a, a.BitLen()).String(), Gateway: gw})
 		res.Routes = append(res.Routes, ipRoute{Dst: everywhere, GW: gw})
 	}
-	return res, nil
+	return res, pod.Addresses, nil
 }
 
 // pod returns the place of the call's pod, once its address and this node's

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/chain"
 	"trireme/internal/dataplane/dns"
 	"trireme/internal/dataplane/filter"
 	"trireme/internal/dataplane/health"
@@ -51,6 +52,14 @@ type Config struct {
 	Warn func(reason, message string)
 	// AccessLog gets a line of JSON for each request of ingress; nil: none is written.
 	AccessLog io.Writer
+	// Plugins attach the node's pods in place of our links; the zero value: none do.
+	Plugins Plugins
+}
+
+// Plugins are CNI plugins of the user's choice (package chain).
+type Plugins struct {
+	ConfDir string   // of network configurations, the first of which is used
+	BinDirs []string // where the plugins are
 }
 
 // Network is what the cluster has in one address family.
@@ -126,6 +135,7 @@ type Dataplane struct {
 	floats       floats
 	tenants      tenants
 	seal         seal
+	chain        *chain.Chain
 
 	extras        map[types.NamespacedName][]netip.Addr // cluster IPs outside of the service networks, by service
 	extrasPending bool                                  // their routes are not as they should be
@@ -188,6 +198,7 @@ func New(cfg Config) (*Dataplane, error) {
 		policies: map[types.NamespacedName]*networkingv1.NetworkPolicy{}, parts: map[types.NamespacedName]*peers.Part{},
 		pods: map[types.NamespacedName]*corev1.Pod{}, settled: map[types.NamespacedName]*corev1.Pod{}, extras: map[types.NamespacedName][]netip.Addr{},
 		floats: newFloats(), tenants: newTenants(zone), seal: newSeal(&cfg, links), changed: make(chan struct{}),
+		chain: chain.New(chain.Config{ConfDir: cfg.Plugins.ConfDir, BinDirs: cfg.Plugins.BinDirs, Dir: chainDir(cfg.Root), Within: links.Do}),
 	}
 	d.proxy = proxy.New(proxy.Config{Listen: listen, Closed: d.frontClosed, AccessLog: cfg.AccessLog, Log: cfg.Log})
 	return d, nil
@@ -281,6 +292,11 @@ func (d *Dataplane) base() error {
 	}
 	if err := d.settings(); err != nil {
 		return err
+	}
+	if d.byPlugins() {
+		if err := d.chain.Use(); err != nil {
+			return err
+		}
 	}
 	d.based = true
 	return nil

@@ -12,7 +12,8 @@
 //	tunnel   keys and the process of an encrypted overlay
 //	health   whether services that keep to their nodes have endpoints here
 //	dns      names of services and pods
-//	plugin   what the CNI plugin says to us
+//	plugin   what our CNI plugin says to us
+//	chain    CNI plugins of the user's, in place of our links
 //
 // The first Apply of a process builds the nftables table anew, in one
 // transaction, and adopts the links it finds; connections go on. A full Apply

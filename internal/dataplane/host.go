@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/dataplane/chain"
 	"trireme/internal/dataplane/filter"
 	"trireme/internal/dataplane/link"
 	"trireme/internal/dataplane/nft"
@@ -67,9 +68,14 @@ func confFile(root string) string {
 	return filepath.Join(root, "cni", "net.d", "10-trireme.conflist")
 }
 
+func chainDir(root string) string { return filepath.Join(root, "cni", "chain") }
+
 // writeConf writes the CNI configuration, whose presence tells the container
-// runtime that the network is ready.
+// runtime that the network is ready. Where plugins of the user's attach pods, theirs does.
 func (d *Dataplane) writeConf() error {
+	if d.byPlugins() {
+		return nil
+	}
 	conf := map[string]any{
 		"cniVersion": "1.1.0", "name": "trireme",
 		"plugins": []any{map[string]any{"type": "trireme-cni", "socket": d.socket()}},
@@ -120,6 +126,11 @@ func Teardown(ctx context.Context, root, bridge string) error {
 		errs = append(errs, err)
 	}
 	errs = append(errs, links.Remove(), links.PruneSpaces(spacesDir(root), nil))
+	if err := chain.Teardown(ctx, chainDir(root), root); err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, os.RemoveAll(chainDir(root)))
+	}
 	errs = append(errs, os.RemoveAll(filepath.Join(root, "cni", "net.d")), os.RemoveAll(tunnelDir(root)))
 	for _, path := range []string{settingFile(root), filepath.Join(root, "cni.sock"), filepath.Join(root, "cni")} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {

@@ -45,9 +45,13 @@ func newSeal(cfg *Config, links *link.Links) seal {
 }
 
 // Annotations are what this node says of itself: its key, where the overlay is encrypted;
-// the ports that ingress cannot open. An empty one takes back what it said before.
+// the ports that ingress cannot open; who chooses its pods' addresses. An empty one takes
+// back what it said before.
 func (d *Dataplane) Annotations() map[string]string {
-	out := map[string]string{route.ClosedAnnotation: ""}
+	out := map[string]string{route.ClosedAnnotation: "", object.AddressesAnnotation: ""}
+	if d.byPlugins() {
+		out[object.AddressesAnnotation] = object.AddressesByPlugins
+	}
 	if says := d.front.says.Load(); says != nil {
 		out[route.ClosedAnnotation] = *says
 	}

@@ -31,6 +31,8 @@ type podReport struct {
 	uid    types.UID
 	status *corev1.PodStatus // nil: none said
 	gone   bool
+	// addressed: the node's CNI plugins chose the pod's addresses, which the status says.
+	addressed bool
 }
 
 // reports is the queue in which the reports of all sessions meet.
@@ -104,6 +106,7 @@ func (s *session) helloAgain(h *wire.Hello) error {
 	if node.Unmarshal(h.Node) != nil || node.Name != s.node {
 		return kind.New(kind.Malformed, "a hello names its node, %s", s.node)
 	}
+	s.addresses = object.PluginAddresses(node)
 	_, err := s.d.hello(s.ctx, node)
 	return err
 }
@@ -113,6 +116,7 @@ func (s *session) decode(r *wire.Report) ([]podReport, []*corev1.Event, error) {
 	for _, p := range r.Pods {
 		report := podReport{
 			node: s.node, key: object.Key{Namespace: p.Namespace, Name: p.Name}, uid: types.UID(p.Uid), gone: p.Gone,
+			addressed: s.addresses,
 		}
 		if len(p.Status) > 0 {
 			report.status = &corev1.PodStatus{}
@@ -275,7 +279,7 @@ func prepare(r store.Reader, report *podReport, now time.Time) prepared {
 	if report.status == nil {
 		return prepared{from: row, skip: true}
 	}
-	next.Status = mergeStatus(&old.Status, report.status)
+	next.Status = report.merge(old)
 	if sameStatus(&old.Status, &next.Status) {
 		return prepared{from: row, skip: true}
 	}
@@ -289,7 +293,7 @@ func prepareGone(row podRow, next *corev1.Pod, report *podReport, now time.Time)
 		return prepared{from: row}
 	}
 	if report.status != nil {
-		next.Status = mergeStatus(&next.Status, report.status)
+		next.Status = report.merge(next)
 	}
 	// Only finalizers hold it now: once they are gone, nobody is left to wait for.
 	held := next.DeletionTimestamp != nil && (next.DeletionGracePeriodSeconds == nil || *next.DeletionGracePeriodSeconds > 0)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"trireme/internal/kind"
+	"trireme/internal/object"
 	"trireme/internal/wire"
 )
 
@@ -112,6 +113,7 @@ func (v *service) Session(stream grpc.BidiStreamingServer[wire.Report, wire.Assi
 	if err != nil {
 		return toStatus(err)
 	}
+	s.addresses = object.PluginAddresses(node)
 	// In before the node is ready, so that nobody takes it for away in between.
 	v.d.enter(s)
 	defer v.d.leave(s)

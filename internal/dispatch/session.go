@@ -33,15 +33,17 @@ const messageBytes = 24 << 10
 
 // session is one agent's session. Its run goroutine sends; a second receives.
 type session struct {
-	d      *Dispatcher
-	node   string
-	wants  []store.TableID // whole tables
-	stream grpc.BidiStreamingServer[wire.Report, wire.Assignments]
-	ctx    context.Context // of this one call
-	cancel context.CancelCauseFunc
-	heard  atomic.Pointer[time.Time] // when the agent last said something
-	busy   atomic.Bool               // what it said waits for our room: it is not silent, we do not listen
-	wake   chan struct{}
+	d     *Dispatcher
+	node  string
+	wants []store.TableID // whole tables
+	// addresses: the node's CNI plugins choose its pods' addresses. The receiver's own.
+	addresses bool
+	stream    grpc.BidiStreamingServer[wire.Report, wire.Assignments]
+	ctx       context.Context // of this one call
+	cancel    context.CancelCauseFunc
+	heard     atomic.Pointer[time.Time] // when the agent last said something
+	busy      atomic.Bool               // what it said waits for our room: it is not silent, we do not listen
+	wake      chan struct{}
 
 	mu     sync.Mutex
 	dirty  map[item]struct{}

@@ -1,12 +1,35 @@
 package dispatch
 
 import (
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// merge returns what the status of the report's pod becomes.
+func (r *podReport) merge(pod *corev1.Pod) corev1.PodStatus {
+	next := mergeStatus(&pod.Status, r.status)
+	if said := r.status.PodIPs; r.addressed && !pod.Spec.HostNetwork && areAddresses(said) {
+		next.PodIP, next.PodIPs = said[0].IP, said
+	}
+	return next
+}
+
+// areAddresses reports whether these can be a pod's: one a family.
+func areAddresses(ips []corev1.PodIP) bool {
+	families := map[bool]bool{}
+	for _, ip := range ips {
+		a, err := netip.ParseAddr(ip.IP)
+		if err != nil || families[a.Is6()] {
+			return false
+		}
+		families[a.Is6()] = true
+	}
+	return len(ips) > 0
+}
 
 // mergeStatus returns what a pod's status becomes with an agent's report: the
 // report, but for what others own. An ended pod stays ended.

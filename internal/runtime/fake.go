@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type FakeConfig struct {
 	Behave func(cfg *ContainerConfig) FakeBehaviour
 	// Sandbox sees what each sandbox is made with; may be nil.
 	Sandbox func(cfg *SandboxConfig)
+	// Addresses are what a new sandbox gets; nil: none.
+	Addresses func(cfg *SandboxConfig) []netip.Addr
 	// Fail returns the error a call ends with, nil for none. op is the method's
 	// name; on names the pod ("ns/name"), the container or the image.
 	Fail func(op, on string) error
@@ -68,7 +71,8 @@ type Fake struct {
 
 type fakeSandbox struct {
 	Sandbox
-	cfg SandboxConfig
+	cfg       SandboxConfig
+	addresses []netip.Addr
 }
 
 type fakeContainer struct {
@@ -187,6 +191,9 @@ func (f *Fake) RunSandbox(ctx context.Context, cfg *SandboxConfig) (string, erro
 		ID: f.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, UID: cfg.UID, Attempt: cfg.Attempt,
 		Ready: true, Created: time.Now(), Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}}
+	if f.cfg.Addresses != nil {
+		s.addresses = f.cfg.Addresses(cfg)
+	}
 	f.sandboxes[s.ID] = s
 	f.tellLocked(s.UID)
 	return s.ID, nil

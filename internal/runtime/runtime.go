@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -29,6 +30,9 @@ type Sandboxes interface {
 	StopSandbox(ctx context.Context, id string) error
 	// RemoveSandbox removes it with its containers.
 	RemoveSandbox(ctx context.Context, id string) error
+	// Addresses returns those that its network gave it, the primary one first; none: it
+	// is on the node's network. kind.NotFound: there is no such sandbox.
+	Addresses(ctx context.Context, id string) ([]netip.Addr, error)
 }
 
 // Containers run in a sandbox.
@@ -119,6 +123,7 @@ type SandboxConfig struct {
 	Annotations     map[string]string
 	CgroupParent    string
 	Sysctls         map[string]string
+	HostPorts       []HostPort // for CNI plugins that serve them
 
 	HostNetwork, HostPID, HostIPC bool
 	ShareProcesses                bool // one PID namespace for the pod
@@ -127,6 +132,13 @@ type SandboxConfig struct {
 	Security                      *corev1.PodSecurityContext
 	// Resources of the whole pod, for the sandbox's cgroup; zero: none.
 	Resources Resources
+}
+
+// HostPort is a port of the node that leads to one of the pod.
+type HostPort struct {
+	HostIP    string // empty: every address of the node
+	Port, Pod int32
+	Protocol  corev1.Protocol
 }
 
 // DNSConfig is a pod's resolv.conf.

@@ -85,7 +85,12 @@ type AgentConfig struct {
 	Labels  map[string]string `json:"labels"`
 	PodsMax int               `json:"podsMax"` // [110]
 	Bridge  string            `json:"bridge"`  // the pod network's link [trireme0]
-	DNS     DNSConfig         `json:"dns"`
+	// CNIConfDir is a directory of CNI network configurations, the first of which attaches
+	// this node's pods and gives them their addresses [none: Trireme does].
+	CNIConfDir string `json:"cniConfDir"`
+	// CNIBinDir is where its plugins are [/opt/cni/bin].
+	CNIBinDir string    `json:"cniBinDir"`
+	DNS       DNSConfig `json:"dns"`
 	// Ingress is whether this node answers for ingresses, on ports 80 and 443 while there
 	// are any [true].
 	Ingress bool `json:"ingress"`
@@ -268,6 +273,9 @@ func (c *Config) validate() error {
 	if p := c.Agent.KubeletDir; p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) == "/") {
 		return invalid("agent.kubeletDir", "%q is not an absolute path below /", p)
 	}
+	if err := c.Agent.validatePlugins(); err != nil {
+		return err
+	}
 	if _, err := c.Agent.Eviction.Parse(); err != nil {
 		return invalid("agent.eviction", "%w", err)
 	}
@@ -297,6 +305,33 @@ func (c *Config) validate() error {
 		return invalid("agent.managers", "a machine that is no manager must be told where one is: trireme join --token TOKEN ADDRESS")
 	}
 	return nil
+}
+
+// validatePlugins says what is wrong with the directories of CNI plugins. What they hold
+// is looked at while the node runs: pods may bring it.
+func (c *AgentConfig) validatePlugins() error {
+	for _, dir := range []struct{ field, flag, path string }{
+		{"agent.cniConfDir", "--cni-conf-dir", c.CNIConfDir}, {"agent.cniBinDir", "--cni-bin-dir", c.CNIBinDir},
+	} {
+		if dir.path != "" && !filepath.IsAbs(dir.path) {
+			return invalid(dir.field, "%s: %q is not an absolute path", dir.flag, dir.path)
+		}
+	}
+	if c.CNIBinDir != "" && c.CNIConfDir == "" {
+		return invalid("agent.cniBinDir", "--cni-bin-dir says where the plugins are that --cni-conf-dir asks for: give both")
+	}
+	return nil
+}
+
+// pluginDirs returns where CNI plugins are looked for; own is where ours are.
+func (c *AgentConfig) pluginDirs(own string) []string {
+	if c.CNIConfDir == "" {
+		return []string{own}
+	}
+	if c.CNIBinDir == "" {
+		return []string{"/opt/cni/bin", own}
+	}
+	return []string{c.CNIBinDir, own}
 }
 
 // reserved returns what no pod may have.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -85,6 +86,7 @@ func (n *node) Run(ctx context.Context) error {
 		Node: n.cfg.Node, NodeIPs: n.cfg.addresses(), Root: n.cfg.Root, Networks: n.cfg.networks(), Domain: n.cfg.Domain, Bridge: n.cfg.Agent.Bridge, Log: n.cfg.Log,
 		Upstream: upstream, Stubs: stubs, Tunnel: filepath.Join(files.Bin, "trireme-tunnel"), KeyLife: time.Duration(n.cfg.Agent.OverlayKeyLife),
 		Announce:  func() { announce.Load().Announce() }, // the agent alone applies, so it is there
+		Plugins:   dataplane.Plugins{ConfDir: n.cfg.Agent.CNIConfDir, BinDirs: n.cfg.Agent.pluginDirs(files.CNI)},
 		AccessLog: access, Warn: func(reason, message string) { announce.Load().Warn(reason, message) },
 	})
 	if err != nil {
@@ -106,8 +108,8 @@ func (n *node) Run(ctx context.Context) error {
 		PauseImage: bundle.PauseImage, RegistryDir: n.registries(), ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
 		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, LimitedSwap: n.cfg.Agent.SwapBehavior == swapLimited, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
-		PodResources: n.cfg.path("pod-resources", "kubelet.sock"),
-		Metrics:      dp.WriteMetrics, Log: n.cfg.Log,
+		PodResources: n.cfg.path("pod-resources", "kubelet.sock"), Plugins: n.plugins(dp),
+		Metrics: dp.WriteMetrics, Log: n.cfg.Log,
 		Sysctls: sysctls, PullsMax: n.cfg.Agent.Pulls.max(),
 		CredentialProviders: provider.Config{Path: n.cfg.Agent.Pulls.ProviderConfig, BinDir: n.cfg.Agent.Pulls.ProviderBinDir},
 	})
@@ -121,6 +123,15 @@ func (n *node) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// plugins says whether the user's CNI plugins can attach pods; nil: pods are Trireme's to
+// attach.
+func (n *node) plugins(dp *dataplane.Dataplane) func(context.Context) error {
+	if n.cfg.Agent.CNIConfDir == "" {
+		return nil
+	}
+	return dp.Ready
+}
+
 // containerd starts our own containerd, or names the runtime that was
 // configured, and returns its endpoint.
 func (n *node) containerd(ctx context.Context, g *errgroup.Group, files bundle.Paths) (endpoint string, err error) {
@@ -128,7 +139,7 @@ func (n *node) containerd(ctx context.Context, g *errgroup.Group, files bundle.P
 		return n.cfg.Agent.CRIEndpoint, nil
 	}
 	c, err := containerd.New(containerd.Config{
-		Root: n.cfg.Root, BinDir: files.Bin, CNIBinDir: files.CNI, CNIConfDir: n.cfg.path("cni", "net.d"),
+		Root: n.cfg.Root, BinDir: files.Bin, CNIBinDirs: n.cfg.Agent.pluginDirs(files.CNI), CNIConfDir: cmp.Or(n.cfg.Agent.CNIConfDir, n.cfg.path("cni", "net.d")),
 		PauseImage: bundle.PauseImage, Images: files.Images, RegistryDir: n.registries(), Log: n.cfg.Log,
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"overlap", "podCIDR", func(c *Config) { c.ServiceCIDR = "10.128.0.0/16" }},
 		{"no address", "address", func(c *Config) { c.Address = "here" }},
 		{"relative root", "root", func(c *Config) { c.Root = "state" }},
+		{"relative CNI configuration", "agent.cniConfDir", func(c *Config) { c.Agent.CNIConfDir = "net.d" }},
+		{"CNI plugins for nothing", "agent.cniBinDir", func(c *Config) { c.Agent.CNIBinDir = "/opt/cni/bin" }},
 		{"a node without a manager", "agent.managers", func(c *Config) { c.Manager.Enabled = false }},
 	} {
 		cfg := Default()

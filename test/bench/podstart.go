@@ -230,7 +230,7 @@ func (b *baseline) runtime(ctx context.Context) (*cri.Runtime, *dataplane.Datapl
 		return nil, nil, err
 	}
 	c, err := containerd.New(containerd.Config{
-		Root: b.Root, BinDir: files.Bin, CNIBinDir: files.CNI, CNIConfDir: filepath.Join(b.Root, "cni", "net.d"),
+		Root: b.Root, BinDir: files.Bin, CNIBinDirs: []string{files.CNI}, CNIConfDir: filepath.Join(b.Root, "cni", "net.d"),
 		PauseImage: bundle.PauseImage, Images: files.Images, Log: log,
 	})
 	if err != nil {

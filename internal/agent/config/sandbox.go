@@ -53,6 +53,13 @@ func (n *Node) Sandbox(in SandboxInput) (*runtime.SandboxConfig, error) {
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		ShareProcesses: isTrue(pod.Spec.ShareProcessNamespace), Privileged: privileged(pod), Security: pod.Spec.SecurityContext,
 	}
+	for i := range pod.Spec.Containers {
+		for _, p := range pod.Spec.Containers[i].Ports {
+			if p.HostPort > 0 && !pod.Spec.HostNetwork {
+				cfg.HostPorts = append(cfg.HostPorts, runtime.HostPort{HostIP: p.HostIP, Port: p.HostPort, Pod: p.ContainerPort, Protocol: p.Protocol})
+			}
+		}
+	}
 	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		cfg.Sysctls = make(map[string]string, len(sc.Sysctls))
 		for _, s := range sc.Sysctls {

@@ -111,6 +111,10 @@ func (t *Table) leaving(b Base) {
 	t.add(c, rule(in(t.source, t.loopback, true), asNode))
 	t.add(c, rule(outBy(b.Overlay), markIs(packetMark(), markKept, link.MarkMask), verdict(expr.VerdictReturn, "")))
 	t.add(c, rule(notFromPods, outBy(b.Overlay), asGateway))
+	if b.Foreign { // their addresses are known one by one
+		t.add(c, rule(translated(), t.ofPodHere(t.source), verdict(expr.VerdictReturn, "")))
+		t.add(c, rule(translated(), t.ofPodHere(t.destination), verdict(expr.VerdictReturn, "")))
+	}
 	t.add(c, rule(notFromPods, translated(), notToPods, asNode))
 	t.add(c, rule(in(t.source, b.Outs, true), notToPods, asNode))
 	t.fromFloat(c, notToPods)

@@ -165,6 +165,12 @@ func toPort(first, last uint16) []expr.Any {
 }
 
 // toItself matches what a pod of this node sends to itself.
-func (t *Table) toItself() []expr.Any {
-	return one(t.source(t.regAddr), t.destination(t.regAddr+t.words), &expr.Lookup{SourceRegister: t.regAddr, SetName: t.maps.hairpin.Name, SetID: t.maps.hairpin.ID})
+func (t *Table) toItself() []expr.Any { return t.pairHere(t.source, t.destination) }
+
+// ofPodHere matches packets one of whose addresses is of a pod of this node.
+func (t *Table) ofPodHere(which func(uint32) expr.Any) []expr.Any { return t.pairHere(which, which) }
+
+// pairHere matches packets of which two addresses are those of one pod of this node.
+func (t *Table) pairHere(first, other func(uint32) expr.Any) []expr.Any {
+	return one(first(t.regAddr), other(t.regAddr+t.words), &expr.Lookup{SourceRegister: t.regAddr, SetName: t.maps.hairpin.Name, SetID: t.maps.hairpin.ID})
 }

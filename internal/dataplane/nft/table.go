@@ -27,6 +27,7 @@ type Base struct {
 	Overlay              string     // link name
 	PodLinks             string     // what the names of pods' links begin with
 	Tunnel               string     // the link that alone may carry overlays; empty: any
+	Foreign              bool       // this node's pods need not be of PodCIDR: somebody else chooses their addresses
 }
 
 // Table is one nftables table, of one address family.

@@ -24,8 +24,9 @@ type Config struct {
 	Root string
 	// BinDir holds containerd, containerd-shim-runc-v2 and runc.
 	BinDir string
-	// CNIBinDir holds CNI plugins, CNIConfDir their configuration.
-	CNIBinDir, CNIConfDir string
+	// CNIBinDirs hold CNI plugins, CNIConfDir their configuration.
+	CNIBinDirs []string
+	CNIConfDir string
 	// PauseImage is the image of a sandbox's own process. It is never pulled:
 	// one of Images must bring it.
 	PauseImage string
@@ -38,9 +39,11 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	for _, f := range []struct{ name, value string }{
-		{"Root", c.Root}, {"BinDir", c.BinDir}, {"CNIBinDir", c.CNIBinDir}, {"CNIConfDir", c.CNIConfDir},
-	} {
+	paths := []struct{ name, value string }{{"Root", c.Root}, {"BinDir", c.BinDir}, {"CNIConfDir", c.CNIConfDir}}
+	for _, dir := range c.CNIBinDirs {
+		paths = append(paths, struct{ name, value string }{"CNIBinDirs", dir})
+	}
+	for _, f := range paths {
 		if !filepath.IsAbs(f.value) {
 			return &kind.Error{Kind: kind.Invalid, Op: "configuring containerd", Field: f.name,
 				Err: kind.New(kind.Invalid, "%q is not an absolute path", f.value)}

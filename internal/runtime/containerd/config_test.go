@@ -10,7 +10,7 @@ import (
 
 func valid() Config {
 	return Config{
-		Root: "/var/lib/trireme", BinDir: "/b", CNIBinDir: "/c", CNIConfDir: "/d", PauseImage: "pause:1",
+		Root: "/var/lib/trireme", BinDir: "/b", CNIBinDirs: []string{"/c", "/e"}, CNIConfDir: "/d", PauseImage: "pause:1",
 		Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -54,7 +54,7 @@ func TestRenderQuotes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`conf_dir = "/with \"quotes\" and \\"`, `address = "/var/lib/trireme/containerd/containerd.sock"`} {
+	for _, want := range []string{`conf_dir = "/with \"quotes\" and \\"`, `bin_dirs = ["/c", "/e"]`, `address = "/var/lib/trireme/containerd/containerd.sock"`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in\n%s", want, text)
 		}

@@ -43,7 +43,7 @@ func TestContainerdThatDoesNotStart(t *testing.T) {
 	}
 	defer os.RemoveAll(root)
 	cfg := containerd.Config{
-		Root: root, BinDir: stub(t), CNIBinDir: root + "/bin", CNIConfDir: root + "/conf", PauseImage: pauseImage, Log: logTo(testWriter{t}),
+		Root: root, BinDir: stub(t), CNIBinDirs: []string{root + "/bin"}, CNIConfDir: root + "/conf", PauseImage: pauseImage, Log: logTo(testWriter{t}),
 	}
 	c, err := containerd.New(cfg)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,7 +90,7 @@ func newNode(t testing.TB) *node {
 	n.write(t, "pause.tar", runtimetest.Archive(t, pauseImage, n.prog, "", "serve"))
 	n.write(t, "test.tar", runtimetest.Archive(t, testImage, n.prog, "worker", "serve"))
 	n.cfg = containerd.Config{
-		Root: root, BinDir: bundle(), CNIBinDir: root + "/cni/bin", CNIConfDir: root + "/cni/conf",
+		Root: root, BinDir: bundle(), CNIBinDirs: []string{root + "/cni/bin"}, CNIConfDir: root + "/cni/conf",
 		PauseImage: pauseImage, Images: []string{root + "/pause.tar", root + "/test.tar"},
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}
@@ -191,11 +192,12 @@ func (n *node) native(t testing.TB, images *cri.Runtime) (r *native.Runtime, sto
 // noNetwork wires nothing.
 type noNetwork struct{}
 
-func (noNetwork) AddPod(context.Context, string, string, types.NamespacedName, types.UID) error {
-	return nil
+func (noNetwork) AddPod(context.Context, string, string, types.NamespacedName, types.UID) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
 }
-func (noNetwork) DelPod(context.Context, string) error { return nil }
-func (noNetwork) Ready() error                         { return nil }
+func (noNetwork) DelPod(context.Context, string) error                  { return nil }
+func (noNetwork) Keep(context.Context, func(sandbox string) bool) error { return nil }
+func (noNetwork) Ready(context.Context) error                           { return nil }
 
 // waitAnswer waits until the driver answers after its containerd was replaced.
 func waitAnswer(ctx context.Context, r runtime.Runtime) error {
@@ -279,6 +281,7 @@ func testConformance(t *testing.T, n *node) {
 		Image:    testImage,
 		Archive:  func() io.Reader { return bytes.NewReader(archive) },
 		Imported: importedTo,
+		Address:  "192.0.2.7", // testnet's, and noNetwork's
 		LogDir:   n.root + "/logs",
 		ReadLog: func(t *testing.T, path string) string {
 			b, err := os.ReadFile(path)

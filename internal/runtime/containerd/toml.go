@@ -83,7 +83,7 @@ disabled_plugins = [
   stats_retention_period = "1m"
   drain_exec_sync_io_timeout = "2s"
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = [{{q .CNIBinDir}}]
+    bin_dirs = [{{range $i, $dir := .CNIBinDirs}}{{if $i}}, {{end}}{{q $dir}}{{end}}]
     conf_dir = {{q .CNIConfDir}}
     use_internal_loopback = true
   [plugins."io.containerd.cri.v1.runtime".containerd]
@@ -116,7 +116,7 @@ func (c *Config) render() ([]byte, error) {
 		"Root": d.root(), "State": d.state(), "OOMScore": oomScore(),
 		"Socket": d.socket(), "TTRPC": d.ttrpc(), "Sockets": d.sockets(), "Opt": d.in("opt"),
 		"Pause": c.PauseImage, "RegistryDir": c.RegistryDir,
-		"CNIBinDir": c.CNIBinDir, "CNIConfDir": c.CNIConfDir,
+		"CNIBinDirs": c.CNIBinDirs, "CNIConfDir": c.CNIConfDir,
 		"Shim": c.binary("containerd-shim-runc-v2"), "Runc": c.binary("runc"), "RuncRoot": d.runc(),
 	})
 	if err != nil {

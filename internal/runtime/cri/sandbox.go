@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"net/netip"
 
 	criv1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -45,6 +46,28 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	return classify(err, "removing sandbox", id)
 }
 
+// Addresses returns those that the runtime's CNI plugins gave a sandbox.
+func (r *Runtime) Addresses(ctx context.Context, id string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickTimeout)
+	defer cancel()
+	res, err := r.calls.PodSandboxStatus(ctx, &criv1.PodSandboxStatusRequest{PodSandboxId: id})
+	if err != nil {
+		return nil, classify(err, "asking the addresses of sandbox", id)
+	}
+	network := res.GetStatus().GetNetwork()
+	texts := []string{network.GetIp()}
+	for _, more := range network.GetAdditionalIps() {
+		texts = append(texts, more.GetIp())
+	}
+	var out []netip.Addr
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil { // none: it is empty
+			out = append(out, a.Unmap())
+		}
+	}
+	return out, nil
+}
+
 func (r *Runtime) sandboxConfig(cfg *runtime.SandboxConfig) *criv1.PodSandboxConfig {
 	out := &criv1.PodSandboxConfig{
 		Metadata: &criv1.PodSandboxMetadata{
@@ -62,6 +85,11 @@ func (r *Runtime) sandboxConfig(cfg *runtime.SandboxConfig) *criv1.PodSandboxCon
 	}
 	if cfg.HostNetwork {
 		out.Hostname = "" // it keeps the node's
+	}
+	for _, p := range cfg.HostPorts {
+		out.PortMappings = append(out.PortMappings, &criv1.PortMapping{
+			Protocol: criv1.Protocol(criv1.Protocol_value[string(p.Protocol)]), HostIp: p.HostIP, HostPort: p.Port, ContainerPort: p.Pod,
+		})
 	}
 	if d := cfg.DNS; d != nil {
 		out.DnsConfig = &criv1.DNSConfig{Servers: d.Servers, Searches: d.Searches, Options: d.Options}

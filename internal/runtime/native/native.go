@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +26,15 @@ var _ runtime.Runtime = (*Runtime)(nil)
 
 // Network wires sandboxes.
 type Network interface {
-	// AddPod gives a network namespace the pod's link, addresses and routes.
-	AddPod(ctx context.Context, sandbox, netns string, pod types.NamespacedName, uid types.UID) error
+	// AddPod gives a network namespace the pod's link, addresses and routes, and returns
+	// the addresses. After an error DelPod takes away what was done.
+	AddPod(ctx context.Context, sandbox, netns string, pod types.NamespacedName, uid types.UID) ([]netip.Addr, error)
 	// DelPod takes them away; it is no error if there are none.
 	DelPod(ctx context.Context, sandbox string) error
+	// Keep takes away those of sandboxes that are not known.
+	Keep(ctx context.Context, known func(sandbox string) bool) error
 	// Ready says whether AddPod can work.
-	Ready() error
+	Ready(ctx context.Context) error
 }
 
 // Config says where things are.

@@ -219,5 +219,5 @@ func (r *Runtime) Check(ctx context.Context) error {
 	if _, err := r.shim.Hello(ctx); err != nil {
 		return err
 	}
-	return r.cfg.Network.Ready()
+	return r.cfg.Network.Ready(ctx)
 }

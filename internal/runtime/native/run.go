@@ -125,6 +125,24 @@ func (r *Runtime) ensureShim(ctx context.Context) error {
 	}
 }
 
+// keepAttached has the network let go, once, of sandboxes that were lost.
+func (r *Runtime) keepAttached(ctx context.Context) {
+	r.mu.Lock()
+	first := !r.upped
+	r.mu.Unlock()
+	if !first {
+		return
+	}
+	err := r.cfg.Network.Keep(ctx, func(id string) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.sandboxes[id] != nil
+	})
+	if err != nil {
+		r.cfg.Log.Warn("taking the network of lost sandboxes away", "err", err)
+	}
+}
+
 // watching is called when the shim tells what ends from now on: what ended
 // before is in its files.
 func (r *Runtime) watching(ctx context.Context) {
@@ -133,6 +151,7 @@ func (r *Runtime) watching(ctx context.Context) {
 		r.dismantle(ctx, id)
 	}
 	r.halves = nil
+	r.keepAttached(ctx)
 	r.mu.Lock()
 	var all []*container
 	for _, c := range r.containers {

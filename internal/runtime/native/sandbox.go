@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,9 @@ type sandboxRecord struct {
 	Config  runtime.SandboxConfig `json:"config"`
 	Created time.Time             `json:"created"`
 	Made    bool                  `json:"made"` // to its end
-	Stopped bool                  `json:"stopped,omitempty"`
+	// Addresses are those that the network gave it.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Stopped   bool         `json:"stopped,omitempty"`
 }
 
 type sandbox struct {
@@ -73,6 +76,17 @@ func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (s
 	r.mu.Unlock()
 	r.notify(cfg.UID)
 	return s.rec.ID, nil
+}
+
+// Addresses returns those that the network gave a sandbox, kind.NotFound if it is gone.
+func (r *Runtime) Addresses(_ context.Context, id string) ([]netip.Addr, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sandboxes[id]
+	if s == nil || !s.rec.Made {
+		return nil, &kind.Error{Kind: kind.NotFound, Op: "asking the addresses of sandbox", Object: id}
+	}
+	return s.rec.Addresses, nil
 }
 
 // register makes the sandbox known; there is one for each pod and attempt.
@@ -118,7 +132,8 @@ func (r *Runtime) make(ctx context.Context, s *sandbox) error {
 		return err
 	}
 	if !cfg.HostNetwork {
-		if err := r.cfg.Network.AddPod(ctx, id, r.namespace(id, "net"), s.pod(), cfg.UID); err != nil {
+		var err error
+		if s.rec.Addresses, err = r.cfg.Network.AddPod(ctx, id, r.namespace(id, "net"), s.pod(), cfg.UID); err != nil {
 			return fmt.Errorf("setting up the network: %w", err)
 		}
 	}

@@ -32,6 +32,8 @@ type Harness struct {
 	// Limits returns what limits a running container: the bytes of its memory and
 	// its microseconds of CPU time a period, as the kernel says; -1: nothing.
 	Limits func(t *testing.T, containerID string) (memory, quota int64)
+	// Address is what the network gives every sandbox; empty: none.
+	Address string
 	// CgroupParent is where sandboxes go; may be empty.
 	CgroupParent string
 }
@@ -71,6 +73,10 @@ func Run(t *testing.T, h Harness) {
 
 func testLifecycle(t *testing.T, b *bench) {
 	s := b.sandbox(t, "lifecycle")
+	at, err := b.Runtime.Addresses(b.ctx, s.id)
+	if must(t, err); (len(at) > 0 || b.Address != "") && (len(at) != 1 || at[0].String() != b.Address) {
+		t.Errorf("the sandbox has %v, want %q", at, b.Address)
+	}
 	id := b.create(t, s, "main", "serve", "hello")
 	if c := b.container(t, id); c.State != runtime.Created || c.Name != "main" || !c.Started.IsZero() {
 		t.Fatalf("after create: %+v", c)
@@ -248,6 +254,9 @@ func testErrors(t *testing.T, b *bench) {
 	}
 	if err := b.Runtime.StartContainer(b.ctx, "no-such-container"); !kind.Is(err, kind.NotFound) {
 		t.Errorf("starting no container: %v, want not found", err)
+	}
+	if _, err := b.Runtime.Addresses(b.ctx, "no-such-sandbox"); !kind.Is(err, kind.NotFound) {
+		t.Errorf("the addresses of no sandbox: %v, want not found", err)
 	}
 	if _, err := b.Runtime.Image(b.ctx, "localhost/no-such:image"); !kind.Is(err, kind.NotFound) {
 		t.Errorf("an image that is not here: %v, want not found", err)
