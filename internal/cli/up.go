@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -284,11 +285,15 @@ func (a *app) awaitReady(ctx context.Context, o *upOptions, ended <-chan error) 
 	defer p.done()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error // what it waits for, as was said while there was time
 	for {
-		last := a.ready(ctx, o)
-		if last == nil {
+		said := a.ready(ctx, o)
+		if said == nil {
 			p.say("ready")
 			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = said
 		}
 		p.say("%s", firstLine(last.Error()))
 		select {
@@ -326,9 +331,19 @@ func (a *app) ready(ctx context.Context, o *upOptions) error {
 		return fmt.Errorf("starting the node")
 	}
 	if !object.NodeReady(n) || n.Spec.PodCIDR == "" {
-		return errors.New("waiting for the node to be ready")
+		return errors.New("waiting for the node to be ready" + because(n))
 	}
 	return nil
+}
+
+// because returns why a node says that it is not ready, to be put after that.
+func because(n *corev1.Node) string {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue && c.Message != "" {
+			return ": " + c.Message
+		}
+	}
+	return ""
 }
 
 // agentReady asks the agent of this machine, where no manager is.
