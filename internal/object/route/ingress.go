@@ -29,6 +29,9 @@ const (
 	ACMECertificate       = "acme"
 )
 
+// Issuers are who makes certificates.
+var Issuers = []string{ClusterCertificate, ACMECertificate}
+
 const ofIngress = "ingress."
 
 // IngressPart is the key of an Ingress' part.
@@ -105,6 +108,11 @@ func ingressPath(p networkingv1.HTTPIngressPath) Path {
 	if p.PathType != nil && *p.PathType == networkingv1.PathTypeExact {
 		return Path{Exact, p.Path}
 	}
+	// "/a/" is "/a" (API reference, HTTPIngressPath), and takes no request from who had that
+	// first.
+	if len(p.Path) > 1 {
+		return Path{Prefix, strings.TrimSuffix(p.Path, "/")}
+	}
 	return Path{Prefix, p.Path}
 }
 
@@ -117,6 +125,9 @@ func ingressBackend(i *networkingv1.Ingress, b *networkingv1.IngressBackend) Bac
 		Port:    b.Service.Port.Number, PortName: b.Service.Port.Name, Weight: 1,
 	}
 }
+
+// Older reports whether an Ingress comes before another where both ask for the same.
+func Older(i, than *networkingv1.Ingress) bool { return older(OfIngress(i), OfIngress(than)) < 0 }
 
 // Serves reports whether an Ingress is ours. classes are all that there are.
 func Serves(i *networkingv1.Ingress, classes map[string]*networkingv1.IngressClass) bool {

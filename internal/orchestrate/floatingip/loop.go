@@ -43,6 +43,7 @@ func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	services := map[object.Key]bool{}
 	dirty := l.take(tx, services)
 	for _, key := range object.SortedKeys(services) {
+		misfit(tx, key)
 		for _, f := range families {
 			if err := l.own(tx, key, f); err != nil {
 				return time.Time{}, err

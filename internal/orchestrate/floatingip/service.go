@@ -21,6 +21,28 @@ const component = "floatingip-controller"
 // families are those that a service may have an address of.
 var families = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
 
+// misfit tells the owner of a load balancer that asks for an address of a family that it
+// does not have.
+func misfit(tx *store.Tx, key object.Key) {
+	svc, ok := tables.Services.Get(tx, key)
+	if !ok {
+		return
+	}
+	pool, wanted := floating.Wanted(svc)
+	ip := svc.Spec.LoadBalancerIP
+	if !wanted || ip == "" || family.Answers(svc, family.Text(ip)) {
+		return
+	}
+	instead := "no address is given"
+	if pool != "" {
+		instead = "the pool gives another"
+	}
+	tell.Once(tx, tables.Services, svc, tell.Event{
+		From: component, Type: corev1.EventTypeWarning, Reason: "LoadBalancerIPFamily",
+		Message: fmt.Sprintf("spec.loadBalancerIP: %s is of %s, which spec.ipFamilies of the service lacks: %s; ask for an address of one of its families", ip, family.Text(ip), instead),
+	})
+}
+
 // own makes the FloatingIP of a load balancer, of one family, what the service asks
 // for, and deletes it where it asks for none.
 func (l *Loop) own(tx *store.Tx, key object.Key, f corev1.IPFamily) error {

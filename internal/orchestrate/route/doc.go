@@ -5,6 +5,9 @@
 //	kind      row                       status it writes
 //	Ingress   NAMESPACE/ingress.NAME    loadBalancer: the nodes that answer
 //
+// What of an Ingress has no effect is said in events of it: a host and path that an older
+// one has, in whatever namespace, and an issuer of certificates that is none.
+//
 // An Ingress is ours where its class is, or where it names none and the default class
 // is ours.
 //

@@ -19,6 +19,7 @@ type Loop struct {
 	dirty   map[object.Key]bool // ingresses
 	classes map[string]*networkingv1.IngressClass
 	fronts  []route.Front
+	claims  claims
 }
 
 // New returns the loop.
@@ -33,12 +34,12 @@ func (l *Loop) Reads() []store.TableID {
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return []store.TableID{tables.Routes.ID(), tables.Ingresses.ID()}
+	return []store.TableID{tables.Routes.ID(), tables.Ingresses.ID(), tables.Events.ID()}
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		*l = Loop{dirty: map[object.Key]bool{}, classes: map[string]*networkingv1.IngressClass{}}
+		*l = Loop{dirty: map[object.Key]bool{}, classes: map[string]*networkingv1.IngressClass{}, claims: newClaims()}
 	}
 	all := l.takeNodes(tx)
 	for key := range tables.IngressClasses.Changed(tx) {
@@ -61,12 +62,16 @@ func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 			l.dirty[of] = true
 		}
 	}
+	touched := map[object.Key]bool{}
 	for i, key := range object.SortedKeys(l.dirty) {
-		if i == loop.StepWritesMax/2 { // a row and a status each
+		if i == loop.StepWritesMax/(2+toldMax) { // a row, a status and events each
 			break
 		}
 		delete(l.dirty, key)
-		l.ingress(tx, key)
+		l.ingress(tx, key, touched)
+	}
+	for _, key := range object.SortedKeys(touched) {
+		l.tell(tx, key)
 	}
 	return time.Time{}, nil
 }
@@ -81,16 +86,22 @@ func (l *Loop) takeNodes(tx *store.Tx) bool {
 	return false
 }
 
-// ingress writes what an Ingress asks for, and who answers for it. One that is not
-// ours keeps the status that others gave it.
-func (l *Loop) ingress(tx *store.Tx, key object.Key) {
+// ours reports whether we serve an Ingress.
+func (l *Loop) ours(i *networkingv1.Ingress) bool {
+	return i.DeletionTimestamp == nil && route.Serves(i, l.classes)
+}
+
+// ingress writes what an Ingress asks for, and who answers for it, and adds to touched
+// those who are to be told of it. One that is not ours keeps the status that others gave it.
+func (l *Loop) ingress(tx *store.Tx, key object.Key, touched map[object.Key]bool) {
 	i, ok := tables.Ingresses.Get(tx, key)
-	ours := ok && i.DeletionTimestamp == nil && route.Serves(i, l.classes)
+	ours := ok && l.ours(i)
 	var want *route.Part
 	if ours {
 		want = route.OfIngress(i)
 	}
 	tables.SetRoute(tx, route.IngressPart(key), want)
+	l.claims.set(key, want, touched)
 	if !ours {
 		return
 	}
