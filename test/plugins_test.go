@@ -65,13 +65,13 @@ func TestPlugins(t *testing.T) {
 }
 
 func testPlugins(t *testing.T, driver string) {
+	plugins, conf, leases := t.TempDir(), t.TempDir(), t.TempDir() // first: they go after the machine
 	c := ownCluster(t, 1)
 	h := c.Hosts[0]
-	files, err := bundle.Extract(t.Context(), t.TempDir())
+	files, err := bundle.Extract(t.Context(), plugins)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf, leases := t.TempDir(), t.TempDir()
 	if err := h.Start("up", "--cni-conf-dir", conf, "--cni-bin-dir", files.CNI, "--runtime", driver); err != nil {
 		t.Fatal(err)
 	}
