@@ -402,13 +402,23 @@ func (a *Agent) worker(uid types.UID) *worker {
 	return a.workers[uid]
 }
 
+// republishEvery is how often drivers are called again that want to be: a kubelet does so
+// each time that it looks at a pod.
+const republishEvery = time.Minute
+
 // credentialLoop makes the volumes anew in which something is to be renewed.
 func (a *Agent) credentialLoop(ctx context.Context) error {
-	tick := time.NewTicker(credential.Every)
+	tick, again := time.NewTicker(credential.Every), time.NewTicker(republishEvery)
 	defer tick.Stop()
+	defer again.Stop()
 	for {
 		select {
 		case <-tick.C:
+		case <-again.C:
+			for _, w := range a.allWorkers() {
+				w.republish(ctx)
+			}
+			continue
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -11,7 +11,6 @@ import (
 
 	"trireme/internal/agent/assigned"
 	"trireme/internal/agent/machine"
-	"trireme/internal/agent/volume"
 	"trireme/internal/dataplane"
 	"trireme/internal/object/floating"
 	"trireme/internal/object/network"
@@ -182,13 +181,22 @@ func (w *worker) refresh(ctx context.Context) {
 	})
 }
 
+// republish has drivers called again that want to be.
+func (w *worker) republish(ctx context.Context) {
+	w.tell(ctx, func() {
+		if w.a.volumes.Republished(w.pod) {
+			w.rewrite(ctx)
+		}
+	})
+}
+
 // rewrite brings what the pod's volumes hold up to date.
 func (w *worker) rewrite(ctx context.Context) {
 	if w.o.Preparing {
 		w.stale = true // one hand on the volumes at a time
 		return
 	}
-	if !w.o.Prepared || w.o.Terminating != nil || !volume.FromObjects(w.pod) {
+	if !w.o.Prepared || w.o.Terminating != nil || !w.a.volumes.Renewed(w.pod) {
 		return
 	}
 	w.o.Preparing = true

@@ -79,7 +79,7 @@ func (a *Agent) reportStorage() {
 		a.cfg.Log.Error("reading the sizes of volumes", "err", err)
 	}
 	n, topology := a.drivers.Node()
-	a.session.ReportStorage(wire.NodeStorage{CSINode: n, Topology: topology, Sizes: sizes})
+	a.session.ReportStorage(wire.NodeStorage{CSINode: n, Topology: topology, Sizes: sizes, Infeasible: a.drivers.Infeasible()})
 }
 
 // expand has drivers grow the volumes of pods that run, where these have grown.
@@ -123,7 +123,7 @@ func (w *worker) expand(ctx context.Context) {
 
 // expandLater tries again after an error that may pass.
 func (w *worker) expandLater(ctx context.Context, err error) {
-	if w.growth.waits || errors.Is(err, csi.ErrCannotExpand) {
+	if w.growth.waits || errors.Is(err, csi.ErrCannotExpand) || errors.Is(err, csi.ErrInfeasible) {
 		return
 	}
 	w.growth.waits, w.growth.retry = true, w.growth.retry.Again(time.Now(), machine.RetryMax)

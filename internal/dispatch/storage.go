@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -37,6 +38,9 @@ func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storag
 		for _, name := range slices.Sorted(maps.Keys(said.Sizes)) {
 			resized(tx, node, name, said.Sizes[name])
 		}
+		for _, name := range slices.Sorted(maps.Keys(said.Infeasible)) {
+			infeasible(tx, node, name, said.Infeasible[name])
+		}
 		labelled := n.DeepCopy()
 		labelled.Labels = merge(n.Labels, said.Topology)
 		if !equality.Semantic.DeepEqual(n, labelled) {
@@ -61,17 +65,23 @@ func (d *Dispatcher) storage(ctx context.Context, node string, said *wire.Storag
 	return err
 }
 
+// growing returns a volume of a driver and its claim, where a pod of the node names that.
+func growing(tx *store.Tx, node, volume string) (v *corev1.PersistentVolume, c *corev1.PersistentVolumeClaim, ok bool) {
+	v, ok = tables.PersistentVolumes.Get(tx, object.Key{Name: volume})
+	if !ok || v.Spec.CSI == nil || v.Spec.ClaimRef == nil {
+		return nil, nil, false
+	}
+	key := object.Key{Namespace: v.Spec.ClaimRef.Namespace, Name: v.Spec.ClaimRef.Name}
+	c, ok = tables.PersistentVolumeClaims.Get(tx, key)
+	return v, c, ok && claim.BoundTo(c, v) && usedOn(tx, key, node)
+}
+
 // resized writes in the status of a volume's claim how many bytes a node that has it for
 // a pod says it has: where that is more, its growth is complete (Kubernetes, "Resizing a
 // volume containing a file system").
 func resized(tx *store.Tx, node, volume string, bytes int64) {
-	v, ok := tables.PersistentVolumes.Get(tx, object.Key{Name: volume})
-	if !ok || v.Spec.CSI == nil || v.Spec.ClaimRef == nil {
-		return
-	}
-	key := object.Key{Namespace: v.Spec.ClaimRef.Namespace, Name: v.Spec.ClaimRef.Name}
-	c, ok := tables.PersistentVolumeClaims.Get(tx, key)
-	if !ok || !claim.BoundTo(c, v) || !usedOn(tx, key, node) {
+	v, c, ok := growing(tx, node, volume)
+	if !ok {
 		return
 	}
 	size := v.Spec.Capacity[corev1.ResourceStorage]
@@ -89,6 +99,36 @@ func resized(tx *store.Tx, node, volume string, bytes int64) {
 	delete(next.Status.AllocatedResourceStatuses, corev1.ResourceStorage)
 	next.Status.Conditions = slices.DeleteFunc(next.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
 		return slices.Contains(resizing, c.Type)
+	})
+	tables.PersistentVolumeClaims.Put(tx, next)
+}
+
+// infeasible writes in the status of a volume's claim that its node's driver will not give it
+// the size that it is to have. It is tried again when a resizer sees another size asked for
+// (Kubernetes, "Recovering from failure when expanding volumes").
+func infeasible(tx *store.Tx, node, volume string, said *wire.Infeasible) {
+	v, c, ok := growing(tx, node, volume)
+	if !ok {
+		return
+	}
+	size := v.Spec.Capacity[corev1.ResourceStorage]
+	if size.Value() != said.Bytes || size.Cmp(c.Status.Capacity[corev1.ResourceStorage]) <= 0 {
+		return
+	}
+	if c.Status.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimNodeResizeInfeasible {
+		return
+	}
+	next := c.DeepCopy()
+	if next.Status.AllocatedResourceStatuses == nil {
+		next.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{}
+	}
+	next.Status.AllocatedResourceStatuses[corev1.ResourceStorage] = corev1.PersistentVolumeClaimNodeResizeInfeasible
+	next.Status.Conditions = slices.DeleteFunc(next.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
+		return c.Type == corev1.PersistentVolumeClaimNodeResizeError
+	})
+	at := metav1.NewTime(tx.Now().Truncate(time.Second))
+	next.Status.Conditions = append(next.Status.Conditions, corev1.PersistentVolumeClaimCondition{
+		Type: corev1.PersistentVolumeClaimNodeResizeError, Status: corev1.ConditionTrue, LastTransitionTime: at, Reason: "NodeExpansionInfeasible", Message: said.Why,
 	})
 	tables.PersistentVolumeClaims.Put(tx, next)
 }

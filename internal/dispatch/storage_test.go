@@ -65,10 +65,16 @@ func TestSizes(t *testing.T) {
 		t.Errorf("a node without a pod of the claim has it at %s", got)
 	}
 	n1 := m.agent("n1")
+	n1.ReportStorage(wire.NodeStorage{CSINode: &storagev1.CSINode{}, Infeasible: map[string]*wire.Infeasible{"v": {Bytes: 3 << 30, Why: "of before"}}})
 	says(n1, 1<<30, "as before")
 	if c := claim(); len(c.Status.Conditions) != 2 {
 		t.Errorf("a volume that has not grown: %v", c.Status)
 	}
+	n1.ReportStorage(wire.NodeStorage{CSINode: &storagev1.CSINode{}, Infeasible: map[string]*wire.Infeasible{"v": {Bytes: 2 << 30, Why: "the array is full"}}})
+	m.await("the size cannot be", func(*store.Snapshot) bool {
+		s := claim().Status
+		return s.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimNodeResizeInfeasible && len(s.Conditions) == 3 && s.Conditions[2].Message == "the array is full"
+	})
 	says(n1, 5<<30, "more")
 	if c := claim(); c.Status.Capacity.Storage().String() != "2Gi" || len(c.Status.AllocatedResourceStatuses) > 0 || len(c.Status.Conditions) != 1 || c.Status.Conditions[0].Type != "Mine" {
 		t.Errorf("a volume that has grown: %v", c.Status)

@@ -86,12 +86,14 @@ type NodeStorage struct {
 	CSINode  *storagev1.CSINode
 	Topology map[string]string
 	Sizes    map[string]int64
+	// Infeasible are sizes that drivers will not give volumes here, by the same names.
+	Infeasible map[string]*Infeasible
 }
 
 // ReportStorage reports what drivers say of this node. It is sent again after a
 // reconnect.
 func (c *Client) ReportStorage(n NodeStorage) {
-	s := &Storage{CsiNode: mustMarshal(n.CSINode), Topology: n.Topology, Sizes: n.Sizes}
+	s := &Storage{CsiNode: mustMarshal(n.CSINode), Topology: n.Topology, Sizes: n.Sizes, Infeasible: n.Infeasible}
 	c.mu.Lock()
 	c.storage, c.storageNew = s, true
 	c.mu.Unlock()

@@ -706,9 +706,10 @@ func (x *SnapshotState) GetRemoved() bool {
 // Storage is what the CSI drivers on a node say of it.
 type Storage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	CsiNode       []byte                 `protobuf:"bytes,1,opt,name=csi_node,json=csiNode,proto3" json:"csi_node,omitempty"`                                                              // storagev1.CSINode: its drivers
-	Topology      map[string]string      `protobuf:"bytes,2,rep,name=topology,proto3" json:"topology,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // labels of the node
-	Sizes         map[string]int64       `protobuf:"bytes,3,rep,name=sizes,proto3" json:"sizes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`      // bytes that the node knows of volumes, by PersistentVolume
+	CsiNode       []byte                 `protobuf:"bytes,1,opt,name=csi_node,json=csiNode,proto3" json:"csi_node,omitempty"`                                                                  // storagev1.CSINode: its drivers
+	Topology      map[string]string      `protobuf:"bytes,2,rep,name=topology,proto3" json:"topology,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`     // labels of the node
+	Sizes         map[string]int64       `protobuf:"bytes,3,rep,name=sizes,proto3" json:"sizes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`          // bytes that the node knows of volumes, by PersistentVolume
+	Infeasible    map[string]*Infeasible `protobuf:"bytes,4,rep,name=infeasible,proto3" json:"infeasible,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sizes that drivers will not give volumes here, by PersistentVolume
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,6 +765,65 @@ func (x *Storage) GetSizes() map[string]int64 {
 	return nil
 }
 
+func (x *Storage) GetInfeasible() map[string]*Infeasible {
+	if x != nil {
+		return x.Infeasible
+	}
+	return nil
+}
+
+type Infeasible struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Infeasible) Reset() {
+	*x = Infeasible{}
+	mi := &file_session_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Infeasible) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Infeasible) ProtoMessage() {}
+
+func (x *Infeasible) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Infeasible.ProtoReflect.Descriptor instead.
+func (*Infeasible) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Infeasible) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Infeasible) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Mirrors are the rows that stand for all static pods of a node.
 type Mirrors struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -774,7 +834,7 @@ type Mirrors struct {
 
 func (x *Mirrors) Reset() {
 	*x = Mirrors{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +846,7 @@ func (x *Mirrors) String() string {
 func (*Mirrors) ProtoMessage() {}
 
 func (x *Mirrors) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +859,7 @@ func (x *Mirrors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirrors.ProtoReflect.Descriptor instead.
 func (*Mirrors) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Mirrors) GetPods() [][]byte {
@@ -819,7 +879,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +891,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +904,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -875,7 +935,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +947,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +960,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -951,7 +1011,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1023,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1036,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1020,7 +1080,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1092,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1105,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Assignment) GetTable() string {
@@ -1085,7 +1145,7 @@ type ImageRequest struct {
 
 func (x *ImageRequest) Reset() {
 	*x = ImageRequest{}
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1157,7 @@ func (x *ImageRequest) String() string {
 func (*ImageRequest) ProtoMessage() {}
 
 func (x *ImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1170,7 @@ func (x *ImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
 func (*ImageRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{16}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ImageRequest) GetReference() string {
@@ -1134,7 +1194,7 @@ type ImageResponse struct {
 
 func (x *ImageResponse) Reset() {
 	*x = ImageResponse{}
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1206,7 @@ func (x *ImageResponse) String() string {
 func (*ImageResponse) ProtoMessage() {}
 
 func (x *ImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1219,7 @@ func (x *ImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
 func (*ImageResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{17}
+	return file_session_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImageResponse) GetMediaType() string {
@@ -1200,7 +1260,7 @@ type ContentRequest struct {
 
 func (x *ContentRequest) Reset() {
 	*x = ContentRequest{}
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1272,7 @@ func (x *ContentRequest) String() string {
 func (*ContentRequest) ProtoMessage() {}
 
 func (x *ContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1285,7 @@ func (x *ContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
 func (*ContentRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{18}
+	return file_session_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ContentRequest) GetDigest() string {
@@ -1252,7 +1312,7 @@ type ContentChunk struct {
 
 func (x *ContentChunk) Reset() {
 	*x = ContentChunk{}
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1324,7 @@ func (x *ContentChunk) String() string {
 func (*ContentChunk) ProtoMessage() {}
 
 func (x *ContentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1337,7 @@ func (x *ContentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
 func (*ContentChunk) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{19}
+	return file_session_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ContentChunk) GetSize() int64 {
@@ -1353,18 +1413,28 @@ const file_session_proto_rawDesc = "" +
 	"\x0fcreated_unix_ns\x18\x02 \x01(\x03R\rcreatedUnixNs\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x18\n" +
-	"\aremoved\x18\x05 \x01(\bR\aremoved\"\x9a\x02\n" +
+	"\aremoved\x18\x05 \x01(\bR\aremoved\"\xc0\x03\n" +
 	"\aStorage\x12\x19\n" +
 	"\bcsi_node\x18\x01 \x01(\fR\acsiNode\x12B\n" +
 	"\btopology\x18\x02 \x03(\v2&.trireme.wire.v1.Storage.TopologyEntryR\btopology\x129\n" +
-	"\x05sizes\x18\x03 \x03(\v2#.trireme.wire.v1.Storage.SizesEntryR\x05sizes\x1a;\n" +
+	"\x05sizes\x18\x03 \x03(\v2#.trireme.wire.v1.Storage.SizesEntryR\x05sizes\x12H\n" +
+	"\n" +
+	"infeasible\x18\x04 \x03(\v2(.trireme.wire.v1.Storage.InfeasibleEntryR\n" +
+	"infeasible\x1a;\n" +
 	"\rTopologyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
 	"\n" +
 	"SizesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x1d\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1aZ\n" +
+	"\x0fInfeasibleEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\v2\x1b.trireme.wire.v1.InfeasibleR\x05value:\x028\x01\"4\n" +
+	"\n" +
+	"Infeasible\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x1d\n" +
 	"\aMirrors\x12\x12\n" +
 	"\x04pods\x18\x01 \x03(\fR\x04pods\"3\n" +
 	"\x05Hello\x12\x12\n" +
@@ -1422,7 +1492,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -1435,49 +1505,53 @@ var file_session_proto_goTypes = []any{
 	(*Snapshots)(nil),           // 8: trireme.wire.v1.Snapshots
 	(*SnapshotState)(nil),       // 9: trireme.wire.v1.SnapshotState
 	(*Storage)(nil),             // 10: trireme.wire.v1.Storage
-	(*Mirrors)(nil),             // 11: trireme.wire.v1.Mirrors
-	(*Hello)(nil),               // 12: trireme.wire.v1.Hello
-	(*PodState)(nil),            // 13: trireme.wire.v1.PodState
-	(*Assignments)(nil),         // 14: trireme.wire.v1.Assignments
-	(*Assignment)(nil),          // 15: trireme.wire.v1.Assignment
-	(*ImageRequest)(nil),        // 16: trireme.wire.v1.ImageRequest
-	(*ImageResponse)(nil),       // 17: trireme.wire.v1.ImageResponse
-	(*ContentRequest)(nil),      // 18: trireme.wire.v1.ContentRequest
-	(*ContentChunk)(nil),        // 19: trireme.wire.v1.ContentChunk
-	nil,                         // 20: trireme.wire.v1.Snapshots.StatesEntry
-	nil,                         // 21: trireme.wire.v1.Storage.TopologyEntry
-	nil,                         // 22: trireme.wire.v1.Storage.SizesEntry
+	(*Infeasible)(nil),          // 11: trireme.wire.v1.Infeasible
+	(*Mirrors)(nil),             // 12: trireme.wire.v1.Mirrors
+	(*Hello)(nil),               // 13: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 14: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 15: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 16: trireme.wire.v1.Assignment
+	(*ImageRequest)(nil),        // 17: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 18: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 19: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 20: trireme.wire.v1.ContentChunk
+	nil,                         // 21: trireme.wire.v1.Snapshots.StatesEntry
+	nil,                         // 22: trireme.wire.v1.Storage.TopologyEntry
+	nil,                         // 23: trireme.wire.v1.Storage.SizesEntry
+	nil,                         // 24: trireme.wire.v1.Storage.InfeasibleEntry
 }
 var file_session_proto_depIdxs = []int32{
-	12, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	13, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	11, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
+	13, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	14, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	12, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
 	10, // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
 	8,  // 4: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
-	20, // 5: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
-	21, // 6: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
-	22, // 7: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
-	15, // 8: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	9,  // 9: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
-	0,  // 10: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 11: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 12: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 13: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 14: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	16, // 15: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	18, // 16: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 17: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 18: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	14, // 19: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 20: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 21: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	17, // 22: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	19, // 23: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 5: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
+	22, // 6: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
+	23, // 7: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
+	24, // 8: trireme.wire.v1.Storage.infeasible:type_name -> trireme.wire.v1.Storage.InfeasibleEntry
+	16, // 9: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	9,  // 10: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
+	11, // 11: trireme.wire.v1.Storage.InfeasibleEntry.value:type_name -> trireme.wire.v1.Infeasible
+	0,  // 12: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 13: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 14: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 15: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 16: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	17, // 17: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	19, // 18: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 19: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 20: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	15, // 21: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 22: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 23: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	18, // 24: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	20, // 25: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1491,7 +1565,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

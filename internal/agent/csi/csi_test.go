@@ -1,6 +1,7 @@
 package csi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type fake struct {
 
 	mu     sync.Mutex
 	calls  []string
-	fail   string // the call that fails
+	fail   string     // the call that fails
+	code   codes.Code // of its error; OK: Internal
 	status *registration.RegistrationStatus
 }
 
@@ -49,7 +51,7 @@ func (f *fake) called(name string) error {
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, name)
 	if f.fail == name {
-		return status.Error(codes.Internal, "the array is on fire")
+		return status.Error(cmp.Or(f.code, codes.Internal), "the array is on fire")
 	}
 	return nil
 }
@@ -310,6 +312,7 @@ func TestExpand(t *testing.T) {
 		{3, corev1.PersistentVolumeClaimNodeResizePending, "expand to 3", "expand to 3", 2},
 		{3, corev1.PersistentVolumeClaimNodeResizePending, "", "expand to 3", 3},
 		{3, corev1.PersistentVolumeClaimNodeResizePending, "", "", 3},
+		{4, corev1.PersistentVolumeClaimNodeResizeInfeasible, "", "", 3},
 	} {
 		v.PV.Spec.Capacity = sized(step.size)
 		v.Claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{corev1.ResourceStorage: step.status}
@@ -324,6 +327,19 @@ func TestExpand(t *testing.T) {
 		if sizes, err := d.Sizes(); err != nil || sizes["pv"] != step.known {
 			t.Errorf("%+v: known as %v, %v", step, sizes, err)
 		}
+		if said := d.Infeasible(); len(said) != 0 {
+			t.Errorf("%+v: infeasible is %v", step, said)
+		}
+	}
+	v.Claim.Status.AllocatedResourceStatuses[corev1.ResourceStorage] = corev1.PersistentVolumeClaimNodeResizePending
+	f.failing("expand to 4")
+	f.code = codes.OutOfRange
+	if _, err := d.Expand(v); !errors.Is(err, ErrInfeasible) || d.Infeasible()["pv"].GetBytes() != 4 || !strings.Contains(d.Infeasible()["pv"].GetWhy(), "on fire") {
+		t.Errorf("a size that the driver cannot give: %v, said as %v", err, d.Infeasible())
+	}
+	f.failing("")
+	if did, err := d.Expand(v); !did || err != nil || len(d.Infeasible()) != 0 {
+		t.Errorf("the same later: %v, %v, %v", did, err, d.Infeasible())
 	}
 }
 

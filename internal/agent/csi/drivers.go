@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/wire"
 )
 
 // Config is what Drivers need; all is required.
@@ -49,9 +50,10 @@ type Drivers struct {
 	shared sync.Once
 
 	mu      sync.Mutex
-	sockets map[string]*socket // by name in the registry
-	drivers map[string]*driver // by name
-	volumes map[string]*busy   // on which a call is made
+	sockets map[string]*socket          // by name in the registry
+	drivers map[string]*driver          // by name
+	volumes map[string]*busy            // on which a call is made
+	refused map[string]*wire.Infeasible // by PersistentVolume
 }
 
 // driver is one that is registered.
@@ -66,7 +68,7 @@ type driver struct {
 
 // New returns Drivers that know none yet.
 func New(cfg Config) *Drivers {
-	return &Drivers{cfg: cfg, sockets: map[string]*socket{}, drivers: map[string]*driver{}, volumes: map[string]*busy{}}
+	return &Drivers{cfg: cfg, sockets: map[string]*socket{}, drivers: map[string]*driver{}, volumes: map[string]*busy{}, refused: map[string]*wire.Infeasible{}}
 }
 
 // callTimeout is how long a driver may take for one call.

@@ -51,7 +51,7 @@ func (d *Drivers) Publish(v Volume) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if there != nil && there.Done && there.published() && !p.again() {
+	if there != nil && there.Done && there.published() && !republishes(p.object) {
 		return p.rec.target(), nil
 	}
 	if p.driver, err = d.driver(p.rec.Driver); err != nil {
@@ -82,11 +82,6 @@ func (d *Drivers) recordOf(v Volume) *record {
 		r.Device = filepath.Join(d.devicesDir(), "publish", v.PV.Name, string(v.Pod.UID))
 	}
 	return r
-}
-
-// again reports whether the driver wants to be called on a volume that is there.
-func (p *publishing) again() bool {
-	return p.object != nil && p.object.Spec.RequiresRepublish != nil && *p.object.Spec.RequiresRepublish
 }
 
 // check finds what must be there before the driver is called.

@@ -76,6 +76,7 @@ func (d *Drivers) unpublish(r *record) error {
 			return err
 		}
 	}
+	d.refuse(r.Name, nil)
 	if err := os.RemoveAll(r.dir); err != nil { // holds the record alone
 		return err
 	}

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -267,5 +266,4 @@ func reflinkOn(t *testing.T, kind string, args []string) {
 	r.contents = nil
 	fresh := newRig(t, dir, nil)
 	fresh.life()
-	fmt.Fprintln(t.Output(), kind, "shares blocks")
 }

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 
+	"trireme/internal/agent/csi"
 	"trireme/internal/object/claim"
 )
 
@@ -128,5 +130,31 @@ func TestCopiesAreAwaited(t *testing.T) {
 	}
 	if names, err := m.Local(); err != nil || len(names) != 1 {
 		t.Errorf("here are %v, %v", names, err)
+	}
+}
+
+// asks is a cluster whose driver wants to be called again and again.
+type asks struct{ csi.Objects }
+
+func (asks) Driver(string) (*storagev1.CSIDriver, bool) {
+	yes := true
+	return &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{RequiresRepublish: &yes}}, true
+}
+
+// TestRefreshCallsDrivers: those that want to be called again are, of volumes in pods and of
+// claims; that this one is not here is what shows it.
+func TestRefreshCallsDrivers(t *testing.T) {
+	m, objs, root := manager(t)
+	m.keep.Drivers = csi.New(csi.Config{Home: csi.Home{Root: root}, Node: "n1", Objects: asks{}})
+	bound(objs, corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}})
+	inline := podWith(corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}})
+	for _, pod := range []*corev1.Pod{claiming(), inline} {
+		if err := m.Refresh(pod); !m.Renewed(pod) || err == nil || !strings.Contains(err.Error(), "driver name d not found") {
+			t.Errorf("refreshing a pod's volume of the driver: %v", err)
+		}
+	}
+	bound(objs, corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: root}})
+	if err := m.Refresh(claiming()); m.Renewed(claiming()) || err != nil {
+		t.Errorf("refreshing a pod without one: %v", err)
 	}
 }

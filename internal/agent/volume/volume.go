@@ -136,8 +136,9 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	return Volume{Path: dir, ReadOnly: true}, write(dir, files, group(pod))
 }
 
-// Refresh rewrites the volumes whose content comes from objects. Volumes that
-// cannot be read now keep their content, and the error says which.
+// Refresh rewrites the volumes whose content comes from objects, and has drivers that want to
+// be called again and again called. Volumes that cannot be read now keep their content, and
+// the error says which.
 func (m *Manager) Refresh(pod *corev1.Pod) error {
 	var errs []error
 	for i := range pod.Spec.Volumes {
@@ -146,6 +147,9 @@ func (m *Manager) Refresh(pod *corev1.Pod) error {
 		if err == nil && kind != "" {
 			err = write(m.dir(pod.UID, kind, v.Name), files, group(pod))
 		}
+		if m.republished(pod, v) {
+			_, err = m.setup(pod, v)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("refreshing volume %q: %w", v.Name, err))
 		}
@@ -153,8 +157,32 @@ func (m *Manager) Refresh(pod *corev1.Pod) error {
 	return errors.Join(errs...)
 }
 
-// FromObjects reports whether a volume of the pod takes its content from objects.
-func FromObjects(pod *corev1.Pod) bool {
+// Renewed reports whether Refresh has something to do for the pod.
+func (m *Manager) Renewed(pod *corev1.Pod) bool { return fromObjects(pod) || m.Republished(pod) }
+
+// Republished reports whether the driver of a volume of the pod wants to be called again and
+// again.
+func (m *Manager) Republished(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Volumes {
+		if m.republished(pod, &pod.Spec.Volumes[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Manager) republished(pod *corev1.Pod, v *corev1.Volume) bool {
+	if v.CSI != nil {
+		return m.keep.Drivers.Republishes(v.CSI.Driver)
+	}
+	if claim.NameFor(pod, v) == "" {
+		return false
+	}
+	_, pv, err := m.bound(pod, v)
+	return err == nil && pv.Spec.CSI != nil && m.keep.Drivers.Republishes(pv.Spec.CSI.Driver)
+}
+
+func fromObjects(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
 		return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil
 	})
