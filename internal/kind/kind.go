@@ -31,10 +31,11 @@ const (
 	Exhausted                   // a quota, pool or limit is used up
 	TooLarge                    // the input is over a size limit
 	Timeout                     // the deadline passed first
+	Unsupported                 // it is known what is asked for, and not done here
 )
 
 var names = [...]string{"internal", "not found", "exists", "conflict", "invalid", "malformed", "denied",
-	"unauthenticated", "gone", "unavailable", "exhausted", "too large", "timeout"}
+	"unauthenticated", "gone", "unavailable", "exhausted", "too large", "timeout", "unsupported"}
 
 // All returns every kind, for tests that check a door's table is complete.
 func All() []Kind {

@@ -25,6 +25,7 @@ import (
 	"trireme/internal/orchestrate/snapshot"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/orchestrate/statefulset"
+	"trireme/internal/orchestrate/swarm"
 	"trireme/internal/orchestrate/ttl"
 	"trireme/internal/orchestrate/volume"
 )
@@ -44,7 +45,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		namespace.New(cfg.CAPEM), node.New(),
 		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
-		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods),
+		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(), volume.NewAttacher(),

@@ -32,6 +32,7 @@ import (
 	"trireme/internal/object/network"
 	"trireme/internal/object/route"
 	"trireme/internal/object/snapshot"
+	"trireme/internal/object/swarm"
 	"trireme/internal/policy"
 	"trireme/internal/registry"
 	"trireme/internal/store"
@@ -62,7 +63,11 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
-	kinds = append(kinds, images, networks)
+	services, err := swarm.Definition()
+	if err != nil {
+		return err
+	}
+	kinds = append(kinds, images, networks, services)
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)

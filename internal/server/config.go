@@ -49,9 +49,12 @@ type Config struct {
 
 // ManagerConfig is what a manager is told.
 type ManagerConfig struct {
-	Enabled      bool   `json:"enabled"`
-	APIListen    string `json:"apiListen"`    // Kubernetes API [:6443]
-	AgentListen  string `json:"agentListen"`  // sessions of agents [:6444]
+	Enabled     bool   `json:"enabled"`
+	APIListen   string `json:"apiListen"`   // Kubernetes API [:6443]
+	AgentListen string `json:"agentListen"` // sessions of agents [:6444]
+	// DockerSocket is the path of the socket of the Docker API, which only root can open;
+	// "none": there is none [/run/trireme/docker.sock; docker.sock below another Root].
+	DockerSocket string `json:"dockerSocket"`
 	NodePortMin  int32  `json:"nodePortMin"`  // [30000]
 	NodePortMax  int32  `json:"nodePortMax"`  // [32767]
 	UnsafeNoSync bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
@@ -241,6 +244,12 @@ func (c *Config) Complete() error {
 	if c.Address == "" {
 		c.Address = defaultAddress(c.PodCIDR)
 	}
+	if c.Manager.DockerSocket == "" {
+		c.Manager.DockerSocket = c.path("docker.sock")
+		if c.Root == Default().Root {
+			c.Manager.DockerSocket = "/run/trireme/docker.sock"
+		}
+	}
 	return c.validate()
 }
 
@@ -300,6 +309,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Manager.ACME.Validate(); c.Manager.Enabled && err != nil {
 		return err
+	}
+	if s := c.Manager.DockerSocket; s != noSocket && !filepath.IsAbs(s) {
+		return invalid("manager.dockerSocket", "%q is neither an absolute path nor %s", s, noSocket)
 	}
 	if !c.Manager.Enabled && len(c.Agent.Managers) == 0 {
 		return invalid("agent.managers", "a machine that is no manager must be told where one is: trireme join --token TOKEN ADDRESS")

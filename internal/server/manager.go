@@ -50,6 +50,7 @@ type manager struct {
 	tokens *account.Issuer
 	api    net.Listener
 	agents net.Listener
+	docker net.Listener // nil: no Docker API
 	audit  *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
@@ -87,6 +88,9 @@ func newManager(cfg Config) (*manager, error) {
 	if m.agents, err = listen("agent sessions", "--agent-listen", cfg.Manager.AgentListen); err != nil {
 		m.api.Close()
 		return nil, err
+	}
+	if m.docker, err = dockerSocket(cfg.Manager.DockerSocket); err != nil {
+		return nil, errors.Join(err, m.api.Close(), m.agents.Close())
 	}
 	return m, nil
 }
@@ -157,6 +161,10 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
+	swarm, err := m.dockerDoor(s, door)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
@@ -164,6 +172,9 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
+	if swarm != nil {
+		g.Go(func() error { return swarm.Run(ctx) })
+	}
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
 	g.Go(func() error { return m.certify(ctx, s) })

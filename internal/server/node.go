@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"trireme/internal/agent/sysctl"
 	"trireme/internal/bundle"
 	"trireme/internal/dataplane"
+	"trireme/internal/object/swarm"
 	"trireme/internal/runtime/containerd"
 	"trireme/internal/wire"
 )
@@ -47,6 +49,11 @@ func newNode(cfg Config, m *manager) (*node, error) {
 			return nil, err
 		}
 		n.managers = []string{net.JoinHostPort(cfg.address(), port)}
+		n.cfg.Agent.Labels = maps.Clone(cfg.Agent.Labels)
+		if n.cfg.Agent.Labels == nil {
+			n.cfg.Agent.Labels = map[string]string{}
+		}
+		n.cfg.Agent.Labels[swarm.ManagerLabel] = "" // kubectl get nodes shows it as a role
 		n.issue = func(context.Context) (tls.Certificate, *x509.CertPool, error) {
 			c, err := m.pki.Issue(wire.Leaf{Name: wire.NodePrefix + cfg.Node, Group: wire.NodesGroup, Hosts: hosts})
 			return c, m.pki.Pool(), err

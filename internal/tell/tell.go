@@ -25,11 +25,14 @@ type Event struct {
 // the same object as an earlier one adds to its count.
 func About[T store.Object, H any](tx *store.Tx, table *store.Table[T, H], o T, e Event) {
 	now := metav1.NewTime(tx.Now().Truncate(time.Second))
-	key := keyOf(o, e)
+	key, gvk := keyOf(o, e), table.GVK()
+	if gvk.Empty() { // a custom object names its own kind
+		gvk = o.GetObjectKind().GroupVersionKind()
+	}
 	next := &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
 		InvolvedObject: corev1.ObjectReference{
-			APIVersion: table.GVK().GroupVersion().String(), Kind: table.GVK().Kind,
+			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind,
 			Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(),
 		},
 		Type: e.Type, Reason: e.Reason, Message: e.Message, FirstTimestamp: now,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
@@ -126,7 +127,7 @@ func (w *World) merged(old store.Object, doc string) store.Object {
 	if m, ok := patch["metadata"].(map[string]any); ok {
 		delete(m, "name")
 	}
-	next := w.table("", old).New()
+	next := w.table(schema.GroupKind{}, old).New()
 	w.must(json.Unmarshal(w.json(merge(base, patch)), next))
 	return next
 }
@@ -201,7 +202,7 @@ func (w *World) decode(doc string) (Table, store.Object) {
 	if err := yaml.Unmarshal([]byte(doc), &meta); err != nil {
 		w.t.Fatalf("%v in\n%s", err, doc)
 	}
-	table := w.table(meta.Kind, nil)
+	table := w.table(meta.GroupVersionKind().GroupKind(), nil)
 	o := table.New()
 	if err := yaml.UnmarshalStrict([]byte(doc), o); err != nil {
 		w.t.Fatalf("%v in\n%s", err, doc)
@@ -227,18 +228,18 @@ func keyIn(t Table, o store.Object) object.Key {
 }
 
 // table returns the table of the kind, or the one that holds objects like o.
-func (w *World) table(kind string, o store.Object) Table {
+func (w *World) table(kind schema.GroupKind, o store.Object) Table {
 	i := slices.IndexFunc(w.all, func(t Table) bool {
 		if o != nil {
 			return fmt.Sprintf("%T", t.New()) == fmt.Sprintf("%T", o)
 		}
-		return t.GVK().Kind == kind
+		return t.GVK().GroupKind() == kind
 	})
 	if i < 0 { // of a custom kind: the table that holds many
 		i = slices.IndexFunc(w.all, func(t Table) bool { return t.GVK().Empty() })
 	}
 	if i < 0 {
-		w.t.Fatalf("no table for kind %q (%T)", kind, o)
+		w.t.Fatalf("no table for kind %s (%T)", kind, o)
 	}
 	return w.all[i]
 }

@@ -80,23 +80,7 @@ func tolerations(s *corev1.PodSpec) []corev1.Toleration {
 	return out
 }
 
-// pin makes a pod ask for one node. What else its template requires of nodes was
-// judged before and may not hold any more where the pod is to stay.
-func pin(s *corev1.PodSpec, node string) {
-	if s.Affinity == nil {
-		s.Affinity = &corev1.Affinity{}
-	}
-	if s.Affinity.NodeAffinity == nil {
-		s.Affinity.NodeAffinity = &corev1.NodeAffinity{}
-	}
-	s.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{
-		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
-			{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
-		}}},
-	}
-}
-
-// pinned returns the node that a pod asks for as pin writes it, empty: none.
+// pinned returns the node that a pod asks for as sow.Pin writes it, empty: none.
 func pinned(p *corev1.Pod) string {
 	a := p.Spec.Affinity
 	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {

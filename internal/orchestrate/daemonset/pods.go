@@ -27,7 +27,7 @@ func (s *step) make(sp *spot) bool {
 	p.Labels[appsv1.ControllerRevisionHashLabelKey] = s.hash
 	sow.Succeed(p, s.loop.failures[s.key][sp.node])
 	p.Spec.Tolerations = tolerations(&p.Spec)
-	pin(&p.Spec, sp.node)
+	sow.Pin(&p.Spec, sp.node)
 	if err := s.loop.rules.Ready(s.tx, p); err != nil {
 		s.refuse(sp.node, err)
 		return false

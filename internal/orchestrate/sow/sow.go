@@ -93,3 +93,19 @@ func refused(tx *store.Tx, pod *corev1.Pod) error {
 	}
 	return kind.New(kind.Denied, "%s", no.Message)
 }
+
+// Pin makes a pod ask for one node. What else its template requires of nodes was
+// judged before and may not hold any more where the pod is to stay.
+func Pin(s *corev1.PodSpec, node string) {
+	if s.Affinity == nil {
+		s.Affinity = &corev1.Affinity{}
+	}
+	if s.Affinity.NodeAffinity == nil {
+		s.Affinity.NodeAffinity = &corev1.NodeAffinity{}
+	}
+	s.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+			{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+		}}},
+	}
+}

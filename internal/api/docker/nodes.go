@@ -1,0 +1,194 @@
+package docker
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/kind"
+	"trireme/internal/object"
+	ours "trireme/internal/object/swarm"
+	"trireme/internal/tables"
+)
+
+// drained is the taint of a node whose availability is drain: what runs there ends.
+var drained = corev1.Taint{Key: "swarm.trireme.dev/availability", Value: string(swarm.NodeAvailabilityDrain), Effect: corev1.TaintEffectNoExecute}
+
+func manages(n *corev1.Node) bool {
+	_, ok := n.Labels[ours.ManagerLabel]
+	return ok
+}
+
+// userLabels returns the node's labels without Kubernetes' own.
+func userLabels(n *corev1.Node) map[string]string {
+	out := map[string]string{}
+	for k, v := range n.Labels {
+		if !kubernetesOwn(k) {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func kubernetesOwn(label string) bool {
+	domain, _, prefixed := strings.Cut(label, "/")
+	return prefixed && (domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io"))
+}
+
+// node returns a Node as docker's clients know it.
+func (c *call) node(n *corev1.Node) swarm.Node {
+	info, capacity := n.Status.NodeInfo, n.Status.Capacity
+	out := swarm.Node{ID: ours.ID(n.UID), Meta: meta(n)}
+	out.Spec = swarm.NodeSpec{Annotations: swarm.Annotations{Labels: userLabels(n)}, Role: swarm.NodeRoleWorker, Availability: availability(n)}
+	out.Description = swarm.NodeDescription{
+		Hostname: n.Name, Platform: swarm.Platform{Architecture: kernelArch(info.Architecture), OS: info.OperatingSystem},
+		Resources: swarm.Resources{NanoCPUs: capacity.Cpu().MilliValue() * 1e6, MemoryBytes: capacity.Memory().Value()},
+		Engine:    swarm.EngineDescription{EngineVersion: cmp.Or(info.KubeletVersion, c.door.cfg.Version)},
+		TLSInfo:   swarm.TLSInfo{TrustRoot: string(c.door.cfg.CAPEM)},
+	}
+	out.Status = swarm.NodeStatus{State: swarm.NodeStateDown, Addr: address(n)}
+	if object.NodeReady(n) {
+		out.Status.State = swarm.NodeStateReady
+	}
+	if manages(n) {
+		out.Spec.Role = swarm.NodeRoleManager
+		out.ManagerStatus = &swarm.ManagerStatus{Leader: n.Name == c.door.cfg.Node, Reachability: swarm.ReachabilityReachable, Addr: address(n) + ":2377"}
+	}
+	return out
+}
+
+func availability(n *corev1.Node) swarm.NodeAvailability {
+	switch {
+	case slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&drained) }):
+		return swarm.NodeAvailabilityDrain
+	case n.Spec.Unschedulable:
+		return swarm.NodeAvailabilityPause
+	}
+	return swarm.NodeAvailabilityActive
+}
+
+// findNode returns the node of an id, name or the beginning of an id.
+func (c *call) findNode(ref string) (*corev1.Node, error) {
+	if ref == "self" {
+		if n, ok := c.self(); ok {
+			return n, nil
+		}
+	}
+	return find("node", ref, slices.Collect(tables.Nodes.All(c.snap)), func(n *corev1.Node) (string, string) { return ours.ID(n.UID), n.Name })
+}
+
+// find returns the one of all that ref means: a whole id, a whole name, or the
+// beginning of an id.
+func find[T any](what, ref string, all []T, names func(T) (id, name string)) (found T, err error) {
+	var begins []T
+	byName := -1
+	for i, o := range all {
+		id, name := names(o)
+		switch {
+		case id == ref:
+			return o, nil
+		case name == ref:
+			byName = i
+		case ref != "" && strings.HasPrefix(id, ref):
+			begins = append(begins, o)
+		}
+	}
+	switch {
+	case byName >= 0:
+		return all[byName], nil
+	case len(begins) == 1:
+		return begins[0], nil
+	case len(begins) > 1:
+		return found, kind.New(kind.Invalid, "%s %s is ambiguous (%d matches found)", what, ref, len(begins))
+	}
+	return found, kind.New(kind.NotFound, "%s %s not found", what, ref)
+}
+
+func listNodes(c *call) (any, error) {
+	f, err := c.filters("id", "label", "membership", "name", "node.label", "role")
+	if err != nil {
+		return nil, err
+	}
+	out := []swarm.Node{}
+	for n := range tables.Nodes.All(c.snap) {
+		o := c.node(n)
+		if f.prefix("id", o.ID) && f.prefix("name", n.Name) && f.labels("label", nil) && f.labels("node.label", o.Spec.Labels) &&
+			f.equal("role", string(o.Spec.Role)) && f.equal("membership", "accepted") {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func inspectNode(c *call) (any, error) {
+	n, err := c.findNode(c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return c.node(n), nil
+}
+
+func updateNode(c *call) (any, error) {
+	version, err := c.index()
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.findNode(c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	var spec swarm.NodeSpec
+	if err := c.read(&spec); err != nil {
+		return nil, err
+	}
+	if role := c.node(n).Spec.Role; spec.Role != "" && spec.Role != role {
+		return nil, kind.New(kind.Unsupported, "Role: a %s cannot be made a %s yet", role, spec.Role)
+	}
+	next := n.DeepCopy()
+	next.ResourceVersion = version
+	maps.DeleteFunc(next.Labels, func(k, _ string) bool { return !kubernetesOwn(k) })
+	for k, v := range spec.Labels {
+		if !kubernetesOwn(k) {
+			next.Labels[k] = v
+		}
+	}
+	next.Spec.Taints = slices.DeleteFunc(next.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&drained) })
+	switch spec.Availability {
+	case swarm.NodeAvailabilityActive, "":
+		next.Spec.Unschedulable = false
+	case swarm.NodeAvailabilityPause:
+		next.Spec.Unschedulable = true
+	case swarm.NodeAvailabilityDrain:
+		next.Spec.Unschedulable = true
+		next.Spec.Taints = append(next.Spec.Taints, drained)
+	default:
+		return nil, kind.New(kind.Invalid, "invalid Availability: %q: it is active, pause or drain", spec.Availability)
+	}
+	if _, err := c.door.typed.CoreV1().Nodes().Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
+		return nil, fromKubernetes(err)
+	}
+	return answer{http.StatusOK, nil}, nil
+}
+
+func removeNode(c *call) (any, error) {
+	n, err := c.findNode(c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case manages(n):
+		return nil, kind.New(kind.Invalid, "node %s is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal", n.Name)
+	case object.NodeReady(n) && !c.flag("force"):
+		return nil, kind.New(kind.Invalid, "node %s is not down and can't be removed: stop it with `trireme down`, or give --force", n.Name)
+	}
+	if err := c.door.typed.CoreV1().Nodes().Delete(c.Context(), n.Name, metav1.DeleteOptions{}); err != nil {
+		return nil, fromKubernetes(err)
+	}
+	return answer{http.StatusOK, nil}, nil
+}

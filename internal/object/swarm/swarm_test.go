@@ -1,0 +1,106 @@
+package swarm
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestPlace(t *testing.T) {
+	for _, tc := range []struct{ name, stack, want string }{
+		{"web", "", "default/web"},
+		{"shop_web", "shop", "shop/web"},
+		{"Web_1", "", "default/web-1-"},
+		{"1st", "", "default/s1st-"},
+		{strings.Repeat("a", 63), "", "default/" + strings.Repeat("a", 39) + "-"},
+		{"My_Shop_web", "My_Shop", "my-shop-"},
+	} {
+		labels := map[string]string{}
+		if tc.stack != "" {
+			labels[StackLabel] = tc.stack
+		}
+		got := Place(tc.name, labels)
+		if s := got.String(); s != tc.want && !(strings.HasSuffix(tc.want, "-") && strings.HasPrefix(s, tc.want)) {
+			t.Errorf("%s of stack %q is at %s, want %s", tc.name, tc.stack, s, tc.want)
+		}
+		if len(got.Name) > nameMax {
+			t.Errorf("%s is %d characters long", got.Name, len(got.Name))
+		}
+	}
+	if Place("a_b", nil) == Place("a-b", nil) {
+		t.Error("two names have one place")
+	}
+}
+
+func TestID(t *testing.T) {
+	for uid, want := range map[types.UID]string{
+		"00000000-0000-0000-0000-000000000001": "0000000000000000000000001",
+		"ffffffff-ffff-ffff-ffff-ffffffffffff": "f5lxx1zz5pnorynqglhzmsp33",
+		"no uid":                               "",
+	} {
+		if got := ID(uid); got != want {
+			t.Errorf("the id of %s is %q, want %q", uid, got, want)
+		}
+	}
+}
+
+// TestCheck: what cannot be run is refused by the name of its field.
+func TestCheck(t *testing.T) {
+	for spec, want := range map[string]string{
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`:  "",
+		`{"Name":"-web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`: "Name",
+		`{"Name":"web"}`: "TaskTemplate.Runtime",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                        "TaskTemplate.ContainerSpec.Image",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                "TaskTemplate.ContainerSpec.User",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                 "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                         "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                             "TaskTemplate.ContainerSpec.Hostname",
+		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:        "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                              "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                   "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role==boss"]}}}`:             "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                               "TaskTemplate.Placement.MaxReplicas",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:     "Mounts[0].Source",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                  "Mounts[1].Target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                     "Mode",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                        "UpdateConfig.MaxFailureRatio",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:               "RollbackConfig.FailureAction",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:             "EndpointSpec.Ports[0].TargetPort",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`: "EndpointSpec.Ports[0]",
+	} {
+		s := &Service{}
+		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Check()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", spec, err, want)
+		}
+	}
+}
+
+// TestGeneration: labels, replicas, update rules and constraints want no new tasks.
+func TestGeneration(t *testing.T) {
+	base := `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`
+	generation := func(spec string) string {
+		s := &Service{}
+		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
+			t.Fatal(err)
+		}
+		return s.Generation()
+	}
+	for spec, same := range map[string]bool{
+		`{"Name":"web","Labels":{"a":"b"},"TaskTemplate":{"ContainerSpec":{"Image":"web:1"}},"Mode":{"Replicated":{"Replicas":3}}}`: true,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"},"Placement":{"Constraints":["node.role==worker"]}}}`:       true,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"},"RestartPolicy":{"Condition":"none"}}}`:                    true,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:2"}}}`:                                                         false,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"},"ForceUpdate":1}}`:                                         false,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}},"EndpointSpec":{"Ports":[{"TargetPort":80}]}}`:            false,
+	} {
+		if got := generation(spec) == generation(base); got != same {
+			t.Errorf("%s: the same generation: %v", spec, got)
+		}
+	}
+}

@@ -1,0 +1,422 @@
+package swarm
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/swarm"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+)
+
+// defaultGrace is how long a task has to end (Docker Engine API, StopGracePeriod).
+const defaultGrace = 10 * time.Second
+
+// ContainerName is the name of the one container of a task.
+const ContainerName = "task"
+
+// Task says which of a service's tasks a pod is made for.
+type Task struct {
+	ID   string // of the task; templates show it
+	Name string // as docker names it: web.1.ID
+	Slot string // 1…, or the id of the node of a global service
+	Node Node   // of a global service; zero: not known before it is scheduled
+	// NodeName returns the name of the node with an id, empty: there is none. Nil: no
+	// node is known.
+	NodeName func(id string) string
+}
+
+// Node is what templates know of a task's node.
+type Node struct{ ID, Hostname, OS, Architecture string }
+
+// Template returns the pod of a task, with nothing but labels, annotations and spec. An
+// error names the field that a pod cannot be, as the Docker Engine API has it, and the
+// remedy.
+func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
+	task := &s.Spec.TaskTemplate
+	c := task.ContainerSpec
+	if task.Runtime != "" && task.Runtime != swarm.RuntimeContainer || c == nil {
+		return nil, fmt.Errorf("TaskTemplate.Runtime: only tasks that are containers can be run here; give a TaskTemplate.ContainerSpec")
+	}
+	b := builder{service: s, task: t, spec: c}
+	b.pod.Labels = map[string]string{ServiceLabel: s.Name, SlotLabel: t.Slot, GenerationLabel: s.Generation()}
+	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.names, b.ports, b.refuse} {
+		if err := part(); err != nil {
+			return nil, fmt.Errorf("TaskTemplate.%w", err)
+		}
+	}
+	if err := b.place(task.Placement); err != nil {
+		return nil, fmt.Errorf("TaskTemplate.Placement.%w", err)
+	}
+	grace := defaultGrace
+	if c.StopGracePeriod != nil {
+		grace = *c.StopGracePeriod
+	}
+	seconds := ceilSeconds(grace)
+	b.pod.Spec.TerminationGracePeriodSeconds = &seconds
+	b.pod.Spec.RestartPolicy = corev1.RestartPolicyNever // a task that ended is replaced by another
+	b.pod.Spec.Tolerations = []corev1.Toleration{lost(corev1.TaintNodeNotReady), lost(corev1.TaintNodeUnreachable)}
+	b.pod.Spec.EnableServiceLinks, b.pod.Spec.AutomountServiceAccountToken = new(bool), new(bool)
+	b.pod.Spec.Containers = []corev1.Container{b.container}
+	return &b.pod, nil
+}
+
+// lost says that a task is replaced at once where its node has gone, as swarm does.
+func lost(taint string) corev1.Toleration {
+	return corev1.Toleration{Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64)}
+}
+
+// builder makes one pod; each of its parts says what it cannot do, by the field.
+type builder struct {
+	service   *Service
+	task      Task
+	spec      *swarm.ContainerSpec
+	pod       corev1.PodTemplateSpec
+	container corev1.Container
+}
+
+// words are what runs, with which variables.
+func (b *builder) words() error {
+	c := b.spec
+	if c.Image == "" {
+		return fmt.Errorf("ContainerSpec.Image: a task needs an image")
+	}
+	b.container = corev1.Container{
+		Name: ContainerName, Image: c.Image, ImagePullPolicy: corev1.PullIfNotPresent, Command: literals(c.Command), Args: literals(c.Args),
+		WorkingDir: c.Dir, TTY: c.TTY, Stdin: c.OpenStdin,
+	}
+	for i, text := range c.Env {
+		name, value, found := strings.Cut(text, "=")
+		field := fmt.Sprintf("ContainerSpec.Env[%d]", i)
+		if !found || name == "" {
+			return fmt.Errorf("%s: %q takes a variable of the image away, which cannot be done here: write NAME=VALUE", field, text)
+		}
+		value, err := b.expand(field, value)
+		if err != nil {
+			return err
+		}
+		b.container.Env = append(b.container.Env, corev1.EnvVar{Name: name, Value: literal(value)})
+	}
+	b.container.Env = late(b.container.Env)
+	return nil
+}
+
+// literal keeps Kubernetes from expanding $(NAME), which docker does not.
+func literal(text string) string { return strings.ReplaceAll(text, "$(", "$$(") }
+
+func literals(all []string) (out []string) {
+	for _, text := range all {
+		out = append(out, literal(text))
+	}
+	return out
+}
+
+// identity is as whom the container runs, with which rights.
+func (b *builder) identity() error {
+	c := b.spec
+	sc := &corev1.SecurityContext{}
+	if c.User != "" {
+		user, group, _ := strings.Cut(c.User, ":")
+		id, err := strconv.ParseInt(user, 10, 64)
+		if err != nil {
+			return fmt.Errorf("ContainerSpec.User: %q is a name; users are known by their number here, as 1000 or 1000:1000", c.User)
+		}
+		sc.RunAsUser = &id
+		if group != "" {
+			gid, err := strconv.ParseInt(group, 10, 64)
+			if err != nil {
+				return fmt.Errorf("ContainerSpec.User: the group %q is a name; groups are known by their number here", group)
+			}
+			sc.RunAsGroup = &gid
+		}
+	}
+	pod := &corev1.PodSecurityContext{}
+	for i, g := range c.Groups {
+		gid, err := strconv.ParseInt(g, 10, 64)
+		if err != nil {
+			return fmt.Errorf("ContainerSpec.Groups[%d]: %q is a name; groups are known by their number here", i, g)
+		}
+		pod.SupplementalGroups = append(pod.SupplementalGroups, gid)
+	}
+	for _, name := range sortedKeys(c.Sysctls) {
+		pod.Sysctls = append(pod.Sysctls, corev1.Sysctl{Name: name, Value: c.Sysctls[name]})
+	}
+	b.pod.Spec.SecurityContext = pod
+	if c.ReadOnly {
+		sc.ReadOnlyRootFilesystem = &c.ReadOnly
+	}
+	if len(c.CapabilityAdd)+len(c.CapabilityDrop) > 0 {
+		sc.Capabilities = &corev1.Capabilities{Add: capabilities(c.CapabilityAdd), Drop: capabilities(c.CapabilityDrop)}
+	}
+	if p := c.Privileges; p != nil {
+		if p.NoNewPrivileges {
+			sc.AllowPrivilegeEscalation = new(bool)
+		}
+		if p.Seccomp != nil && p.Seccomp.Mode == swarm.SeccompModeUnconfined {
+			sc.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
+		}
+	}
+	b.container.SecurityContext = sc
+	return nil
+}
+
+// capabilities returns the names as Kubernetes writes them: without CAP_.
+func capabilities(names []string) (out []corev1.Capability) {
+	for _, n := range names {
+		out = append(out, corev1.Capability(strings.TrimPrefix(strings.ToUpper(n), "CAP_")))
+	}
+	return out
+}
+
+// health maps a health check: a task runs once it is healthy, and one that is not any
+// more ends and counts as failed.
+func (b *builder) health() error {
+	h := b.spec.Healthcheck
+	if h == nil || len(h.Test) == 0 || h.Test[0] == "NONE" {
+		return nil
+	}
+	command, err := healthCommand(h)
+	if err != nil {
+		return err
+	}
+	probe := corev1.Probe{
+		ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: command}},
+		PeriodSeconds: int32(ceilSeconds(or(h.Interval, 30*time.Second))), TimeoutSeconds: int32(ceilSeconds(or(h.Timeout, 30*time.Second))),
+		FailureThreshold: int32(h.Retries),
+	}
+	if h.Retries <= 0 {
+		probe.FailureThreshold = 3
+	}
+	ready, live := probe, probe
+	live.InitialDelaySeconds = int32(ceilSeconds(h.StartPeriod))
+	if h.StartPeriod > 0 && h.StartInterval > 0 {
+		ready.PeriodSeconds = int32(ceilSeconds(h.StartInterval))
+	}
+	b.container.ReadinessProbe, b.container.LivenessProbe = &ready, &live
+	return nil
+}
+
+func healthCommand(h *container.HealthConfig) ([]string, error) {
+	switch h.Test[0] {
+	case "CMD":
+		return h.Test[1:], nil
+	case "CMD-SHELL":
+		return append([]string{"/bin/sh", "-c"}, h.Test[1:]...), nil
+	}
+	return nil, fmt.Errorf("ContainerSpec.Healthcheck.Test: it begins with %q; it has to begin with CMD, CMD-SHELL or NONE", h.Test[0])
+}
+
+// resources maps limits and reservations. What is not reserved is requested as
+// nothing, or Kubernetes would take the limit.
+func (b *builder) resources() error {
+	r := b.service.Spec.TaskTemplate.Resources
+	if r == nil {
+		return nil
+	}
+	list := corev1.ResourceRequirements{Limits: corev1.ResourceList{}, Requests: corev1.ResourceList{}}
+	if l := r.Limits; l != nil {
+		if l.Pids != 0 {
+			return fmt.Errorf("Resources.Limits.Pids: a limit of one task's processes cannot be kept here: leave it away, or limit all pods of a node with --pod-max-pids")
+		}
+		if l.NanoCPUs > 0 {
+			list.Limits[corev1.ResourceCPU], list.Requests[corev1.ResourceCPU] = nanoCPUs(l.NanoCPUs), resource.Quantity{}
+		}
+		if l.MemoryBytes > 0 {
+			list.Limits[corev1.ResourceMemory], list.Requests[corev1.ResourceMemory] = *resource.NewQuantity(l.MemoryBytes, resource.BinarySI), resource.Quantity{}
+		}
+	}
+	if q := r.Reservations; q != nil {
+		if len(q.GenericResources) > 0 {
+			return fmt.Errorf("Resources.Reservations.GenericResources: nodes have no generic resources here; a device plugin's are asked for by a pod")
+		}
+		if q.NanoCPUs > 0 {
+			list.Requests[corev1.ResourceCPU] = nanoCPUs(q.NanoCPUs)
+		}
+		if q.MemoryBytes > 0 {
+			list.Requests[corev1.ResourceMemory] = *resource.NewQuantity(q.MemoryBytes, resource.BinarySI)
+		}
+	}
+	if r.SwapBytes != nil || r.MemorySwappiness != nil {
+		return fmt.Errorf("Resources.SwapBytes and MemorySwappiness: how a task swaps is its node's affair here")
+	}
+	b.container.Resources = list
+	return nil
+}
+
+func nanoCPUs(n int64) resource.Quantity {
+	return *resource.NewMilliQuantity(int64(math.Ceil(float64(n)/1e6)), resource.DecimalSI)
+}
+
+func (b *builder) mounts() error {
+	for i, m := range b.spec.Mounts {
+		field := fmt.Sprintf("ContainerSpec.Mounts[%d]", i)
+		source, err := b.source(field, m)
+		if err != nil {
+			return err
+		}
+		target, err := b.expand(field+".Target", m.Target)
+		if err != nil {
+			return err
+		}
+		v := corev1.Volume{Name: "mount-" + strconv.Itoa(i), VolumeSource: source}
+		at := corev1.VolumeMount{Name: v.Name, MountPath: target, ReadOnly: m.ReadOnly}
+		if m.VolumeOptions != nil {
+			at.SubPath = m.VolumeOptions.Subpath
+		}
+		if m.BindOptions != nil {
+			at.MountPropagation = propagation(m.BindOptions.Propagation)
+		}
+		b.pod.Spec.Volumes = append(b.pod.Spec.Volumes, v)
+		b.container.VolumeMounts = append(b.container.VolumeMounts, at)
+	}
+	return nil
+}
+
+// source returns what is mounted. A volume without a name lives as long as its task.
+func (b *builder) source(field string, m mount.Mount) (v corev1.VolumeSource, err error) {
+	path, err := b.expand(field+".Source", m.Source)
+	if err != nil {
+		return v, err
+	}
+	switch m.Type {
+	case mount.TypeBind:
+		kind := corev1.HostPathUnset
+		if m.BindOptions != nil && m.BindOptions.CreateMountpoint {
+			kind = corev1.HostPathDirectoryOrCreate
+		}
+		v.HostPath = &corev1.HostPathVolumeSource{Path: path, Type: &kind}
+	case mount.TypeTmpfs:
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
+		if m.TmpfsOptions != nil && m.TmpfsOptions.SizeBytes > 0 {
+			v.EmptyDir.SizeLimit = resource.NewQuantity(m.TmpfsOptions.SizeBytes, resource.BinarySI)
+		}
+	case mount.TypeImage:
+		v.Image = &corev1.ImageVolumeSource{Reference: path, PullPolicy: corev1.PullIfNotPresent}
+	case mount.TypeVolume, "":
+		if path != "" {
+			return v, fmt.Errorf("%s.Source: volumes with a name are not served yet: use type=bind, or a volume without a source, which lives as long as its task", field)
+		}
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	default:
+		return v, fmt.Errorf("%s.Type: %q cannot be mounted here: use bind, volume, tmpfs or image", field, m.Type)
+	}
+	return v, nil
+}
+
+func propagation(p mount.Propagation) *corev1.MountPropagationMode {
+	mode := corev1.MountPropagationNone
+	switch p {
+	case mount.PropagationRSlave, mount.PropagationSlave:
+		mode = corev1.MountPropagationHostToContainer
+	case mount.PropagationRShared, mount.PropagationShared:
+		mode = corev1.MountPropagationBidirectional
+	}
+	return &mode
+}
+
+// names are those that the task goes by and knows.
+func (b *builder) names() error {
+	c := b.spec
+	hostname, err := b.expand("ContainerSpec.Hostname", c.Hostname)
+	if err != nil {
+		return err
+	}
+	b.pod.Spec.Hostname = strings.ToLower(hostname)
+	for i, line := range c.Hosts {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			return fmt.Errorf("ContainerSpec.Hosts[%d]: %q is not of the form \"ADDRESS NAME...\"", i, line)
+		}
+		b.pod.Spec.HostAliases = append(b.pod.Spec.HostAliases, corev1.HostAlias{IP: fields[0], Hostnames: fields[1:]})
+	}
+	d := c.DNSConfig
+	if d == nil || len(d.Nameservers)+len(d.Search)+len(d.Options) == 0 {
+		return nil
+	}
+	conf := &corev1.PodDNSConfig{Searches: d.Search}
+	for _, a := range d.Nameservers {
+		conf.Nameservers = append(conf.Nameservers, a.String())
+	}
+	for _, o := range d.Options {
+		name, value, found := strings.Cut(o, ":")
+		option := corev1.PodDNSConfigOption{Name: name}
+		if found {
+			option.Value = &value
+		}
+		conf.Options = append(conf.Options, option)
+	}
+	b.pod.Spec.DNSConfig = conf
+	if len(conf.Nameservers) > 0 {
+		b.pod.Spec.DNSPolicy = corev1.DNSNone
+	}
+	return nil
+}
+
+// ports are those that a task has on its node; the others are the services' beside it.
+func (b *builder) ports() error {
+	for _, p := range ptr.Deref(b.service.Spec.EndpointSpec, swarm.EndpointSpec{}).Ports {
+		if p.PublishMode != swarm.PortConfigPublishModeHost {
+			continue
+		}
+		b.container.Ports = append(b.container.Ports, corev1.ContainerPort{
+			ContainerPort: int32(p.TargetPort), HostPort: int32(p.PublishedPort), Protocol: Protocol(p.Protocol),
+		})
+	}
+	return nil
+}
+
+// Protocol returns a port's protocol in Kubernetes' words.
+func Protocol(p network.IPProtocol) corev1.Protocol {
+	if p == "" {
+		return corev1.ProtocolTCP
+	}
+	return corev1.Protocol(strings.ToUpper(string(p)))
+}
+
+// refuse names what is asked for and not honoured.
+func (b *builder) refuse() error {
+	c, task := b.spec, &b.service.Spec.TaskTemplate
+	for _, r := range []struct {
+		asked  bool
+		field  string
+		remedy string
+	}{
+		{len(c.Secrets) > 0, "ContainerSpec.Secrets", "secrets of swarm services are not served yet"},
+		{len(c.Configs) > 0, "ContainerSpec.Configs", "configs of swarm services are not served yet"},
+		{len(c.Ulimits) > 0, "ContainerSpec.Ulimits", "limits of one container cannot be set here: set them on the node"},
+		{c.OomScoreAdj != 0, "ContainerSpec.OomScoreAdj", "it follows from what a task reserves: set Resources.Reservations.MemoryBytes"},
+		{c.Init != nil && *c.Init, "ContainerSpec.Init", "no init is put before a task's process: use an image that has one"},
+		{c.StopSignal != "", "ContainerSpec.StopSignal", "the image's own signal is sent: set it in the image"},
+		{c.Isolation != "" && c.Isolation != "default", "ContainerSpec.Isolation", "it is for Windows"},
+		{c.Privileges != nil && (c.Privileges.CredentialSpec != nil || c.Privileges.SELinuxContext != nil), "ContainerSpec.Privileges", "CredentialSpec and SELinuxContext are not served"},
+		{c.Privileges != nil && c.Privileges.Seccomp != nil && c.Privileges.Seccomp.Mode == swarm.SeccompModeCustom, "ContainerSpec.Privileges.Seccomp", "profiles lie on nodes here: use default or unconfined"},
+		{len(task.Networks) > 0, "Networks", "networks of swarm services are not served yet: without any, services reach each other by name"},
+		{task.LogDriver != nil && !slices.Contains([]string{"", "json-file", "local"}, task.LogDriver.Name), "LogDriver.Name", "logs are kept on the node: use json-file, and `docker service logs`"},
+	} {
+		if r.asked {
+			return fmt.Errorf("%s: %s", r.field, r.remedy)
+		}
+	}
+	return nil
+}
+
+// ceilSeconds counts whole seconds; what is less is rounded up.
+func ceilSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
+
+func or(d, other time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return other
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,19 @@
+// Package swarm is the control loop of swarm services (object/swarm): a pod for each
+// task, and the core Services that lead to them.
+//
+//	reads   swarm Services, Pods, Nodes, core Services; namespaces, quotas and refusals
+//	        to try again
+//	writes  Pods of its services, core Services of its services; status of a swarm
+//	        Service, and its spec where an update is rolled back
+//
+// A service has slots: numbers of a replicated one, nodes of a global one. A slot has
+// one task that runs or is to run, two in the midst of an update that starts first, and
+// keeps some that have ended (historyMax). A step goes:
+//
+//	services beside it ─► slots too many end ─► empty slots get a task, when the restart
+//	policy says so ─► old tasks are replaced (rollout.Replace) ─► status ─► old history goes
+//
+// An update replaces each slot as a worker of its own: a slot counts as on its way until
+// its new task runs, and the delay after it has passed. Failures of new tasks within the
+// time that they are watched pause it or roll it back (Docker Engine API, UpdateConfig).
+package swarm

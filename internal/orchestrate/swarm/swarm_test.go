@@ -1,0 +1,15 @@
+package swarm_test
+
+import (
+	"testing"
+
+	"trireme/internal/loop"
+	"trireme/internal/loop/looptest"
+	"trireme/internal/orchestrate/sow"
+	"trireme/internal/orchestrate/swarm"
+	"trireme/internal/tables"
+)
+
+func TestScripts(t *testing.T) {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Refusals.Any()), func() []loop.Reconciler { return []loop.Reconciler{swarm.New(sow.Rules{})} })
+}

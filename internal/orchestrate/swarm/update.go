@@ -1,0 +1,229 @@
+package swarm
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	ours "trireme/internal/object/swarm"
+	"trireme/internal/rollout"
+	"trireme/internal/tables"
+)
+
+// update replaces old tasks by new ones as far as the service's rules allow, and
+// returns how the update stands. Nil: there was none.
+func (s *step) update(wanted []string) *ours.Update {
+	u := s.begin(wanted)
+	if u == nil || u.Completed != nil {
+		return u
+	}
+	rules := s.svc.Rules()
+	if rules.FailureAction != swarm.UpdateFailureActionContinue {
+		if bad, n := s.failures(u, rules.Monitor); float32(n) > rules.MaxFailureRatio*float32(u.Slots) {
+			return s.fail(u, rules, bad)
+		}
+	}
+	if paused(u) {
+		return u
+	}
+	places, order := s.places(wanted, rules)
+	moves := rollout.Replace(policy(rules, len(places)), places)
+	for _, i := range moves.End {
+		s.endOld(s.slots[order[i]])
+	}
+	for _, i := range moves.Start {
+		s.make(s.slots[order[i]])
+	}
+	return s.complete(u, wanted, rules)
+}
+
+// begin notes an update that has tasks to replace.
+func (s *step) begin(wanted []string) *ours.Update {
+	var u *ours.Update
+	if was := s.svc.Status.Update; was != nil {
+		u = &ours.Update{}
+		*u = *was
+	}
+	if u != nil && u.Generation == s.generation {
+		return u
+	}
+	var dirty int32
+	for _, name := range wanted {
+		if slices.ContainsFunc(s.slots[name].live, s.old) {
+			dirty++
+		}
+	}
+	if dirty == 0 {
+		return u
+	}
+	next := &ours.Update{State: swarm.UpdateStateUpdating, Message: "update in progress", Started: s.now(), Slots: dirty, Generation: s.generation}
+	if !s.svc.Rollback {
+		return next
+	}
+	next.State, next.Message = swarm.UpdateStateRollbackStarted, "rollback in progress"
+	if u != nil && u.State == swarm.UpdateStateRollbackStarted {
+		next.Message = u.Message // why it goes back
+	}
+	return next
+}
+
+func (s *step) now() metav1.Time { return metav1.NewTime(s.tx.Now().Truncate(time.Second)) }
+
+func (s *step) old(t task) bool { return t.head.Labels[ours.GenerationLabel] != s.generation }
+
+func paused(u *ours.Update) bool {
+	return u.State == swarm.UpdateStatePaused || u.State == swarm.UpdateStateRollbackPaused
+}
+
+// policy maps the service's words to the engine's.
+func policy(r swarm.UpdateConfig, slots int) rollout.Policy {
+	n := int(r.Parallelism)
+	if n == 0 {
+		n = max(slots, 1)
+	}
+	if r.Order == swarm.UpdateOrderStartFirst {
+		return rollout.Policy{Desired: slots, Surge: n}
+	}
+	return rollout.Policy{Desired: slots, Unavailable: n, Parallelism: n}
+}
+
+// places shows slots to the engine. A new task is available when it has run for the
+// delay, so that every worker waits for it before it takes another slot.
+func (s *step) places(wanted []string, r swarm.UpdateConfig) (places []rollout.Place, order []string) {
+	for _, name := range wanted {
+		sl, p := s.slots[name], rollout.Place{}
+		for _, t := range sl.going {
+			if s.old(t) && s.blocked(sl) {
+				p.Old = rollout.Ending
+			}
+		}
+		for _, t := range sl.live {
+			switch {
+			case !s.old(t):
+				p.New = s.stand(t, r.Delay)
+			case t.head.Ready:
+				p.Old = rollout.Available
+			default:
+				p.Old = rollout.Coming
+			}
+		}
+		places, order = append(places, p), append(order, name)
+	}
+	return places, order
+}
+
+func (s *step) stand(t task, delay time.Duration) rollout.Stand {
+	if !t.head.Ready {
+		return rollout.Coming
+	}
+	if at := t.head.ReadySince.Add(delay); s.tx.Now().Before(at) {
+		s.wake(at)
+		return rollout.Coming
+	}
+	return rollout.Available
+}
+
+func (s *step) endOld(sl *slot) {
+	for _, t := range sl.live {
+		if s.old(t) {
+			s.end(t)
+			sl.going = append(sl.going, t)
+		}
+	}
+	sl.live = slices.DeleteFunc(sl.live, s.old)
+}
+
+// failures counts the new tasks that did not run, or not longer than they were watched,
+// and returns the last of them.
+func (s *step) failures(u *ours.Update, monitor time.Duration) (last task, n int) {
+	for _, sl := range s.slots {
+		for _, t := range sl.ended {
+			if !s.old(t) && !t.head.Created.Before(u.Started.Time) && s.ran(t) <= monitor {
+				n++
+				if n == 1 || older(last, t) < 0 {
+					last = t
+				}
+			}
+		}
+	}
+	return last, n
+}
+
+// ran returns how long the task's container ran; 0: it never did.
+func (s *step) ran(t task) time.Duration {
+	pod, ok := tables.Pods.Get(s.tx, t.key)
+	if !ok || len(pod.Status.ContainerStatuses) == 0 {
+		return 0
+	}
+	end := pod.Status.ContainerStatuses[0].State.Terminated
+	if end == nil || end.StartedAt.IsZero() {
+		return 0
+	}
+	return end.FinishedAt.Sub(end.StartedAt.Time)
+}
+
+// fail stops the update or goes back, as its rules say. A rollback that fails only
+// stops.
+func (s *step) fail(u *ours.Update, r swarm.UpdateConfig, bad task) *ours.Update {
+	if paused(u) {
+		return u
+	}
+	id := ours.ID(bad.head.UID)
+	back := r.FailureAction == swarm.UpdateFailureActionRollback && !s.svc.Rollback && s.svc.PreviousSpec != nil
+	switch {
+	case s.svc.Rollback:
+		u.State, u.Message = swarm.UpdateStateRollbackPaused, fmt.Sprintf("rollback paused due to failure or early termination of task %s", id)
+	case back:
+		u.State, u.Message = swarm.UpdateStateRollbackStarted, fmt.Sprintf("update rolled back due to failure or early termination of task %s", id)
+		tables.SwarmBack(s.tx, s.key)
+	default:
+		u.State, u.Message = swarm.UpdateStatePaused, fmt.Sprintf("update paused due to failure or early termination of task %s", id)
+	}
+	return u
+}
+
+// complete notes the end of an update: every slot has a new task that runs, and the
+// last one was watched.
+func (s *step) complete(u *ours.Update, wanted []string, r swarm.UpdateConfig) *ours.Update {
+	watched := r.Monitor
+	if r.Delay >= watched {
+		watched = r.Delay + time.Second
+	}
+	var until time.Time
+	for _, name := range wanted {
+		sl := s.slots[name]
+		if len(sl.live) == 0 && (len(sl.ended) == 0 || s.old(sl.ended[len(sl.ended)-1])) {
+			return u // its new task is still to come
+		}
+		for _, t := range sl.live {
+			if s.old(t) || !t.head.Ready {
+				return u
+			}
+			if at := t.head.ReadySince.Add(watched); at.After(until) {
+				until = at
+			}
+		}
+	}
+	if r.FailureAction != swarm.UpdateFailureActionContinue && s.tx.Now().Before(until) {
+		s.wake(until)
+		return u
+	}
+	now := s.now()
+	u.State, u.Message, u.Completed = swarm.UpdateStateCompleted, "update completed", &now
+	if s.svc.Rollback {
+		u.State, u.Message = swarm.UpdateStateRollbackCompleted, "rollback completed"
+	}
+	return u
+}
+
+// write writes how the update stands, if that is news.
+func (s *step) write(u *ours.Update) error {
+	if equality.Semantic.DeepEqual(s.svc.Status.Update, u) {
+		return nil
+	}
+	return tables.PutStatus(s.tx, tables.SwarmKey(s.key), &ours.Status{Update: u})
+}
