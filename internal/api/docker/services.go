@@ -25,6 +25,10 @@ import (
 // service returns a Service as docker's clients know it.
 func (c *call) service(s *ours.Service) swarm.Service {
 	out := swarm.Service{ID: ours.ID(s.UID), Meta: meta(s), Spec: s.Spec, PreviousSpec: s.PreviousSpec}
+	if n, replicated := s.Replicas(); replicated { // clients want to be told what they did not say
+		replicas := uint64(n)
+		out.Spec.Mode = swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}}
+	}
 	if e := s.Spec.EndpointSpec; e != nil {
 		out.Endpoint.Spec = *e
 		out.Endpoint.Ports = slices.Clone(e.Ports)

@@ -144,5 +144,7 @@ func Definition() (*apiextensionsv1.CustomResourceDefinition, error) {
 	if err := yaml.UnmarshalStrict(definition, d); err != nil {
 		return nil, fmt.Errorf("reading the definition of swarm's services: %w", err)
 	}
+	apiextensionsv1.SetDefaults_CustomResourceDefinition(d)
+	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&d.Spec)
 	return d, nil
 }
