@@ -30,7 +30,7 @@ var statuses = map[kind.Kind]struct {
 	kind.Exhausted:       {http.StatusForbidden, metav1.StatusReasonForbidden},
 	kind.TooLarge:        {http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge},
 	kind.Timeout:         {http.StatusGatewayTimeout, metav1.StatusReasonTimeout},
-	kind.Unsupported:     {http.StatusNotImplemented, metav1.StatusReasonUnknown},
+	kind.Unsupported:     {http.StatusNotImplemented, metav1.StatusReason("NotImplemented")},
 }
 
 // Of turns a classified error into an API status, and leaves any other as it is.
