@@ -62,6 +62,7 @@ build() {
     (cd "$out/suite" && go test -c -vet=off "${flags[@]}" -o "$out/bin/e2e.test" k8s.io/kubernetes/test/e2e)
   fi
   go build -o "$out/bin/conformance" ./hack/conformance
+  go build -o "$out/bin/shell" ./hack/conformance/shell
   go build -o build/mkimage ./hack/mkimage
   printf '#!/bin/sh\nexec %s kubectl "$@"\n' "$PWD/bin/trireme" >"$out/bin/kubectl"
   chmod +x "$out/bin/kubectl"
@@ -86,7 +87,7 @@ image() { # NAME mkimage's arguments
 }
 
 # A busybox shell runs its own nc, whatever lies in PATH, and drops variables that no
-# shell could assign: where specs want neither, the image's sh is bash.
+# shell could assign: where specs want neither, the image's sh is bash, or chooses.
 images() {
   local missing=() e2e=registry.k8s.io/e2e-test-images src=k8s.io/kubernetes/test/images b=$out/bin tools html
   command -v dig >/dev/null || missing+=(bind9-dnsutils)
@@ -112,15 +113,14 @@ images() {
       "$(command -v bash)=/bin/sh" /bin/nc.openbsd=/usr/bin/nc "$b/agnhost=/agnhost" "$b/agnhost=/agnhost-2" "$b/index.html=/var/tmp/index.html" \
       "$html/agnhost/porter/localhost.crt=/localhost.crt" "$html/agnhost/porter/localhost.key=/localhost.key"
   done
-  # Its shell is bash: the specs of environments want names handed on that busybox's drops.
-  image $e2e/busybox:1.37.0-2 -busybox "$(command -v bash)=/bin/sh" "${bash[@]}"
+  image $e2e/busybox:1.37.0-2 -busybox "$b/shell=/bin/sh" "${bash[@]}"
   image $e2e/nonroot:1.5 -busybox -user 1234
   image registry.k8s.io/pause:3.10.2 -entrypoint /pause build/pause=/pause
   for v in 1.27.0-2 1.28.0-2; do # what the specs want of nginx is that something serves on port 80
     image $e2e/nginx:$v -busybox -cmd /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$b/index.html=/index.html"
   done
   for v in nautilus kitten; do
-    image $e2e/$v:1.8 -busybox -entrypoint /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$html/$v/html/$v.jpg=/$v.jpg" "$html/$v/html/data.json=/data.json"
+    image $e2e/$v:1.8 -busybox -entrypoint /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$html/$v/html/$v.jpg=/$v.jpg" "$html/$v/html/data.json=/data.json" /etc/os-release=/etc/os-release
   done
   chmod u+s "$b/nnp"
   image $e2e/nonewprivs:1.4 -busybox -cmd nnp "$b/nnp=/bin/nnp"
