@@ -3,7 +3,7 @@
 # this machine lacks. Does nothing, and needs no network, where all is there.
 set -euo pipefail
 declare -A need=(
-  [gcc]=gcc [git]=git [curl]=curl [ip]=iproute2 [nft]=nftables [pkg-config]=pkg-config
+  [gcc]=gcc [git]=git [curl]=curl [ip]=iproute2 [nft]=nftables [pkg-config]=pkg-config [mkfs.xfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
 )
 missing=()
 for tool in "${!need[@]}"; do
