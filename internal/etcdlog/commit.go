@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
@@ -47,9 +48,32 @@ func (l *Leader) commit(ctx context.Context, f fence, ops []*pb.RequestOp) error
 		case err == nil:
 			return ErrFenced
 		case !doubt || try == triesMax || ctx.Err() != nil:
+			l.yield(ctx)
 			return fmt.Errorf("writing to etcd: %w", err)
 		}
 		l.cfg.Logger.Warn("the log is slow: trying again", "rows", len(ops), "try", try, "err", err)
+	}
+}
+
+// endWait bounds how long etcd may take to end.
+const endWait = 10 * time.Second
+
+// yield waits, where etcd is ending, until ctx ends: Run knows why and says so, and a
+// writer that is faster would have its "stopped" taken for the reason.
+func (l *Leader) yield(ctx context.Context) {
+	if l.server == nil {
+		return
+	}
+	select {
+	case <-l.server.StoppingNotify():
+	default:
+		return
+	}
+	late := time.NewTimer(endWait)
+	defer late.Stop()
+	select {
+	case <-ctx.Done():
+	case <-late.C:
 	}
 }
 
