@@ -93,7 +93,7 @@ func Tree(v any) (tree any, err error) {
 func (s *Service) Generation() string {
 	template := s.Spec.TaskTemplate
 	template.RestartPolicy = nil // of the loop, not of the pod
-	template.Placement = nil // of where it is
+	template.Placement = nil     // of where it is
 	b, err := json.Marshal(struct {
 		Task     swarm.TaskSpec
 		Endpoint *swarm.EndpointSpec

@@ -69,10 +69,6 @@ func (s *step) run() error {
 	s.drop(wanted)
 	update := s.update(wanted)
 	for _, name := range wanted {
-		if s.room <= 0 {
-			s.loop.agenda.Mark(s.key)
-			break
-		}
 		s.fill(s.slots[name])
 	}
 	s.forget()
@@ -207,9 +203,17 @@ func (s *step) forget() {
 	}
 }
 
-// fill gives an empty slot a task, when it is time.
+// fill gives an empty slot a task.
 func (s *step) fill(sl *slot) {
-	if len(sl.live) > 0 || s.blocked(sl) {
+	if len(sl.live) == 0 && !s.blocked(sl) {
+		s.start(sl)
+	}
+}
+
+// start puts a new task into the slot, when it is time.
+func (s *step) start(sl *slot) {
+	if s.room <= 0 {
+		s.loop.agenda.Mark(s.key)
 		return
 	}
 	if len(sl.ended) > 0 {

@@ -36,7 +36,7 @@ func (s *step) update(wanted []string) *ours.Update {
 		s.endOld(s.slots[order[i]])
 	}
 	for _, i := range moves.Start {
-		s.make(s.slots[order[i]])
+		s.start(s.slots[order[i]])
 	}
 	return s.complete(u, wanted, rules)
 }
