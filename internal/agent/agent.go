@@ -163,6 +163,8 @@ type Agent struct {
 	runCtx   func() context.Context
 	netErr   error
 	fullSeen bool // a manager has said what is assigned
+	// remirrorAt is when managers are told of static pods again; zero: they know.
+	remirrorAt time.Time
 }
 
 // New returns an agent that is not running yet.

@@ -14,6 +14,10 @@ import (
 // staticEvery is how often the directory of static pods is looked at.
 const staticEvery = time.Second
 
+// remirrorAfter is how long the row of a static pod that somebody deleted stays away, as
+// with a kubelet, which makes it in its next round: whoever waits for its end sees it.
+const remirrorAfter = 2 * time.Second
+
 // mirroring is a session that knows static pods by their mirrors.
 type mirroring struct {
 	session
@@ -49,8 +53,13 @@ func (a *Agent) assign(ctx context.Context, full bool, items []wire.Item) error 
 	for _, r := range say {
 		a.session.ReportPod(r)
 	}
-	if again {
+	switch {
+	case again && full:
 		a.session.ReportMirrors(a.static.Mirrors())
+	case again:
+		a.mu.Lock()
+		a.remirrorAt = time.Now().Add(remirrorAfter)
+		a.mu.Unlock()
 	}
 	return nil
 }
@@ -67,9 +76,20 @@ func (a *Agent) scanStatic(ctx context.Context) {
 		a.take(ctx, false, items)
 		a.assigning.Unlock()
 	}
-	if changed {
+	if a.remirror() || changed {
 		a.session.ReportMirrors(a.static.Mirrors())
 	}
+}
+
+// remirror reports whether a row that was deleted is to be made again now.
+func (a *Agent) remirror() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	due := !a.remirrorAt.IsZero() && !time.Now().Before(a.remirrorAt)
+	if due {
+		a.remirrorAt = time.Time{}
+	}
+	return due
 }
 
 func (a *Agent) staticLoop(ctx context.Context) error {

@@ -26,19 +26,6 @@ func (c *call) nodeIDs() map[string]string {
 	return ids
 }
 
-// tasks returns the service's tasks in order of slots, the newest of each first.
-func (c *call) tasks(s *ours.Service, nodes map[string]string) (out []swarm.Task) {
-	for row := range tables.Pods.By(c.snap, tables.OwnerIndex, string(s.UID)) {
-		if row.Head().Owner == s.UID && !row.Head().UnderReview {
-			out = append(out, c.task(s, row.Object(), nodes))
-		}
-	}
-	slices.SortFunc(out, func(a, b swarm.Task) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.NodeID, b.NodeID), b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
-	return out
-}
-
 // task returns a pod as a task.
 func (c *call) task(s *ours.Service, p *corev1.Pod, nodes map[string]string) swarm.Task {
 	t := swarm.Task{ID: ours.ID(p.UID), Meta: meta(p), ServiceID: ours.ID(s.UID), NodeID: nodes[p.Spec.NodeName], Spec: taskSpec(s, p)}
