@@ -105,6 +105,7 @@ images() {
   printf 'root:x:0:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n' >"$b/group"
   echo 'hosts: files dns' >"$b/nsswitch.conf"
   echo '<html>Welcome to nginx!</html>' >"$b/index.html"
+  echo 'NAME="Alpine Linux"' >"$b/os-release" # which a spec looks for in kitten
   mapfile -t bash < <(files bash)
   mapfile -t tools < <(files curl dig nc.openbsd ss iperf bash getent)
   html=$(cd "$out/suite" && go list -mod=mod -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images
@@ -120,7 +121,7 @@ images() {
     image $e2e/nginx:$v -busybox -cmd /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$b/index.html=/index.html"
   done
   for v in nautilus kitten; do
-    image $e2e/$v:1.8 -busybox -entrypoint /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$html/$v/html/$v.jpg=/$v.jpg" "$html/$v/html/data.json=/data.json" /etc/os-release=/etc/os-release
+    image $e2e/$v:1.8 -busybox -entrypoint /agnhost -cmd test-webserver "$b/agnhost=/agnhost" "$html/$v/html/$v.jpg=/$v.jpg" "$html/$v/html/data.json=/data.json" "$b/os-release=/etc/os-release"
   done
   chmod u+s "$b/nnp"
   image $e2e/nonewprivs:1.4 -busybox -cmd nnp "$b/nnp=/bin/nnp"
