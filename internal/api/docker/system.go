@@ -117,18 +117,15 @@ func (c *call) cluster() *swarm.ClusterInfo {
 	return info
 }
 
-func inspectSwarm(c *call) (any, error) {
-	return swarm.Swarm{ClusterInfo: *c.cluster()}, nil
+// inspectSwarm is asked for tokens, with which docker's own engines would join.
+func inspectSwarm(*call) (any, error) {
+	return nil, kind.New(kind.Unsupported, "no engine of docker joins here: `trireme status` prints the line with which a machine does")
 }
 
 // distribution is asked for an image's digest, which clients then write into specs. No
 // registry is asked: the client keeps the reference as its user wrote it and warns.
 func distribution(c *call) (any, error) {
 	return nil, kind.New(kind.NotFound, "digests of images are not looked up: nodes resolve %s when they pull it", c.PathValue("name"))
-}
-
-func noVolumes(*call) (any, error) {
-	return map[string]any{"Volumes": []struct{}{}, "Warnings": nil}, nil
 }
 
 // meta returns what docker's clients know of every object of a cluster. When it was last
