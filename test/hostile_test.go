@@ -133,7 +133,7 @@ func TestHostileCopy(t *testing.T) {
 		"hard":     {{Name: "hard/secret", Typeflag: tar.TypeLink, Linkname: secret}, {Name: "hard/secret"}},
 		"device":   {{Name: "device/mem", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 1}},
 	} {
-		if out, err := k.run(t.Context(), hostileTar(t, append([]tar.Header{{Name: name + "/good"}}, evil...)), "exec", "-i", "thief", "--", "sh", "-c", "cat > /evil/"+name); err != nil {
+		if out, err := k.run(t.Context(), hostileTar(t, append([]tar.Header{{Name: name + "/good"}}, evil...)), "exec", "-i", "thief", "--", "sh", "-c", "cat > /evil/"+name+"; true"); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		for _, k.embedded = range []bool{false, true} {
