@@ -245,10 +245,7 @@ func (c *Config) Complete() error {
 		c.Address = defaultAddress(c.PodCIDR)
 	}
 	if c.Manager.DockerSocket == "" {
-		c.Manager.DockerSocket = c.path("docker.sock")
-		if c.Root == Default().Root {
-			c.Manager.DockerSocket = "/run/trireme/docker.sock"
-		}
+		c.Manager.DockerSocket = defaultSocket(c.Root)
 	}
 	return c.validate()
 }

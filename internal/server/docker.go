@@ -20,6 +20,14 @@ const noSocket = "none"
 // pathMax is how long the path of a socket may be (unix(7), sun_path).
 const pathMax = 107
 
+// defaultSocket returns where the socket of a root is that nobody chose another for.
+func defaultSocket(root string) string {
+	if root == Default().Root {
+		return "/run/trireme/docker.sock"
+	}
+	return filepath.Join(root, "docker.sock")
+}
+
 // dockerSocket makes the socket of the Docker API, which only its owner can open. One
 // that a process left behind is taken away.
 func dockerSocket(path string) (net.Listener, error) {

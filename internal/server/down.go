@@ -47,6 +47,9 @@ func Teardown(ctx context.Context, cfg Config) error {
 		volume.Teardown(cfg.Root),
 		cgroup.Teardown(cfg.Root),
 	}
+	if err := os.Remove(defaultSocket(cfg.Root)); !errors.Is(err, os.ErrNotExist) { // of a process that was killed
+		errs = append(errs, err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clearing up: %w (the state is kept in %s; run `trireme down` again)", err, cfg.Root)
 	}
