@@ -102,16 +102,14 @@ func (c *call) swarmInfo() swarm.Info {
 	return i
 }
 
-// taskHistory is what a cluster keeps of tasks, as orchestrate/swarm does.
-var taskHistory int64 = 5
-
 func (c *call) cluster() *swarm.ClusterInfo {
 	info := &swarm.ClusterInfo{ID: c.clusterID(), DataPathPort: 4789, SubnetSize: 24}
 	if ns, ok := tables.Namespaces.Get(c.snap, object.Key{Name: metav1.NamespaceSystem}); ok {
 		info.Meta = meta(ns)
 	}
 	info.Spec.Name, info.Spec.Labels = "default", map[string]string{}
-	info.Spec.Orchestration.TaskHistoryRetentionLimit = &taskHistory
+	history := int64(ours.HistoryMax)
+	info.Spec.Orchestration.TaskHistoryRetentionLimit = &history
 	info.Spec.Dispatcher.HeartbeatPeriod, info.Spec.CAConfig.NodeCertExpiry = 5*time.Second, 90*24*time.Hour
 	info.TLSInfo.TrustRoot = string(c.door.cfg.CAPEM)
 	return info

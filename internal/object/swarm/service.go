@@ -26,6 +26,10 @@ var (
 	Kind     = Group.WithKind("Service")
 )
 
+// HistoryMax is how many tasks a slot keeps, the one that runs included (docker swarm
+// update, --task-history-limit).
+const HistoryMax = 5
+
 // Labels of a service's pods.
 const (
 	ServiceLabel    = "swarm.trireme.dev/service"    // the service's object

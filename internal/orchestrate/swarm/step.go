@@ -23,10 +23,6 @@ import (
 // teller is whom events come from.
 const teller = "swarm-orchestrator"
 
-// historyMax is how many tasks a slot keeps, the one that runs included (docker swarm
-// update, --task-history-limit).
-const historyMax = 5
-
 // retryRefused is when a pod is tried again that was refused, such as by quota.
 const retryRefused = 10 * time.Second
 
@@ -196,7 +192,7 @@ func (s *step) end(t task) {
 func (s *step) forget() {
 	for _, name := range slices.Sorted(maps.Keys(s.slots)) {
 		sl := s.slots[name]
-		keep := max(historyMax-max(len(sl.live), 1), 0)
+		keep := max(ours.HistoryMax-max(len(sl.live), 1), 0)
 		for _, t := range sl.ended[:max(len(sl.ended)-keep, 0)] {
 			s.end(t)
 		}
