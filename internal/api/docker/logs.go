@@ -102,7 +102,7 @@ func (c *call) logs(s *ours.Service, pods []*corev1.Pod) (any, error) {
 			details = fmt.Sprintf("com.docker.swarm.node.id=%s,com.docker.swarm.service.id=%s,com.docker.swarm.task.id=%s ",
 				nodes[p.Spec.NodeName], ours.ID(s.UID), ours.ID(p.UID))
 		}
-		all.Go(func() { w.copy(ctx, c.door, p, o, details) })
+		all.Go(func() { w.copy(ctx, c, p, o, details) })
 	}
 	all.Wait()
 	return streamed, nil
@@ -118,8 +118,8 @@ type lines struct {
 }
 
 // copy sends a pod's log; what went wrong is a line of it on the second output.
-func (w *lines) copy(ctx context.Context, d *Server, p *corev1.Pod, o *corev1.PodLogOptions, details string) {
-	body, err := d.typed.CoreV1().Pods(p.Namespace).GetLogs(p.Name, o).Stream(ctx)
+func (w *lines) copy(ctx context.Context, c *call, p *corev1.Pod, o *corev1.PodLogOptions, details string) {
+	body, err := c.typed().CoreV1().Pods(p.Namespace).GetLogs(p.Name, o).Stream(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.send(2, fmt.Appendf(nil, "%serror from the node of this task: %v\n", details, err))

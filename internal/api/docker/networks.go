@@ -8,6 +8,8 @@ import (
 	"trireme/internal/kind"
 )
 
+var networkRoutes = map[string]handler{"GET /networks": listNetworks, "GET /networks/{id}": inspectNetwork}
+
 // The networks that every cluster has. Ids are fixed: nothing of them is an object.
 var networks = []network.Network{
 	predefined("ingress", "overlay", "swarm"), predefined("bridge", "bridge", "local"),

@@ -17,6 +17,10 @@ import (
 	"trireme/internal/tables"
 )
 
+var nodeRoutes = map[string]handler{
+	"GET /nodes": listNodes, "GET /nodes/{id}": inspectNode, "POST /nodes/{id}/update": updateNode, "DELETE /nodes/{id}": removeNode,
+}
+
 // drained is the taint of a node whose availability is drain: what runs there ends.
 var drained = corev1.Taint{Key: "swarm.trireme.dev/availability", Value: string(swarm.NodeAvailabilityDrain), Effect: corev1.TaintEffectNoExecute}
 
@@ -170,7 +174,7 @@ func updateNode(c *call) (any, error) {
 	default:
 		return nil, kind.New(kind.Invalid, "invalid Availability: %q: it is active, pause or drain", spec.Availability)
 	}
-	if _, err := c.door.typed.CoreV1().Nodes().Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
+	if _, err := c.typed().CoreV1().Nodes().Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
 		return nil, fromKubernetes(err)
 	}
 	return answer{http.StatusOK, nil}, nil
@@ -187,7 +191,7 @@ func removeNode(c *call) (any, error) {
 	case object.NodeReady(n) && !c.flag("force"):
 		return nil, kind.New(kind.Invalid, "node %s is not down and can't be removed: stop it with `trireme down`, or give --force", n.Name)
 	}
-	if err := c.door.typed.CoreV1().Nodes().Delete(c.Context(), n.Name, metav1.DeleteOptions{}); err != nil {
+	if err := c.typed().CoreV1().Nodes().Delete(c.Context(), n.Name, metav1.DeleteOptions{}); err != nil {
 		return nil, fromKubernetes(err)
 	}
 	return answer{http.StatusOK, nil}, nil

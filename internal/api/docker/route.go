@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -35,6 +38,10 @@ type answer struct {
 	body any // nil: none
 }
 
+// typed and custom call the Kubernetes door as whoever asks.
+func (c *call) typed() kubernetes.Interface { return c.door.typed }
+func (c *call) custom() dynamic.Interface   { return c.door.custom }
+
 // streamed is returned by handlers that have written their answer.
 var streamed = answer{}
 
@@ -44,16 +51,10 @@ type handler func(*call) (any, error)
 // without its version.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range map[string]handler{
-		"GET /_ping": ping, "HEAD /_ping": ping, "GET /version": version, "GET /info": info, "GET /swarm": inspectSwarm,
-		"GET /services": listServices, "POST /services/create": createService, "GET /services/{id}": inspectService,
-		"POST /services/{id}/update": updateService, "DELETE /services/{id}": removeService, "GET /services/{id}/logs": serviceLogs,
-		"GET /tasks": listTasks, "GET /tasks/{id}": inspectTask, "GET /tasks/{id}/logs": taskLogs,
-		"GET /nodes": listNodes, "GET /nodes/{id}": inspectNode, "POST /nodes/{id}/update": updateNode, "DELETE /nodes/{id}": removeNode,
-		"GET /networks": listNetworks, "GET /networks/{id}": inspectNetwork,
-		"GET /distribution/{name...}": distribution,
-	} {
-		mux.HandleFunc(pattern, s.serve(h))
+	for _, part := range []map[string]handler{systemRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes} {
+		for pattern, h := range part {
+			mux.HandleFunc(pattern, s.serve(h))
+		}
 	}
 	mux.HandleFunc("/", s.serve(func(c *call) (any, error) {
 		return nil, kind.New(kind.Unsupported, "%s %s is not served by this door; see docs/docker.md for what is", c.Method, c.URL.Path)

@@ -22,6 +22,11 @@ import (
 	"trireme/internal/tables"
 )
 
+var serviceRoutes = map[string]handler{
+	"GET /services": listServices, "POST /services/create": createService, "GET /services/{id}": inspectService,
+	"POST /services/{id}/update": updateService, "DELETE /services/{id}": removeService, "GET /services/{id}/logs": serviceLogs,
+}
+
 // service returns a Service as docker's clients know it.
 func (c *call) service(s *ours.Service) swarm.Service {
 	out := swarm.Service{ID: ours.ID(s.UID), Meta: meta(s), Spec: s.Spec, PreviousSpec: s.PreviousSpec}
@@ -216,7 +221,7 @@ func createService(c *call) (any, error) {
 	u.SetGroupVersionKind(ours.Kind)
 	u.SetNamespace(at.Namespace)
 	u.SetName(at.Name)
-	made, err := c.door.custom.Resource(ours.Services).Namespace(at.Namespace).Create(c.Context(), u, metav1.CreateOptions{FieldManager: "docker"})
+	made, err := c.custom().Resource(ours.Services).Namespace(at.Namespace).Create(c.Context(), u, metav1.CreateOptions{FieldManager: "docker"})
 	if err != nil {
 		return nil, fromKubernetes(err)
 	}
@@ -229,7 +234,7 @@ func (c *call) ensureNamespace(name, stack string) error {
 		return nil
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{ours.StackLabel: stack}}}
-	if _, err := c.door.typed.CoreV1().Namespaces().Create(c.Context(), ns, metav1.CreateOptions{FieldManager: "docker"}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := c.typed().CoreV1().Namespaces().Create(c.Context(), ns, metav1.CreateOptions{FieldManager: "docker"}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fromKubernetes(err)
 	}
 	return nil
@@ -261,7 +266,7 @@ func updateService(c *call) (any, error) {
 		return nil, err
 	}
 	next.SetResourceVersion(version)
-	if _, err := c.door.custom.Resource(ours.Services).Namespace(s.Namespace).Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
+	if _, err := c.custom().Resource(ours.Services).Namespace(s.Namespace).Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
 		return nil, fromKubernetes(err)
 	}
 	return swarm.ServiceUpdateResponse{}, nil
@@ -298,7 +303,7 @@ func removeService(c *call) (any, error) {
 		return nil, err
 	}
 	background := metav1.DeletePropagationBackground
-	err = c.door.custom.Resource(ours.Services).Namespace(s.Namespace).Delete(c.Context(), s.Name, metav1.DeleteOptions{PropagationPolicy: &background})
+	err = c.custom().Resource(ours.Services).Namespace(s.Namespace).Delete(c.Context(), s.Name, metav1.DeleteOptions{PropagationPolicy: &background})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fromKubernetes(err)
 	}

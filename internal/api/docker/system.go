@@ -19,6 +19,11 @@ import (
 	"trireme/internal/tables"
 )
 
+var systemRoutes = map[string]handler{
+	"GET /_ping": ping, "HEAD /_ping": ping, "GET /version": version, "GET /info": info, "GET /swarm": inspectSwarm,
+	"GET /distribution/{name...}": distribution,
+}
+
 func ping(c *call) (any, error) {
 	h := c.out.Header()
 	h.Set("Builder-Version", "2")

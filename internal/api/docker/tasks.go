@@ -17,6 +17,8 @@ import (
 	"trireme/internal/tables"
 )
 
+var taskRoutes = map[string]handler{"GET /tasks": listTasks, "GET /tasks/{id}": inspectTask, "GET /tasks/{id}/logs": taskLogs}
+
 // nodeIDs returns the ids of nodes by name.
 func (c *call) nodeIDs() map[string]string {
 	ids := map[string]string{}
