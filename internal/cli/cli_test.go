@@ -147,7 +147,7 @@ func TestProgressIsPlainElsewhere(t *testing.T) {
 	for _, s := range []string{"a", "a", "b"} {
 		p.say("%s", s)
 	}
-	p.done()
+	p.Done()
 	if got := b.String(); got != "a\nb\n" {
 		t.Errorf("%q", got)
 	}

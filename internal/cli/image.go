@@ -101,7 +101,7 @@ func (a *app) imageImport(ctx context.Context, path, only string) error {
 		path = tmp.Name()
 	}
 	p := newProgress(a.err)
-	defer p.done()
+	defer p.Done()
 	for _, node := range nodes {
 		p.say("importing on %s", node)
 		names, err := a.importOn(ctx, config, node, path)

@@ -126,7 +126,7 @@ func (a *app) nodeDrain(ctx context.Context, name string, timeout time.Duration)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	p := newProgress(a.err)
-	defer p.done()
+	defer p.Done()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {

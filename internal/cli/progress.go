@@ -41,19 +41,19 @@ func (p *progress) say(format string, args ...any) {
 	}
 }
 
-// barWidth is the width of count's bar, in cells.
+// barWidth is the width of Count's bar, in cells.
 const barWidth = 20
 
-// count says how many of all are there; a terminal sees a bar before the text.
-func (p *progress) count(part, all int, text string) {
+// Count says how many of all are there; a terminal sees a bar before the text.
+func (p *progress) Count(part, all int, text string) {
 	if p.live {
 		text = bar(part, all, barWidth) + " " + text
 	}
 	p.say("%s", text)
 }
 
-// done ends the live line.
-func (p *progress) done() {
+// Done ends the live line.
+func (p *progress) Done() {
 	if p.live && p.last != "" {
 		fmt.Fprintln(p.w)
 	}

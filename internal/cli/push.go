@@ -61,7 +61,7 @@ func (a *app) push(ctx context.Context, what, from string) error {
 		return err
 	}
 	p := newProgress(a.err)
-	defer p.done()
+	defer p.Done()
 	refs := []string{what}
 	if isFile(what) {
 		p.say("importing %s on %s", what, nodes[0])

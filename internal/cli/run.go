@@ -246,7 +246,7 @@ func (a *app) awaitApp(ctx context.Context, cs kubernetes.Interface, ns, name st
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	p := newProgress(a.err)
-	defer p.done()
+	defer p.Done()
 	state := "waiting"
 	for d, err := range deployments(ctx, cs, ns, name) {
 		if err != nil {
@@ -256,10 +256,10 @@ func (a *app) awaitApp(ctx context.Context, cs kubernetes.Interface, ns, name st
 			return err
 		}
 		if state = rolloutState(ctx, cs, ns, d); state == "" {
-			p.count(1, 1, fmt.Sprintf("%d/%d ready", d.Status.AvailableReplicas, *d.Spec.Replicas))
+			p.Count(1, 1, fmt.Sprintf("%d/%d ready", d.Status.AvailableReplicas, *d.Spec.Replicas))
 			return nil
 		}
-		p.count(int(d.Status.AvailableReplicas), int(*d.Spec.Replicas), state)
+		p.Count(int(d.Status.AvailableReplicas), int(*d.Spec.Replicas), state)
 		if failed(d) {
 			return fmt.Errorf("app %s: the rollout does not get on: %s (`trireme ps %s` and `trireme why POD` say more)", name, state, name)
 		}

@@ -33,7 +33,7 @@ are deleted. They stay until the command ends, and then count as lost.`,
 				return err
 			}
 			p := newProgress(a.err)
-			defer p.done()
+			defer p.Done()
 			cfg.Progress = func(connected, running int) {
 				p.say("%d/%d nodes connected, %d pods run", connected, cfg.Count, running)
 			}

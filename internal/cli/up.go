@@ -283,7 +283,7 @@ func (a *app) awaitReady(ctx context.Context, o *upOptions, ended <-chan error) 
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	p := newProgress(a.err)
-	defer p.done()
+	defer p.Done()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var last error // what it waits for, as was said while there was time

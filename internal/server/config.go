@@ -244,9 +244,7 @@ func (c *Config) Complete() error {
 	if c.Address == "" {
 		c.Address = defaultAddress(c.PodCIDR)
 	}
-	if c.Manager.DockerSocket == "" {
-		c.Manager.DockerSocket = defaultSocket(c.Root)
-	}
+	c.Manager.DockerSocket = c.DockerSocketPath()
 	return c.validate()
 }
 

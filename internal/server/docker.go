@@ -20,6 +20,15 @@ const noSocket = "none"
 // pathMax is how long the path of a socket may be (unix(7), sun_path).
 const pathMax = 107
 
+// DockerSocketPath returns where the Docker API's socket is, where the configuration
+// says nothing else.
+func (c *Config) DockerSocketPath() string {
+	if c.Manager.DockerSocket != "" {
+		return c.Manager.DockerSocket
+	}
+	return defaultSocket(c.Root)
+}
+
 // defaultSocket returns where the socket of a root is that nobody chose another for.
 func defaultSocket(root string) string {
 	if root == Default().Root {

@@ -209,3 +209,21 @@ func TestHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestDevicesOfTheNode(t *testing.T) {
+	p := testPod()
+	p.Annotations = map[string]string{object.DevicesAnnotation: "fuse=rw"}
+	p.Spec.Volumes = []corev1.Volume{{Name: "fuse", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/dev/fuse"}}}}
+	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "fuse", MountPath: "/dev/fuse"}}
+	got, err := node().Container(ContainerInput{
+		Pod: p, Container: &p.Spec.Containers[0], Image: &runtime.Image{}, Objects: fakeObjects{},
+		Mount: func(int, string) (string, bool, error) { return "/dev/fuse", false, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []runtime.Device{{HostPath: "/dev/fuse", Path: "/dev/fuse", Permissions: "rw"}}
+	if diff := cmp.Diff(want, got.Devices); diff != "" || len(got.Mounts) != 0 {
+		t.Errorf("devices differ (-want +got), mounts %v:\n%s", got.Mounts, diff)
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,7 @@ func (n *Node) Container(in ContainerInput) (*runtime.ContainerConfig, error) {
 	if cfg.Mounts, err = mounts(in, lookup); err != nil {
 		return nil, err
 	}
+	passDevices(in.Pod, cfg, c)
 	for i, d := range c.VolumeDevices {
 		host, readOnly, err := in.Device(i)
 		if err != nil {
@@ -70,6 +72,22 @@ func (n *Node) Container(in ContainerInput) (*runtime.ContainerConfig, error) {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+// passDevices makes devices of the mounts that the pod says are some (object.Devices).
+func passDevices(pod *corev1.Pod, cfg *runtime.ContainerConfig, c *corev1.Container) {
+	rights := object.Devices(pod)
+	if len(rights) == 0 {
+		return
+	}
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		at := slices.IndexFunc(cfg.Mounts, func(one runtime.Mount) bool { return one.Path == m.MountPath })
+		if may, ok := rights[m.Name]; ok && at >= 0 {
+			cfg.Devices = append(cfg.Devices, runtime.Device{HostPath: cfg.Mounts[at].HostPath, Path: m.MountPath, Permissions: may})
+			cfg.Mounts = slices.Delete(cfg.Mounts, at, at+1)
+		}
+	}
 }
 
 func mounts(in ContainerInput, lookup func(string) (string, bool)) ([]runtime.Mount, error) {

@@ -38,6 +38,9 @@ func (s *Service) Check() error {
 	if err := s.checkPorts(); err != nil {
 		return fmt.Errorf("EndpointSpec.%w", err)
 	}
+	if err := s.checkPublished(); err != nil {
+		return err
+	}
 	if c := spec.TaskTemplate.ContainerSpec; c != nil {
 		at := map[string]bool{}
 		for i, mount := range c.Mounts {

@@ -101,7 +101,8 @@ func (s *Service) Generation() string {
 	b, err := json.Marshal(struct {
 		Task     swarm.TaskSpec
 		Endpoint *swarm.EndpointSpec
-	}{template, s.Spec.EndpointSpec})
+		Extras   map[string]string `json:",omitempty"`
+	}{template, s.Spec.EndpointSpec, s.extras()})
 	if err != nil {
 		return "" // it came from JSON
 	}

@@ -49,7 +49,7 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	}
 	b := builder{service: s, task: t, spec: c}
 	b.pod.Labels = map[string]string{ServiceLabel: s.Name, SlotLabel: t.Slot, GenerationLabel: s.Generation()}
-	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.names, b.ports, b.refuse} {
+	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.names, b.ports, b.extras, b.refuse} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("TaskTemplate.%w", err)
 		}

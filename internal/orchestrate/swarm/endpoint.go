@@ -48,15 +48,15 @@ func (s *step) endpoint(name string, want *corev1.Service) {
 		if want != nil {
 			s.warn("NameTaken", fmt.Sprintf("service %s is there already and is not this service's: remove it, or name this one otherwise", key))
 		}
-	case want == nil && mine:
+	case mine && (want == nil || want.Spec.Type != have.Spec.Type): // of another type: made again, once it has gone
 		tables.Services.Delete(s.tx, key)
 	case want != nil && !ok:
 		tables.Services.Put(s.tx, want)
 	case want != nil:
 		next := have.DeepCopy()
-		next.Spec.Selector = want.Spec.Selector
+		next.Spec.Selector, next.Spec.ExternalIPs, next.Annotations = want.Spec.Selector, want.Spec.ExternalIPs, want.Annotations
 		next.Spec.Ports = keepNodePorts(have.Spec.Ports, want.Spec.Ports)
-		if !equality.Semantic.DeepEqual(have.Spec, next.Spec) {
+		if !equality.Semantic.DeepEqual(have.Spec, next.Spec) || !equality.Semantic.DeepEqual(have.Annotations, next.Annotations) {
 			tables.Services.Put(s.tx, next)
 		}
 	}
@@ -93,10 +93,17 @@ func (s *step) headless() *corev1.Service {
 	return svc
 }
 
-// published is the ports that every node answers.
+// published is the ports that every node answers, or one address that the user chose.
 func (s *step) published() *corev1.Service {
-	svc := s.coreService(s.key.Name+ours.PublishedSuffix, corev1.ServiceTypeLoadBalancer)
-	svc.Spec.AllocateLoadBalancerNodePorts, svc.Spec.ExternalTrafficPolicy = new(bool), corev1.ServiceExternalTrafficPolicyCluster
+	var svc *corev1.Service
+	if address := s.svc.Spec.Labels[ours.PublishAddressLabel]; address != "" {
+		svc = s.coreService(s.key.Name+ours.PublishedSuffix, corev1.ServiceTypeClusterIP)
+		svc.Spec.ExternalIPs, svc.Spec.ExternalTrafficPolicy = []string{address}, corev1.ServiceExternalTrafficPolicyCluster
+	} else {
+		svc = s.coreService(s.key.Name+ours.PublishedSuffix, corev1.ServiceTypeLoadBalancer)
+		svc.Spec.AllocateLoadBalancerNodePorts, svc.Spec.ExternalTrafficPolicy = new(bool), corev1.ServiceExternalTrafficPolicyCluster
+	}
+	s.keepClients(svc)
 	svc.Spec.Ports = s.ports(func(p swarm.PortConfig) bool { return p.PublishedPort != 0 })
 	return svc
 }
@@ -104,9 +111,17 @@ func (s *step) published() *corev1.Service {
 // chosen is the ports that every node answers under a number that the cluster chooses.
 func (s *step) chosen() *corev1.Service {
 	svc := s.coreService(s.key.Name+ours.PortsSuffix, corev1.ServiceTypeNodePort)
+	s.keepClients(svc)
 	svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	svc.Spec.Ports = s.ports(func(p swarm.PortConfig) bool { return p.PublishedPort == 0 })
 	return svc
+}
+
+// keepClients asks the mesh to show tasks their clients' own addresses.
+func (s *step) keepClients(svc *corev1.Service) {
+	if v, given := s.svc.Spec.Labels[ours.KeepClientLabel]; given {
+		svc.Annotations = map[string]string{ours.KeepClientLabel: v}
+	}
 }
 
 func (s *step) ports(of func(swarm.PortConfig) bool) (out []corev1.ServicePort) {
