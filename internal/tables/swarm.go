@@ -3,6 +3,8 @@ package tables
 import (
 	"iter"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"trireme/internal/object"
 	"trireme/internal/object/swarm"
 	"trireme/internal/store"
@@ -30,8 +32,81 @@ func Swarm(r store.Reader, key object.Key) (*swarm.Service, bool) {
 	if !ok {
 		return nil, false
 	}
-	s, err := swarm.FromUnstructured(row.Object())
+	s, err := readSwarm(r, row.Object())
 	return s, err == nil
+}
+
+// readSwarm reads a swarm service, and the digest of its files where it follows them.
+func readSwarm(r store.Reader, u *unstructured.Unstructured) (*swarm.Service, error) {
+	s, err := swarm.FromUnstructured(u)
+	if err != nil || !s.Follows() {
+		return s, err
+	}
+	files, _ := SwarmFiles(r, s)
+	s.Contents = swarm.Digest(files)
+	return s, nil
+}
+
+// SwarmFiles returns the secrets and configs that the service refers to, in the order
+// of its Refs: those of its own namespace that have the ids. Nil stands for one that is
+// not there, the first of which is missing.
+func SwarmFiles(r store.Reader, s *swarm.Service) (files []*swarm.File, missing *swarm.Ref) {
+	refs := s.Refs()
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	have := map[string]*swarm.File{}
+	for f := range swarmFilesIn(r, s.Namespace) {
+		id := f.Word() + f.ID()
+		if was := have[id]; was == nil || f.CopyOf(s) { // others' copies may be going
+			have[id] = &f
+		}
+	}
+	for i := range refs {
+		f := have[refs[i].Word()+refs[i].ID]
+		if f == nil && missing == nil {
+			missing = &refs[i]
+		}
+		files = append(files, f)
+	}
+	return files, missing
+}
+
+func swarmFilesIn(r store.Reader, namespace string) iter.Seq[swarm.File] {
+	return func(yield func(swarm.File) bool) {
+		for s := range Secrets.In(r, namespace) {
+			if !yield(swarm.SecretFile(s)) {
+				return
+			}
+		}
+		for c := range ConfigMaps.In(r, namespace) {
+			if !yield(swarm.ConfigFile(c)) {
+				return
+			}
+		}
+	}
+}
+
+// SwarmCopies yields the copies of others' secrets and configs that the service has.
+func SwarmCopies(r store.Reader, s *swarm.Service) iter.Seq[swarm.File] {
+	return func(yield func(swarm.File) bool) {
+		for f := range swarmFilesIn(r, s.Namespace) {
+			if f.CopyOf(s) && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// SwarmFileList yields the secrets, or the configs, that docker's clients know.
+func SwarmFileList(r store.Reader, config bool) iter.Seq[swarm.File] {
+	return func(yield func(swarm.File) bool) {
+		for f := range swarmFilesIn(r, "") {
+			if f.Config == config && f.Listed() && !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // Swarms yields the swarm services of a namespace, of all where it is empty, that can
@@ -40,7 +115,7 @@ func Swarms(r store.Reader, namespace string) iter.Seq[*swarm.Service] {
 	prefix := SwarmKey(object.Key{Namespace: namespace}).String()
 	return func(yield func(*swarm.Service) bool) {
 		for row := range CustomObjects.RowsFrom(r, prefix, "") {
-			if s, err := swarm.FromUnstructured(row.Object()); err == nil && !yield(s) {
+			if s, err := readSwarm(r, row.Object()); err == nil && !yield(s) {
 				return
 			}
 		}

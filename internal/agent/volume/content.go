@@ -18,6 +18,7 @@ type file struct {
 	data []byte
 	mode int32
 	uid  *int64 // its owner; nil: root
+	gid  *int64 // its group; nil: root, or the pod's
 }
 
 const defaultMode = 0o644
@@ -25,6 +26,14 @@ const defaultMode = 0o644
 // content returns what the volume holds by path, and the kind whose folder it
 // lies in: empty where the volume takes nothing from objects.
 func (m *Manager) content(pod *corev1.Pod, v *corev1.Volume) (kind string, files map[string]file, err error) {
+	kind, files, err = m.read(pod, v)
+	if err != nil || kind == "" {
+		return kind, files, err
+	}
+	return kind, files, own(files, pod, v.Name)
+}
+
+func (m *Manager) read(pod *corev1.Pod, v *corev1.Volume) (kind string, files map[string]file, err error) {
 	files = map[string]file{}
 	switch {
 	case v.ConfigMap != nil:

@@ -77,6 +77,11 @@ func writeFile(path string, f file, gid *int64) error {
 		}
 		mode |= (mode & 0o700) >> 3 & 0o050 // the group may read what the owner may
 	}
+	if f.gid != nil {
+		if err := os.Chown(path, -1, int(*f.gid)); err != nil {
+			return err
+		}
+	}
 	return os.Chmod(path, mode) // past the umask
 }
 

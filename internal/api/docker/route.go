@@ -21,8 +21,8 @@ const (
 	versionMin = "1.24"
 )
 
-// bodyMax bounds what a request may say, in bytes: a spec fits an object of the store.
-const bodyMax = 1 << 20
+// bodyMax bounds what a request may say, in bytes: a config, in base64, fits.
+const bodyMax = 3 << 19
 
 // call is one request.
 type call struct {
@@ -51,7 +51,7 @@ type handler func(*call) (any, error)
 // without its version.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, part := range []map[string]handler{systemRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes} {
+	for _, part := range []map[string]handler{systemRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes} {
 		for pattern, h := range part {
 			mux.HandleFunc(pattern, s.serve(h))
 		}

@@ -3,6 +3,7 @@ package docker
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -214,6 +215,11 @@ func createService(c *call) (any, error) {
 		}
 	}
 	at := ours.Place(s.Spec.Name, s.Spec.Labels)
+	s.Namespace, s.Name = at.Namespace, at.Name
+	foreign, err := c.serviceFiles(s)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.ensureNamespace(at.Namespace, s.Spec.Labels[ours.StackLabel]); err != nil {
 		return nil, err
 	}
@@ -224,6 +230,10 @@ func createService(c *call) (any, error) {
 	made, err := c.custom().Resource(ours.Services).Namespace(at.Namespace).Create(c.Context(), u, metav1.CreateOptions{FieldManager: "docker"})
 	if err != nil {
 		return nil, fromKubernetes(err)
+	}
+	s.UID = made.GetUID()
+	if err := c.copyFiles(s, foreign); err != nil {
+		return nil, errors.Join(err, c.deleteService(s))
 	}
 	return answer{http.StatusCreated, swarm.ServiceCreateResponse{ID: ours.ID(made.GetUID())}}, nil
 }
@@ -266,8 +276,12 @@ func updateService(c *call) (any, error) {
 		return nil, err
 	}
 	next.SetResourceVersion(version)
-	if _, err := c.custom().Resource(ours.Services).Namespace(s.Namespace).Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"}); err != nil {
+	made, err := c.custom().Resource(ours.Services).Namespace(s.Namespace).Update(c.Context(), next, metav1.UpdateOptions{FieldManager: "docker"})
+	if err != nil {
 		return nil, fromKubernetes(err)
+	}
+	if err := c.dropFiles(made); err != nil {
+		return nil, err
 	}
 	return swarm.ServiceUpdateResponse{}, nil
 }
@@ -291,6 +305,13 @@ func (c *call) change(next *unstructured.Unstructured, s *ours.Service) error {
 	if err := c.check(asked); err != nil {
 		return err
 	}
+	foreign, err := c.serviceFiles(asked)
+	if err != nil {
+		return err
+	}
+	if err := c.copyFiles(asked, foreign); err != nil {
+		return err
+	}
 	next.Object["previousSpec"] = next.Object["spec"]
 	next.Object["spec"] = raw
 	delete(next.Object, "rollback")
@@ -302,12 +323,19 @@ func removeService(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	background := metav1.DeletePropagationBackground
-	err = c.custom().Resource(ours.Services).Namespace(s.Namespace).Delete(c.Context(), s.Name, metav1.DeleteOptions{PropagationPolicy: &background})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fromKubernetes(err)
+	if err := c.deleteService(s); err != nil {
+		return nil, err
 	}
 	return answer{http.StatusOK, nil}, nil
+}
+
+func (c *call) deleteService(s *ours.Service) error {
+	background := metav1.DeletePropagationBackground
+	err := c.custom().Resource(ours.Services).Namespace(s.Namespace).Delete(c.Context(), s.Name, metav1.DeleteOptions{PropagationPolicy: &background})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fromKubernetes(err)
 }
 
 // inventName makes a name for a service without one.

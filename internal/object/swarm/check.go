@@ -35,6 +35,9 @@ func (s *Service) Check() error {
 			return fmt.Errorf("TaskTemplate.RestartPolicy.Condition: %q: it is any, none or on-failure", p.Condition)
 		}
 	}
+	if v := spec.Labels[FollowLabel]; v != "" && v != "true" && v != "false" {
+		return fmt.Errorf("Labels[%q]: %q: it is true or false", FollowLabel, v)
+	}
 	if err := s.checkPorts(); err != nil {
 		return fmt.Errorf("EndpointSpec.%w", err)
 	}
@@ -50,12 +53,16 @@ func (s *Service) Check() error {
 			at[mount.Target] = true
 		}
 	}
-	node := Node{ID: "node", Hostname: "node"}
-	if _, replicated := s.Replicas(); replicated {
-		node = Node{}
-	}
-	_, err := s.Template(Task{Slot: "1", Node: node})
+	_, err := s.Template(s.Example())
 	return err
+}
+
+// Example returns a task of the service: what its templates may know.
+func (s *Service) Example() Task {
+	if _, replicated := s.Replicas(); replicated {
+		return Task{Slot: "1"}
+	}
+	return Task{Slot: "1", Node: Node{ID: "node", Hostname: "node"}}
 }
 
 func checkUpdate(c *swarm.UpdateConfig, forward bool) error {

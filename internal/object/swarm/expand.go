@@ -34,9 +34,15 @@ func (b *builder) expand(field, text string) (string, error) {
 	if !strings.Contains(text, "{{") {
 		return text, nil
 	}
-	parsed, err := template.New("").Option("missingkey=error").Parse(text)
+	return b.execute(field, text, nil)
+}
+
+// execute expands a text that has templates, which may call the functions. What it
+// says of a text that cannot be expanded does not repeat it: it may be secret.
+func (b *builder) execute(field, text string, funcs template.FuncMap) (string, error) {
+	parsed, err := template.New("").Option("missingkey=error").Funcs(funcs).Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("%s: %q is no template: %v", field, text, strings.TrimPrefix(err.Error(), "template: "))
+		return "", fmt.Errorf("%s: it is no template: %v", field, strings.TrimPrefix(err.Error(), "template: "))
 	}
 	var c context
 	c.Service.ID, c.Service.Name, c.Service.Labels = ID(b.service.UID), b.service.Spec.Name, b.service.Spec.Labels
@@ -49,11 +55,11 @@ func (b *builder) expand(field, text string) (string, error) {
 	}
 	var out strings.Builder
 	if err := parsed.Execute(&out, c); err != nil {
-		return "", fmt.Errorf("%s: %q cannot be expanded: .Service.ID, .Name and .Labels, .Node.ID, .Hostname and .Platform, .Task.ID, .Name and .Slot are known", field, text)
+		return "", fmt.Errorf("%s: it cannot be expanded: %s; .Service.ID, .Name and .Labels, .Node.ID, .Hostname and .Platform, .Task.ID, .Name and .Slot are known", field, strings.TrimPrefix(err.Error(), "template: "))
 	}
 	variable := strings.HasPrefix(field, "ContainerSpec.Env[")
 	if s := out.String(); strings.Contains(s, later+later) || strings.Contains(s, later) && !variable {
-		return "", fmt.Errorf("%s: %q: of a replicated service's node nothing is known but .Node.Hostname, in Env; global services know all of it", field, text)
+		return "", fmt.Errorf("%s: of a replicated service's node nothing is known but .Node.Hostname, in Env; global services know all of it", field)
 	}
 	return out.String(), nil
 }

@@ -201,6 +201,9 @@ func (b *builder) inits(labels map[string]string) error {
 		field := fmt.Sprintf("Labels[%s][%d]", InitLabel, i)
 		of := *b.service
 		of.Spec = swarm.ServiceSpec{Annotations: swarm.Annotations{Name: of.Spec.Name}, TaskTemplate: swarm.TaskSpec{ContainerSpec: &specs[i]}}
+		if len(of.Refs()) > 0 {
+			return fmt.Errorf("%s: Secrets and Configs: it has those of its task, at their places: leave them away", field)
+		}
 		pod, err := of.Template(b.task)
 		if err != nil {
 			return fmt.Errorf("%s: %w", field, err)

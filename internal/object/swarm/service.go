@@ -46,6 +46,8 @@ type Service struct {
 	// Rollback says that the spec was written to go back to what was before.
 	Rollback bool   `json:"rollback,omitempty"`
 	Status   Status `json:"status,omitzero"`
+	// Contents is the Digest of its files, where it follows them.
+	Contents string `json:"-"`
 }
 
 // Status says what is.
@@ -102,7 +104,8 @@ func (s *Service) Generation() string {
 		Task     swarm.TaskSpec
 		Endpoint *swarm.EndpointSpec
 		Extras   map[string]string `json:",omitempty"`
-	}{template, s.Spec.EndpointSpec, s.extras()})
+		Contents string            `json:",omitempty"`
+	}{template, s.Spec.EndpointSpec, s.extras(), s.Contents})
 	if err != nil {
 		return "" // it came from JSON
 	}

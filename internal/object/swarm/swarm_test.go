@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -52,23 +53,31 @@ func TestCheck(t *testing.T) {
 		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`:  "",
 		`{"Name":"-web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`: "Name",
 		`{"Name":"web"}`: "TaskTemplate.Runtime",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                        "TaskTemplate.ContainerSpec.Image",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                "TaskTemplate.ContainerSpec.User",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                 "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                         "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                             "TaskTemplate.ContainerSpec.Hostname",
-		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:        "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                              "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                   "TaskTemplate.Placement.Constraints[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role==boss"]}}}`:             "TaskTemplate.Placement.Constraints[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                               "TaskTemplate.Placement.MaxReplicas",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:     "Mounts[0].Source",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                  "Mounts[1].Target",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                     "Mode",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                        "UpdateConfig.MaxFailureRatio",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:               "RollbackConfig.FailureAction",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:             "EndpointSpec.Ports[0].TargetPort",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`: "EndpointSpec.Ports[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                                           "TaskTemplate.ContainerSpec.Image",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                                   "TaskTemplate.ContainerSpec.User",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                                    "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                                            "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                "TaskTemplate.ContainerSpec.Hostname",
+		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                           "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                                                 "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                                      "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role==boss"]}}}`:                                "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                                                  "TaskTemplate.Placement.MaxReplicas",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:                        "Mounts[0].Source",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                                     "Mounts[1].Target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                                        "Mode",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                                           "UpdateConfig.MaxFailureRatio",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:                                  "RollbackConfig.FailureAction",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:                                "EndpointSpec.Ports[0].TargetPort",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`:                    "EndpointSpec.Ports[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"SecretID":"a","SecretName":"a"}]}}}`:                                  "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"a","ConfigName":"a","Runtime":{}}]}}}`:                     "Configs[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"File":{"Name":"a"}}]}}}`:                                              "Secrets[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "bob") + `]}}}`:                                       "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("../a", "0") + `]}}}`:                                      "Secrets[0].File.Name",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "0") + `,` + secretAt("/run/secrets/a", "0") + `]}}}`: "conflicting target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "1000") + `]}}}`:                                      "",
+		`{"Name":"web","Labels":{"trireme.dev/follow-content":"yes"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                  "Labels[",
 	} {
 		s := &Service{}
 		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
@@ -78,6 +87,48 @@ func TestCheck(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", spec, err, want)
 		}
+	}
+}
+
+func secretAt(target, uid string) string {
+	return `{"SecretID":"id","SecretName":"s","File":{"Name":"` + target + `","UID":"` + uid + `","Mode":256}}`
+}
+
+// TestFiles: secrets and configs are mounted one by one, where their user wants them and
+// as whose.
+func TestFiles(t *testing.T) {
+	s := &Service{}
+	spec := `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A=b"],"Secrets":[` + secretAt("a", "7") + `],"Configs":[{"ConfigID":"c","ConfigName":"c","File":{"Name":"c"}}]}}}`
+	if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Template(Task{Slot: "1", Files: []Given{{Name: "s", Key: "data"}, {Config: true, Name: "c", Key: "k"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range p.Spec.Containers[0].VolumeMounts {
+		got = append(got, m.Name+"/"+m.SubPath+" at "+m.MountPath)
+	}
+	for i, src := range p.Spec.Volumes[0].Projected.Sources {
+		if i == 0 {
+			got = append(got, "secret "+src.Secret.Name+" "+src.Secret.Items[0].Key)
+		} else {
+			got = append(got, "config "+src.ConfigMap.Name+" "+src.ConfigMap.Items[0].Key)
+		}
+	}
+	got = append(got, p.Annotations["trireme.dev/file-owners.files"])
+	want := `files/0 at /run/secrets/a, files/1 at /c, secret s data, config c k, {"0":"7:0"}`
+	if text := strings.Join(got, ", "); text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+	files := []File{{Object: &corev1.Secret{}, Data: []byte("se")}, {Config: true, Object: &corev1.ConfigMap{}, Data: []byte(`{{secret "a"}}{{env "A"}}{{.Task.Slot}}`)}}
+	if text, err := s.Render(Task{Slot: "3"}, files, 1); err != nil || string(text) != "seb3" {
+		t.Errorf("rendered: %q, %v", text, err)
+	}
+	files[1].Data = []byte(`{{secret "none"}}`)
+	if _, err := s.Render(Task{Slot: "3"}, files, 1); err == nil || !strings.Contains(err.Error(), "Configs[0]") {
+		t.Errorf("a template with a secret that is not there: %v", err)
 	}
 }
 

@@ -33,6 +33,9 @@ type Task struct {
 	// NodeName returns the name of the node with an id, empty: there is none. Nil: no
 	// node is known.
 	NodeName func(id string) string
+	// Files are where the service's files (Refs) are for the task, in their order. None:
+	// it is not known yet, and the pod is made without them.
+	Files []Given
 }
 
 // Node is what templates know of a task's node.
@@ -49,7 +52,7 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	}
 	b := builder{service: s, task: t, spec: c}
 	b.pod.Labels = map[string]string{ServiceLabel: s.Name, SlotLabel: t.Slot, GenerationLabel: s.Generation()}
-	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.names, b.ports, b.extras, b.refuse} {
+	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.extras, b.refuse} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("TaskTemplate.%w", err)
 		}
@@ -390,8 +393,6 @@ func (b *builder) refuse() error {
 		field  string
 		remedy string
 	}{
-		{len(c.Secrets) > 0, "ContainerSpec.Secrets", "secrets of swarm services are not served yet"},
-		{len(c.Configs) > 0, "ContainerSpec.Configs", "configs of swarm services are not served yet"},
 		{len(c.Ulimits) > 0, "ContainerSpec.Ulimits", "limits of one container cannot be set here: set them on the node"},
 		{c.OomScoreAdj != 0, "ContainerSpec.OomScoreAdj", "it follows from what a task reserves: set Resources.Reservations.MemoryBytes"},
 		{c.Init != nil && *c.Init, "ContainerSpec.Init", "no init is put before a task's process: use an image that has one"},

@@ -1,10 +1,11 @@
 // Package swarm is the control loop of swarm services (object/swarm): a pod for each
 // task, and the core Services that lead to them.
 //
-//	reads   swarm Services, Pods, Nodes, core Services; namespaces, quotas and refusals
-//	        to try again
-//	writes  Pods of its services, core Services of its services; status of a swarm
-//	        Service, and its spec where an update is rolled back
+//	reads   swarm Services, Pods, Nodes, core Services, Secrets and ConfigMaps; namespaces,
+//	        quotas and refusals to try again
+//	writes  Pods of its services, core Services of its services, the Secrets that a task's
+//	        templates expand to; status of a swarm Service, and its spec where an update is
+//	        rolled back
 //
 // A service has slots: numbers of a replicated one, nodes of a global one. A slot has
 // one task that runs or is to run, two in the midst of an update that starts first, and

@@ -33,11 +33,11 @@ func (l *Loop) Name() string { return "orchestrate/swarm" }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.Nodes.ID(), tables.Services.ID(),
-		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
+		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID(), tables.Secrets.ID(), tables.ConfigMaps.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Events.ID())
+	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Secrets.ID(), tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
@@ -74,6 +74,7 @@ func (l *Loop) observe(tx *store.Tx) {
 	if len(l.services) == 0 && len(l.owners) == 0 {
 		return
 	}
+	l.observeFiles(tx)
 	for key := range tables.Pods.Changed(tx) {
 		l.observePod(tx, key)
 	}

@@ -38,6 +38,7 @@ type step struct {
 	generation string
 	slots      map[string]*slot
 	nodes      map[string]*corev1.Node // of a global service, by slot
+	found      []ours.File             // that it refers to; nil: not looked for yet
 }
 
 // task is a pod of the service.

@@ -25,6 +25,10 @@ func (s *step) tryMake(sl *slot) error {
 		info := node.Status.NodeInfo
 		t.Node = ours.Node{ID: sl.name, Hostname: node.Name, OS: info.OperatingSystem, Architecture: info.Architecture}
 	}
+	own, err := s.files(&t)
+	if err != nil {
+		return err
+	}
 	template, err := s.svc.Template(t)
 	if err != nil {
 		return err
@@ -47,6 +51,7 @@ func (s *step) tryMake(sl *slot) error {
 	if err := s.loop.rules.Put(s.tx, pod); err != nil {
 		return err
 	}
+	s.putFiles(own, pod)
 	s.room--
 	if row, ok := tables.Pods.Row(s.tx, object.KeyOf(pod)); ok {
 		sl.live = append(sl.live, task{row.Key(), row.Head()})
