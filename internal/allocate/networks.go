@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,9 +24,10 @@ import (
 // their addresses. What was given is in the rows of members; what is kept beside them
 // is derived from them.
 type networks struct {
-	of   map[object.Key]*tenant
-	pods map[object.Key]onNetworks
-	vnis map[int32]object.Key
+	of       map[object.Key]*tenant
+	pods     map[object.Key]onNetworks
+	services map[object.Key][]object.Key // the networks that core Services want to be known on
+	vnis     map[int32]object.Key
 }
 
 // tenant is a network: what it can give out, and to whom it did.
@@ -38,6 +38,8 @@ type tenant struct {
 	used    map[netip.Addr]object.Key
 	waiting map[object.Key]bool
 	nodes   map[string]bool // whose rows are to be written
+	wishes  map[object.Key]network.Wish
+	fronts  map[object.Key]network.Front
 }
 
 // member is a pod on a network.
@@ -56,19 +58,22 @@ type onNetworks struct {
 func (l *networks) Name() string { return "allocate/networks" }
 
 func (l *networks) Reads() []store.TableID {
-	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.NetworkMembers.ID(), tables.Events.ID()}
+	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.Services.ID(), tables.NetworkMembers.ID(), tables.Events.ID()}
 }
 
 func (l *networks) Writes() []store.TableID {
 	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.NetworkMembers.ID(), tables.Events.ID()}
 }
 
-// Reconcile takes in the networks and pods that changed, and then serves who waits.
+// Reconcile takes in the networks, services and pods that changed, and then serves who waits.
 func (l *networks) Reconcile(tx *store.Tx) (time.Time, error) {
+	look := map[object.Key]bool{} // networks where somebody may be served now
 	if tx.FullPass() {
 		l.recall(tx)
+		for key, t := range l.of {
+			look[key] = len(t.fronts) > 0
+		}
 	}
-	look := map[object.Key]bool{} // networks where somebody may be served now
 	for at := range tables.CustomObjects.Changed(tx) {
 		if key, ok := tables.IsNetwork(at); ok {
 			l.setNetwork(tx, key)
@@ -76,8 +81,13 @@ func (l *networks) Reconcile(tx *store.Tx) (time.Time, error) {
 		}
 	}
 	for at := range tables.NetworkMembers.Changed(tx) {
-		if key := networkOf(at); l.of[key] != nil && len(l.of[key].nodes) > 0 {
-			look[key] = true
+		if t := l.of[network.OfID(at.Namespace)]; t != nil && (len(t.nodes) > 0 || len(t.fronts) < len(t.wishes)) {
+			look[network.OfID(at.Namespace)] = true
+		}
+	}
+	for key := range tables.Services.Changed(tx) {
+		for _, n := range l.setService(tx, key) {
+			look[n] = true
 		}
 	}
 	for key := range tables.Pods.Changed(tx) {
@@ -87,6 +97,10 @@ func (l *networks) Reconcile(tx *store.Tx) (time.Time, error) {
 	}
 	for _, key := range object.SortedKeys(look) {
 		t := l.of[key]
+		if t == nil || !look[key] {
+			continue
+		}
+		l.serveFronts(tx, key)
 		for _, pod := range object.SortedKeys(t.waiting) {
 			l.serve(tx, key, pod)
 		}
@@ -94,7 +108,7 @@ func (l *networks) Reconcile(tx *store.Tx) (time.Time, error) {
 		if err := l.judge(tx, key); err != nil {
 			return time.Time{}, err
 		}
-		if t.object == nil && len(t.members)+len(t.waiting) == 0 {
+		if t.object == nil && len(t.members)+len(t.waiting)+len(t.wishes) == 0 {
 			delete(l.of, key)
 		}
 	}
@@ -104,11 +118,19 @@ func (l *networks) Reconcile(tx *store.Tx) (time.Time, error) {
 // recall reads who has what from the rows.
 func (l *networks) recall(tx *store.Tx) {
 	l.of, l.pods, l.vnis = map[object.Key]*tenant{}, map[object.Key]onNetworks{}, map[int32]object.Key{}
+	l.services = map[object.Key][]object.Key{}
 	for row := range tables.NetworkMembers.Rows(tx, "") {
-		key := networkOf(row.Key())
+		key := network.OfID(row.Key().Namespace)
 		t := l.tenant(key)
+		if f, ok := network.FrontOf(row.Object()); ok {
+			t.fronts[f.Service] = f
+			for _, a := range f.Addresses {
+				t.used[a] = frontOwner(f.Service)
+			}
+			continue
+		}
 		for _, e := range row.Object().Endpoints {
-			pod := object.Key{Namespace: key.Namespace, Name: e.TargetRef.Name}
+			pod := network.PodOf(key, e.TargetRef)
 			m := member{uid: e.TargetRef.UID, node: row.Key().Name}
 			for _, text := range e.Addresses {
 				if a, err := netip.ParseAddr(text); err == nil {
@@ -132,16 +154,13 @@ func (l *networks) recall(tx *store.Tx) {
 	}
 }
 
-// networkOf returns the network that a row of members is of.
-func networkOf(row object.Key) object.Key {
-	ns, name, _ := strings.Cut(row.Namespace, ".")
-	return object.Key{Namespace: ns, Name: name}
-}
-
 func (l *networks) tenant(key object.Key) *tenant {
 	t := l.of[key]
 	if t == nil {
-		t = &tenant{members: map[object.Key]member{}, used: map[netip.Addr]object.Key{}, waiting: map[object.Key]bool{}, nodes: map[string]bool{}}
+		t = &tenant{
+			members: map[object.Key]member{}, used: map[netip.Addr]object.Key{}, waiting: map[object.Key]bool{}, nodes: map[string]bool{},
+			wishes: map[object.Key]network.Wish{}, fronts: map[object.Key]network.Front{},
+		}
 		l.of[key] = t
 	}
 	return t
@@ -283,15 +302,26 @@ func (t *tenant) noWayOut(key object.Key, gateways []netip.Addr) *fault {
 	return nil
 }
 
+// refuses says why nobody of the namespace can be on the network. Of a network of others
+// it says no more than that it is not open.
+func (t *tenant) refuses(key object.Key, namespace string) *fault {
+	switch {
+	case key.Namespace != namespace && (t.object == nil || !t.object.Open(namespace)):
+		return &fault{"NetworkNotOpen", fmt.Sprintf("network %s is not open to namespace %s: who may change it adds the namespace to its annotation %s", key, namespace, network.NamespacesAnnotation)}
+	case t.object == nil:
+		return &fault{"NetworkNotFound", fmt.Sprintf("there is no network %s: make it, or remove it from the annotation %s (`trireme kubectl get networks` lists them)", key, network.Annotation)}
+	case t.object.DeletionTimestamp != nil:
+		return &fault{"NetworkTerminating", fmt.Sprintf("network %s is being deleted", key)}
+	case len(t.pools) == 0:
+		return &fault{"NetworkNotReady", fmt.Sprintf("network %s cannot be used: see its condition Ready", key)}
+	}
+	return nil
+}
+
 // choose returns an address of each subnet: the wished one, or any that is free.
 func (t *tenant) choose(key object.Key, wishes []netip.Addr, pod object.Key) ([]netip.Addr, *fault) {
-	switch {
-	case t.object == nil:
-		return nil, &fault{"NetworkNotFound", fmt.Sprintf("there is no network %s: make it, or remove it from the annotation %s (`trireme kubectl get networks` lists them)", key, network.Annotation)}
-	case t.object.DeletionTimestamp != nil:
-		return nil, &fault{"NetworkTerminating", fmt.Sprintf("network %s is being deleted", key)}
-	case len(t.pools) == 0:
-		return nil, &fault{"NetworkNotReady", fmt.Sprintf("network %s cannot be used: see its condition Ready", key)}
+	if why := t.refuses(key, pod.Namespace); why != nil {
+		return nil, why
 	}
 	got := make([]netip.Addr, len(t.pools))
 	for _, wish := range wishes {
@@ -310,7 +340,7 @@ func (t *tenant) choose(key object.Key, wishes []netip.Addr, pod object.Key) ([]
 		}
 		a, ok := t.free(p)
 		if !ok {
-			return nil, &fault{"NetworkExhausted", fmt.Sprintf("every address of %s, network %s, is taken: remove pods, or make a larger network", p.Range, key)}
+			return nil, exhausted(key, p)
 		}
 		got[i] = a
 	}
@@ -361,7 +391,7 @@ func (l *networks) write(tx *store.Tx, key object.Key) {
 		if row == nil {
 			continue
 		}
-		e := discoveryv1.Endpoint{TargetRef: &corev1.ObjectReference{Name: pod.Name, UID: m.uid}}
+		e := discoveryv1.Endpoint{TargetRef: network.RefOf(key, pod, m.uid)}
 		for _, a := range m.ips {
 			e.Addresses = append(e.Addresses, a.String())
 		}

@@ -142,7 +142,7 @@ func (d *Dataplane) addPod(ctx context.Context, r plugin.Request) (any, []netip.
 	if err != nil {
 		return nil, nil, err
 	}
-	pod.Routes = routes
+	pod.Routes, pod.Answers = routes, routes != nil
 	w, err := d.links.AddPod(pod)
 	if err != nil {
 		return nil, nil, err

@@ -33,17 +33,21 @@ type tenants struct {
 	networks map[object.Key]*network.Network
 	members  map[string]map[string]*Members // by the network's ID, node
 
-	mu     *sync.Mutex // of what CNI calls look at
-	spaces map[object.Key]space
+	mu      *sync.Mutex // of what CNI calls look at
+	spaces  map[object.Key]space
+	pending bool // not all is as it should be
 }
 
 // space is a network that pods can be put on.
 type space struct {
 	*link.Space
-	network *network.Network
-	members *Members // on this node; nil: none
-	subnets []netip.Prefix
-	outs    []netip.Addr // by which it is left, one a family
+	network  *network.Network
+	members  *Members // on this node; nil: none
+	subnets  []netip.Prefix
+	gateways []netip.Addr        // of these
+	outs     []netip.Addr        // by which it is left, one a family
+	fronts   nft.Fronts          // that the kernel was told
+	led      map[netip.Addr]bool // pods' addresses that connections may have been led to
 }
 
 // leads reports whether addresses of that family reach the world by the network.
@@ -78,17 +82,29 @@ func (t *tenants) note(o metav1.Object, deleted bool) {
 	}
 }
 
-// name tells DNS of a network's pods on a node.
+// name tells DNS of a network's pods on a node, or of a service on it.
 func (t *tenants) name(m *Members, deleted bool) {
+	of := network.OfID(m.Namespace)
+	if f, ok := network.FrontOf(m.EndpointSlice); ok {
+		known := &dns.Front{Namespace: f.Service.Namespace, Service: f.Service.Name, Names: f.Names, Addresses: f.Addresses}
+		if deleted {
+			known = nil
+		}
+		t.zone.SetFront(zoneName(of), m.Name, known)
+		return
+	}
 	var all []dns.Member
 	for _, e := range m.Endpoints {
 		if !deleted && e.TargetRef != nil {
-			all = append(all, dns.Member{Pod: e.TargetRef.Name, UID: e.TargetRef.UID, Addresses: addresses(e)})
+			pod := network.PodOf(of, e.TargetRef)
+			all = append(all, dns.Member{Namespace: pod.Namespace, Pod: pod.Name, UID: e.TargetRef.UID, Addresses: addresses(e)})
 		}
 	}
-	namespace, name, _ := strings.Cut(m.Namespace, ".")
-	t.zone.SetMembers(name+"."+namespace, m.Name, all)
+	t.zone.SetMembers(zoneName(of), m.Name, all)
 }
+
+// zoneName returns what DNS calls a network.
+func zoneName(network object.Key) string { return network.Name + "." + network.Namespace }
 
 // view returns how a pod asks DNS; nil: as anybody.
 func view(pod *corev1.Pod) *dns.View {
@@ -98,7 +114,7 @@ func view(pod *corev1.Pod) *dns.View {
 	}
 	v := &dns.View{Namespace: pod.Namespace, Pod: pod.Name, UID: pod.UID, Only: network.Only(pod)}
 	for _, s := range asked {
-		v.Networks = append(v.Networks, s.Key.Name)
+		v.Networks = append(v.Networks, zoneName(s.Key))
 	}
 	return v
 }
@@ -128,7 +144,7 @@ func (t *tenants) close() {
 // applyTenants makes the spaces of the networks, and the ways to their pods elsewhere.
 func (d *Dataplane) applyTenants(w *dirty, full bool) error {
 	t := &d.tenants
-	if !full && !w.tenants && (!w.nodes || len(t.networks) == 0) || !d.placed() {
+	if !full && !w.tenants && !t.pending && (!w.nodes || len(t.networks) == 0) && !t.fronted(w) || !d.placed() {
 		return nil
 	}
 	var errs []error
@@ -140,8 +156,8 @@ func (d *Dataplane) applyTenants(w *dirty, full bool) error {
 		}
 		keep[int(n.Status.VNI)] = true
 		s, err := d.applyTenant(key, n)
-		if err != nil {
-			errs = append(errs, err)
+		errs = append(errs, err)
+		if s.Space == nil {
 			continue
 		}
 		next[key] = s
@@ -157,7 +173,9 @@ func (d *Dataplane) applyTenants(w *dirty, full bool) error {
 	}
 	t.spaces = next
 	t.mu.Unlock()
-	return errors.Join(append(errs, d.links.PruneSpaces(spacesDir(d.cfg.Root), keep))...)
+	err := errors.Join(append(errs, d.links.PruneSpaces(spacesDir(d.cfg.Root), keep))...)
+	t.pending = err != nil
+	return err
 }
 
 func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, err error) {
@@ -165,14 +183,15 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 	t.mu.Lock()
 	s = t.spaces[key]
 	t.mu.Unlock()
-	if s.Space == nil || s.network.Status.VNI != n.Status.VNI || s.network.UID != n.UID {
+	fresh := s.Space == nil
+	if fresh || s.network.Status.VNI != n.Status.VNI || s.network.UID != n.UID {
 		pools, err := n.Pools()
 		if err != nil {
 			return space{}, err
 		}
-		s = space{}
+		s, fresh = space{}, true
 		for _, p := range pools {
-			s.subnets = append(s.subnets, p.Prefix)
+			s.subnets, s.gateways = append(s.subnets, p.Prefix), append(s.gateways, p.Gateway)
 		}
 		s.outs = d.outs(n, s.subnets)
 		s.Space, err = d.links.OpenSpace(spacesDir(d.cfg.Root), link.SpaceConfig{
@@ -181,7 +200,7 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 		if err != nil {
 			return space{}, err
 		}
-		if err := d.guardSpace(s); err != nil {
+		if err := d.lead(key, &s, true); err != nil {
 			s.Close()
 			return space{}, err
 		}
@@ -199,7 +218,11 @@ func (d *Dataplane) applyTenant(key object.Key, n *network.Network) (s space, er
 			}
 		}
 	}
-	return s, s.Remotes(remotes)
+	err = s.Remotes(remotes)
+	if !fresh {
+		err = errors.Join(err, d.lead(key, &s, false))
+	}
+	return s, err
 }
 
 // ways out take their addresses from these, by VNI. They are seen on this node alone.
@@ -230,14 +253,14 @@ func (d *Dataplane) outs(n *network.Network, subnets []netip.Prefix) (all []neti
 
 // guardSpace writes the rules of a space.
 func (d *Dataplane) guardSpace(s space) error {
-	for _, p := range s.subnets {
+	for i, p := range s.subnets {
 		out := ""
 		if s.leads(p.Addr()) {
 			out = link.OutLink
 		}
 		table, err := nft.Open(int(s.NS()), d.cfg.Bridge, p.Addr().Is6())
 		if err == nil {
-			err = table.RebuildSpace(link.PodLinks, out)
+			err = table.RebuildSpace(nft.SpaceBase{PodLinks: link.PodLinks, Out: out, Gateway: s.gateways[i]}, s.fronts)
 			table.Close()
 		}
 		if err != nil {

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"iter"
+
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,6 +43,29 @@ func Network(r store.Reader, key object.Key) (*network.Network, bool) {
 	}
 	n := &network.Network{}
 	return n, runtime.DefaultUnstructuredConverter.FromUnstructured(row.Object().Object, n) == nil
+}
+
+// Networks yields the networks of all namespaces that can be read.
+func Networks(r store.Reader) iter.Seq[*network.Network] {
+	return func(yield func(*network.Network) bool) {
+		for row := range CustomObjects.RowsFrom(r, NetworkKey(object.Key{}).String(), "") {
+			n := &network.Network{}
+			if runtime.DefaultUnstructuredConverter.FromUnstructured(row.Object().Object, n) == nil && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// NetworkFronts yields the core Services that are known on a network, with what they are there.
+func NetworkFronts(r store.Reader, key object.Key) iter.Seq[network.Front] {
+	return func(yield func(network.Front) bool) {
+		for row := range NetworkMembers.Rows(r, network.ID(key)) {
+			if f, ok := network.FrontOf(row.Object()); ok && !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // PutNetwork writes a network.

@@ -3,9 +3,11 @@ package tables
 import (
 	"iter"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"trireme/internal/object"
+	"trireme/internal/object/network"
 	"trireme/internal/object/swarm"
 	"trireme/internal/store"
 )
@@ -129,4 +131,20 @@ func SwarmBack(tx *store.Tx, key object.Key) {
 		swarm.Back(next)
 		CustomObjects.PutAt(tx, SwarmKey(key), next)
 	}
+}
+
+// NetworkByID returns the network of an id or name of docker's; false: there is none.
+func NetworkByID(r store.Reader, target string) (object.Key, bool) {
+	var named object.Key
+	for row := range CustomObjects.RowsFrom(r, NetworkKey(object.Key{}).String(), "") {
+		u := row.Object()
+		if swarm.ID(u.GetUID()) == target {
+			return object.KeyOf(u), true
+		}
+		n := network.Network{ObjectMeta: metav1.ObjectMeta{Namespace: u.GetNamespace(), Name: u.GetName(), Annotations: u.GetAnnotations()}}
+		if swarm.NetworkOf(&n).Name == target {
+			named = object.KeyOf(u)
+		}
+	}
+	return named, named.Name != ""
 }

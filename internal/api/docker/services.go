@@ -52,6 +52,7 @@ func (c *call) service(s *ours.Service) swarm.Service {
 			out.Endpoint.VirtualIPs = []swarm.EndpointVirtualIP{{NetworkID: ingressID, Addr: netip.PrefixFrom(a, a.BitLen())}}
 		}
 	}
+	out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, c.virtualIPs(s)...)
 	if u := s.Status.Update; u != nil {
 		started := u.Started.UTC()
 		out.UpdateStatus = &swarm.UpdateStatus{State: u.State, Message: u.Message, StartedAt: &started}
@@ -149,7 +150,7 @@ func (c *call) readSpec() (raw map[string]any, s *ours.Service, err error) {
 	if err := utiljson.Unmarshal(body, &raw); err != nil {
 		return nil, nil, kind.New(kind.Malformed, "invalid ServiceSpec: %v", err)
 	}
-	return raw, s, nil
+	return raw, s, c.nameNetworks(raw, s)
 }
 
 // check refuses what cannot be run, by the name of its field.
@@ -221,6 +222,9 @@ func createService(c *call) (any, error) {
 		return nil, err
 	}
 	if err := c.ensureNamespace(at.Namespace, s.Spec.Labels[ours.StackLabel]); err != nil {
+		return nil, err
+	}
+	if err := c.openNetworks(s, at.Namespace); err != nil {
 		return nil, err
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": raw}}
@@ -303,6 +307,9 @@ func (c *call) change(next *unstructured.Unstructured, s *ours.Service) error {
 		return kind.New(kind.Unsupported, "Labels: a service stays in its stack: %s cannot be changed", ours.StackLabel)
 	}
 	if err := c.check(asked); err != nil {
+		return err
+	}
+	if err := c.openNetworks(asked, s.Namespace); err != nil {
 		return err
 	}
 	foreign, err := c.serviceFiles(asked)

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,13 +47,7 @@ func (c *call) task(s *ours.Service, p *corev1.Pod, nodes map[string]string) swa
 			Protocol: protocol(port.Protocol), TargetPort: uint32(port.ContainerPort), PublishedPort: uint32(port.HostPort), PublishMode: swarm.PortConfigPublishModeHost,
 		})
 	}
-	for _, ip := range p.Status.PodIPs {
-		if a, err := netip.ParseAddr(ip.IP); err == nil {
-			t.NetworksAttachments = append(t.NetworksAttachments, swarm.NetworkAttachment{
-				Network: swarm.Network{ID: ingressID, Spec: swarm.NetworkSpec{Annotations: swarm.Annotations{Name: "ingress"}}}, Addresses: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())},
-			})
-		}
-	}
+	t.NetworksAttachments = c.attachments(p)
 	return t
 }
 

@@ -18,7 +18,8 @@
 //
 // Who asks is known by the address that asks (View). The names of a tenants' network are
 // there for the pods on it alone, and to a pod that is on such networks only
-// NAME.NS.svc.DOMAIN is what NAME is on them.
+// NAME.NS.svc.DOMAIN is what NAME is on them. A service may be known on a network by other
+// names too, and under an address that it has there (Front).
 //
 // A name that exists without a record of the asked type is answered empty, one
 // that does not exist with NXDOMAIN, both with the zone's SOA. Records live 5

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,38 +12,71 @@ import (
 
 // Member is a pod on a tenants' network.
 type Member struct {
-	Pod       string
-	UID       types.UID
-	Addresses []netip.Addr
+	Namespace, Pod string
+	UID            types.UID
+	Addresses      []netip.Addr
+}
+
+func (m Member) key() string { return m.Pod + "." + m.Namespace }
+
+// Front is a service as it is known on a tenants' network.
+type Front struct {
+	Namespace, Service string
+	Names              []string     // lower case
+	Addresses          []netip.Addr // none: names lead to its pods
 }
 
 // View is how a pod of this node asks.
 type View struct {
 	Namespace, Pod string
 	UID            types.UID
-	Networks       []string // of its namespace, that it says it is on
+	Networks       []string // "NETWORK.NS", that it says it is on
 	Only           bool     // it is on no other
 }
 
 // members is a network as its pods see it.
 type members struct {
-	nodes map[string][]Member
-	pods  map[string]Member
-	names map[netip.Addr]string // of pods
+	nodes  map[string][]Member
+	pods   map[string]Member     // "pod.ns"
+	names  map[netip.Addr]string // of pods
+	fronts map[string]*Front     // by who set them
+}
+
+func (z *Zone) membersLocked(network string) *members {
+	m := z.networks[network]
+	if m == nil {
+		m = &members{nodes: map[string][]Member{}, pods: map[string]Member{}, names: map[netip.Addr]string{}, fronts: map[string]*Front{}}
+		z.networks[network] = m
+	}
+	return m
+}
+
+func (z *Zone) tidyLocked(network string) {
+	if m := z.networks[network]; len(m.nodes)+len(m.fronts) == 0 {
+		delete(z.networks, network)
+	}
+}
+
+// SetFront sets what a service is on a network, "NETWORK.NS"; nil: nothing. The id is the
+// caller's name for it.
+func (z *Zone) SetFront(network, id string, f *Front) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	m := z.membersLocked(network)
+	if m.fronts[id] = f; f == nil {
+		delete(m.fronts, id)
+	}
+	z.tidyLocked(network)
 }
 
 // SetMembers sets the pods of a network, "NETWORK.NS", on one node; none: there are none.
 func (z *Zone) SetMembers(network, node string, all []Member) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	m := z.networks[network]
-	if m == nil {
-		m = &members{nodes: map[string][]Member{}, pods: map[string]Member{}, names: map[netip.Addr]string{}}
-		z.networks[network] = m
-	}
+	m := z.membersLocked(network)
 	for _, old := range m.nodes[node] { // of which another node may have a successor by now
-		if m.pods[old.Pod].UID == old.UID {
-			delete(m.pods, old.Pod)
+		if m.pods[old.key()].UID == old.UID {
+			delete(m.pods, old.key())
 		}
 		for _, a := range old.Addresses {
 			if m.names[a] == old.Pod {
@@ -51,7 +85,7 @@ func (z *Zone) SetMembers(network, node string, all []Member) {
 		}
 	}
 	for _, next := range all {
-		m.pods[next.Pod] = next
+		m.pods[next.key()] = next
 		for _, a := range next.Addresses {
 			m.names[a] = next.Pod
 		}
@@ -59,9 +93,7 @@ func (z *Zone) SetMembers(network, node string, all []Member) {
 	if m.nodes[node] = all; len(all) == 0 {
 		delete(m.nodes, node)
 	}
-	if len(m.nodes) == 0 {
-		delete(z.networks, network)
-	}
+	z.tidyLocked(network)
 }
 
 // SetView sets as whom an address asks.
@@ -89,45 +121,44 @@ func (z *Zone) viewLocked(from netip.Addr) View {
 	is := *v
 	is.Networks = nil
 	for _, n := range v.Networks {
-		if m := z.networks[n+"."+v.Namespace]; m != nil && m.pods[v.Pod].UID == v.UID {
+		if m := z.networks[n]; m != nil && m.pods[v.Pod+"."+v.Namespace].UID == v.UID {
 			is.Networks = append(is.Networks, n)
 		}
 	}
 	return is
 }
 
-// seenLocked returns a service of the view's namespace as it is on networks of the view:
-// its pods' addresses there, no address of its own. Where there is no such service it is
-// the pod of that name, nil where there is neither.
+// seenLocked returns what a name is on networks of the view: the services that are known
+// by it on the first of them where there are any, else a service of the view's namespace as its
+// pods are there, or the pod of that name. Nil: there is none.
 func (z *Zone) seenLocked(name string, v View, networks []string) *service {
-	seen, has := &service{name: name, namespace: v.Namespace}, map[netip.Addr]bool{}
+	for _, n := range networks {
+		if s := z.frontLocked(name, n); s != nil {
+			return s
+		}
+	}
+	seen := &service{name: name, namespace: v.Namespace}
 	if s := z.services[seen.key()]; s != nil {
 		if s.external != "" {
 			return s
 		}
 		seen.ports = s.ports
-		for _, e := range s.endpoints {
-			for _, n := range networks {
-				for _, a := range z.networks[n+"."+v.Namespace].pods[e.pod].Addresses {
-					if has[a] {
-						continue // by a slice of the other family
-					}
-					has[a] = true
-					at := endpoint{host: e.host, address: a, ports: e.ports, pod: e.pod}
-					if e.host == dashed(e.address) {
-						at.host = dashed(a)
-					}
-					seen.endpoints = append(seen.endpoints, at)
-				}
-			}
+		for _, n := range networks {
+			z.joinLocked(seen, s, n)
 		}
 	}
 	for _, n := range networks {
 		if len(seen.endpoints) > 0 {
 			break
 		}
-		for _, a := range z.networks[n+"."+v.Namespace].pods[name].Addresses {
-			seen.endpoints = append(seen.endpoints, endpoint{host: name, address: a, pod: name})
+		_, own, _ := strings.Cut(n, ".")
+		for _, namespace := range []string{v.Namespace, own} {
+			if m, ok := z.networks[n].pods[name+"."+namespace]; ok {
+				for _, a := range m.Addresses {
+					seen.endpoints = append(seen.endpoints, endpoint{host: name, address: a, pod: name})
+				}
+				break
+			}
 		}
 	}
 	if len(seen.endpoints) == 0 {
@@ -136,24 +167,68 @@ func (z *Zone) seenLocked(name string, v View, networks []string) *service {
 	return seen
 }
 
+// frontLocked returns the services that are known by a name on a network, as one; nil:
+// there is none.
+func (z *Zone) frontLocked(name, network string) *service {
+	m := z.networks[network]
+	if m == nil {
+		return nil
+	}
+	var seen *service
+	for _, id := range slices.Sorted(maps.Keys(m.fronts)) {
+		f := m.fronts[id]
+		if !slices.Contains(f.Names, name) {
+			continue
+		}
+		if seen == nil {
+			seen = &service{name: name, namespace: f.Namespace}
+		}
+		seen.addresses = append(seen.addresses, f.Addresses...)
+		if s := z.services[f.Service+"."+f.Namespace]; s != nil {
+			seen.ports = append(seen.ports, s.ports...)
+			z.joinLocked(seen, s, network)
+		}
+	}
+	return seen
+}
+
+// joinLocked adds a service's pods as they are on a network.
+func (z *Zone) joinLocked(seen, s *service, network string) {
+	for _, e := range s.endpoints {
+		for _, a := range z.networks[network].pods[e.pod+"."+s.namespace].Addresses {
+			if slices.ContainsFunc(seen.endpoints, func(has endpoint) bool { return has.address == a }) {
+				continue // by a slice of the other family
+			}
+			at := endpoint{host: e.host, address: a, ports: e.ports, pod: e.pod}
+			if e.host == dashed(e.address) {
+				at.host = dashed(a)
+			}
+			seen.endpoints = append(seen.endpoints, at)
+		}
+	}
+}
+
 // lookupNetwork answers for names of the kind "net", to members only.
 func (z *Zone) lookupNetwork(labels []string, q dns.Question, v View) Reply {
 	n := len(labels)
-	if n < 2 || labels[n-1] != v.Namespace || !slices.Contains(v.Networks, labels[n-2]) {
-		return Reply{Exists: n == 0 || n == 1 && labels[0] == v.Namespace && len(v.Networks) > 0}
+	if n < 2 {
+		return Reply{Exists: n == 0 || slices.ContainsFunc(v.Networks, func(on string) bool { return strings.HasSuffix(on, "."+labels[0]) })}
+	}
+	network := labels[n-2] + "." + labels[n-1]
+	if !slices.Contains(v.Networks, network) {
+		return Reply{}
 	}
 	if n == 2 {
 		return Reply{Exists: true}
 	}
-	in := labels[n-2 : n-1]
-	return z.lookupWithin(labels[:n-2], z.seenLocked(labels[n-3], v, in), "."+strings.Join(labels[n-2:], ".")+".net.", q)
+	return z.lookupWithin(labels[:n-2], z.seenLocked(labels[n-3], v, []string{network}), "."+network+".net.", q)
 }
 
 // namedLocked returns the name of an address in the networks of a view; empty: none.
 func (z *Zone) namedLocked(a netip.Addr, v View) string {
 	for _, n := range v.Networks {
-		if pod := z.networks[n+"."+v.Namespace].names[a]; pod != "" {
-			return pod + "." + n + "." + v.Namespace + ".net." + z.domain
+		if pod := z.networks[n].names[a]; pod != "" {
+			return pod + "." + n + ".net." + z.domain
 		}
 	}
 	return ""

@@ -23,7 +23,7 @@ func TestViews(t *testing.T) {
 	}), web)
 	const uid = "uid"
 	member := func(pod string, all ...string) Member {
-		m := Member{Pod: pod, UID: uid}
+		m := Member{Namespace: "default", Pod: pod, UID: uid}
 		for _, a := range all {
 			m.Addresses = append(m.Addresses, netip.MustParseAddr(a))
 		}
@@ -32,7 +32,7 @@ func TestViews(t *testing.T) {
 	z.SetMembers("red.default", "a", []Member{member("web-1", "10.0.9.2", "fd00:9::2"), member("both", "10.0.9.3"), member("only", "10.0.9.4")})
 	z.SetMembers("blue.default", "a", []Member{member("other", "10.0.9.2")})
 	view := func(from, pod string, only bool) {
-		z.SetView(netip.MustParseAddr(from), &View{Namespace: "default", Pod: pod, UID: uid, Networks: []string{"red"}, Only: only})
+		z.SetView(netip.MustParseAddr(from), &View{Namespace: "default", Pod: pod, UID: uid, Networks: []string{"red.default"}, Only: only})
 	}
 	view("10.128.0.10", "both", false)
 	view("10.128.0.11", "only", true)
@@ -91,10 +91,22 @@ func TestViews(t *testing.T) {
 	check(only, "web-1.default.svc.cluster.local.", "10.0.9.2")
 	check(only, "db.default.svc.cluster.local.", "none")
 
+	z.SetFront("red.default", "_default.web", &Front{Namespace: "default", Service: "web", Names: []string{"api", "stack_web", "web"}, Addresses: []netip.Addr{netip.MustParseAddr("10.0.9.9")}})
+	z.SetFront("red.default", "_prod.api", &Front{Namespace: "prod", Service: "api", Names: []string{"other"}})
+	for _, name := range []string{"web", "STACK_web", "api"} {
+		check(only, name+".default.svc.cluster.local.", "10.0.9.9")
+		check(only, "tasks."+name+".default.svc.cluster.local.", "10.0.9.2")
+		check(both, name+".red.default.net.cluster.local.", "10.0.9.9")
+	}
+	check(only, "other.default.svc.cluster.local.", "") // no pod of it is ready
+	check(nobody, "stack_web.default.svc.cluster.local.", "none")
+	z.SetFront("red.default", "_default.web", nil)
+	z.SetFront("red.default", "_prod.api", nil)
+
 	next := member("both", "10.0.9.5") // its successor, on another node
 	next.UID = "next"
 	z.SetMembers("red.default", "b", []Member{next})
-	z.SetView(netip.MustParseAddr(both), &View{Namespace: "default", Pod: "both", UID: "next", Networks: []string{"red"}})
+	z.SetView(netip.MustParseAddr(both), &View{Namespace: "default", Pod: "both", UID: "next", Networks: []string{"red.default"}})
 	z.SetMembers("red.default", "a", []Member{member("web-1", "10.0.9.2")})
 	check(both, "both.red.default.net.cluster.local.", "10.0.9.5")
 	check(only, "web.default.svc.cluster.local.", "none") // it is on no network any more

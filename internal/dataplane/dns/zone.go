@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"trireme/internal/dataplane/balance"
+	"trireme/internal/object/network"
 )
 
 const ttl = 5 // seconds
@@ -33,6 +34,7 @@ type Zone struct {
 type service struct {
 	name, namespace string
 	external        string       // ExternalName, absolute
+	only            bool         // it is known on tenants' networks and to their pods only
 	addresses       []netip.Addr // of the service; empty: headless
 	ports           []port
 	endpoints       []endpoint
@@ -114,6 +116,9 @@ func (z *Zone) fqdn(s *service) string { return s.key() + ".svc." + z.domain }
 // reverse returns the names that a service gives to addresses.
 func (z *Zone) reverse(s *service) map[netip.Addr]string {
 	names := map[netip.Addr]string{}
+	if s.only {
+		return names
+	}
 	for _, e := range s.endpoints {
 		names[e.address] = e.host + "." + z.fqdn(s)
 	}
@@ -124,7 +129,7 @@ func (z *Zone) reverse(s *service) map[netip.Addr]string {
 }
 
 func parse(svc *corev1.Service, all []*discoveryv1.EndpointSlice) *service {
-	s := &service{name: svc.Name, namespace: svc.Namespace}
+	s := &service{name: svc.Name, namespace: svc.Namespace, only: svc.Annotations[network.OnlyAnnotation] == "true"}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		s.external = dns.Fqdn(svc.Spec.ExternalName)
 		return s
@@ -258,6 +263,9 @@ func (z *Zone) lookupService(labels []string, q dns.Question, v View) Reply {
 		return Reply{Exists: z.spaces[labels[0]] > 0}
 	}
 	s := z.services[labels[n-2]+"."+labels[n-1]]
+	if s != nil && s.only {
+		s = nil
+	}
 	if v.Only {
 		if s = nil; labels[n-1] == v.Namespace {
 			s = z.seenLocked(labels[n-2], v, v.Networks)

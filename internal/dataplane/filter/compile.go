@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/object/network"
 	"trireme/internal/object/peers"
 )
 
@@ -23,10 +24,17 @@ type compiled struct {
 }
 
 // compile returns what the policies that select a pod make of one way; nil: it is
-// not isolated that way. A pod that is not on the cluster's network is, whatever they say.
+// not isolated that way. A pod that is not on the cluster's network is, whatever they say,
+// but for the ports that it says are open.
 func (t *Table) compile(p *pod, way Way) *compiled {
 	if p.only {
 		closed := &compiled{v6: t.v6}
+		if way == In {
+			open, _ := network.OpenPorts(p.Pod) // its user was told by allocate
+			for _, port := range open {
+				closed.chain.Rules = append(closed.chain.Rules, Rule{Proto: proto(port.Protocol), First: port.Number, Last: port.Number})
+			}
+		}
 		closed.finish(way)
 		return closed
 	}

@@ -34,6 +34,7 @@ type Pod struct {
 	NetNS     string         // path
 	IfName    string         // in the pod; "eth0"
 	Routes    []netip.Prefix // what is reached by the link, of any family; nil: everything
+	Answers   bool           // who calls by the link is answered by it, wherever he is
 }
 
 // Wired is what a pod got.
@@ -172,6 +173,9 @@ func podSide(ns netns.NsHandle, p Pod) error {
 		if err == nil {
 			err = reach(nl, link, a, p.Routes)
 		}
+		if err == nil && p.Answers {
+			err = answer(nl, link, a)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("configuring %s in the pod: %w", p.IfName, err)
@@ -199,6 +203,26 @@ func reach(nl *netlink.Handle, link netlink.Link, a netip.Addr, routes []netip.P
 		if err := nl.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(to), Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
 			return fmt.Errorf("adding a route to %s: %w", to, err)
 		}
+	}
+	return nil
+}
+
+// answers is the table of routes, and the priority of the rule, of what a pod sends from
+// an address of the cluster's network that it does not leave by else.
+const answers = 7703
+
+// answer has what is sent from the link's address leave by the link.
+func answer(nl *netlink.Handle, link netlink.Link, a netip.Addr) error {
+	route := &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: ipNet(Everywhere(a)), Gw: podGateway(a).AsSlice(), Flags: int(netlink.FLAG_ONLINK), Table: answers,
+	}
+	if err := nl.RouteReplace(route); err != nil {
+		return fmt.Errorf("adding a route for answers: %w", err)
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.Src, rule.Table, rule.Priority = netFamily(a), single(a), answers, answers
+	if err := nl.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("adding the rule for answers: %w", err)
 	}
 	return nil
 }

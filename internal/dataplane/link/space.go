@@ -68,7 +68,7 @@ func (l *Links) OpenSpace(dir string, c SpaceConfig) (*Space, error) {
 	if err != nil {
 		return nil, err
 	}
-	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
 	if err != nil {
 		ns.Close()
 		return nil, fmt.Errorf("opening netlink in %s: %w", path, err)

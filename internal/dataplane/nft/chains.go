@@ -107,6 +107,9 @@ func (t *Table) leaving(b Base) {
 
 	t.add(c, rule(loopback(expr.MetaKeyOIFTYPE, true), verdict(expr.VerdictReturn, "")))
 	t.add(c, rule(t.toItself(), asGateway))
+	// A pod that leaves by another network knows the way to its node's gateway only; what TCP
+	// answers has its address, and goes by that.
+	t.add(c, rule(isProto(unix.IPPROTO_UDP, true), t.toClosed(), asGateway))
 	t.add(c, rule(in(t.source, t.loopback, true), toPods, asGateway))
 	t.add(c, rule(in(t.source, t.loopback, true), asNode))
 	t.add(c, rule(outBy(b.Overlay), markIs(packetMark(), markKept, link.MarkMask), verdict(expr.VerdictReturn, "")))

@@ -1,9 +1,6 @@
 package nft
 
 import (
-	"fmt"
-	"net/netip"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -23,7 +20,7 @@ func (t *Table) tenants(b Base) {
 	t.add(past, rule(newConnection(), from, in(t.destination, b.PodCIDR, true), translatedIs(false), refuse))
 
 	own := t.base("closed-in", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
-	closed := rule(newConnection(), one(t.source(t.regAddr), &expr.Lookup{SourceRegister: t.regAddr, SetName: t.maps.closed.Name, SetID: t.maps.closed.ID}))
+	closed := rule(newConnection(), one(t.source(t.regAddr), find(t.maps.closed, t.regAddr)))
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		t.add(own, rule(closed, in(t.destination, host(b.DNS), true), isProto(proto, true), toPort(dnsPort, dnsPort), verdict(expr.VerdictAccept, "")))
 	}
@@ -32,22 +29,7 @@ func (t *Table) tenants(b Base) {
 
 const dnsPort = 53
 
-// RebuildSpace replaces the table of a tenant's network in its own namespace: the senders
-// of IPv6 are checked, as everywhere, and what goes out by the link of that name leaves
-// from its address. Empty: there is no such link.
-func (t *Table) RebuildSpace(podLinks, out string) error {
-	t.conn.AddTable(t.table)
-	t.conn.DelTable(t.table)
-	t.conn.AddTable(t.table)
-	if !t.v4() {
-		t.guard(Base{PodLinks: podLinks})
-	}
-	if out != "" {
-		c := t.base("leaving", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-		t.add(c, rule(outBy(out), t.sourceNAT(netip.Addr{})))
-	}
-	if err := t.flush(); err != nil {
-		return fmt.Errorf("writing table %s of a network: %w", t.table.Name, err)
-	}
-	return nil
+// toClosed matches packets to pods that are on tenants' networks only.
+func (t *Table) toClosed() []expr.Any {
+	return one(t.destination(t.regAddr), find(t.maps.closed, t.regAddr))
 }

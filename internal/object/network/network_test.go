@@ -23,7 +23,7 @@ func TestSelections(t *testing.T) {
 		" red , default/blue@b0 ":                "default/red@net1 default/blue@b0",
 		`[{"name":"red","ips":["10.0.9.2/24"]}]`: "default/red@net1=10.0.9.2",
 		"red,red":                                "error: named twice",
-		"other/red":                              "error: of another namespace",
+		"other/red":                              "other/red@net1",
 		"red@eth0":                               "error: interface eth0 is taken",
 		"red@a b":                                "error: no name for an interface",
 		"red@sixteen-letters-":                   "error: no name for an interface",

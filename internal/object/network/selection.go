@@ -22,8 +22,12 @@ const (
 )
 
 // OnlyAnnotation of a pod is "true" where it is on the networks that it names and not on
-// the cluster's own: what is left of that are probes of its node and DNS.
+// the cluster's own: what is left of that are probes of its node and DNS. "none" is true of
+// a pod that names none.
 const OnlyAnnotation = "trireme.dev/networks-only"
+
+// OnlyNone is the annotation of a pod that is on no network.
+const OnlyNone = "none"
 
 // Selection is one network that a pod wants to be on.
 type Selection struct {
@@ -46,18 +50,24 @@ type element struct {
 var linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$`)
 
 // Selections returns the networks that a pod asks for beside the default one, none
-// for a pod in its node's network. An error names the annotation and the remedy.
+// for a pod in its node's network. Whether it may be on them is the networks' to say
+// (Open). An error names the annotation and the remedy.
 func Selections(p *corev1.Pod) ([]Selection, error) {
 	text := strings.TrimSpace(p.Annotations[Annotation])
 	switch only := p.Annotations[OnlyAnnotation]; {
 	case p.Spec.HostNetwork:
 		return nil, nil
-	case only != "" && only != "true" && only != "false":
-		return nil, fmt.Errorf("annotation %s: %q is neither true nor false", OnlyAnnotation, only)
+	case only == OnlyNone && text != "":
+		return nil, fmt.Errorf("annotation %s: the pod is on %s: it is true then, or the annotation %s goes", OnlyAnnotation, text, Annotation)
+	case only != "" && only != "true" && only != "false" && only != OnlyNone:
+		return nil, fmt.Errorf("annotation %s: %q is neither true nor false, nor none", OnlyAnnotation, only)
 	case text == "" && only == "true":
 		return nil, fmt.Errorf("annotation %s: the pod names no network: name one in the annotation %s", OnlyAnnotation, Annotation)
 	case text == "":
 		return nil, nil
+	}
+	if _, err := OpenPorts(p); err != nil {
+		return nil, err
 	}
 	elements, err := read(text)
 	if err != nil {
@@ -114,8 +124,6 @@ func (e element) selection(namespace, iface string) (Selection, error) {
 	switch {
 	case e.Name == "":
 		return s, fmt.Errorf("a network without a name: write NAME, NAMESPACE/NAME or NAMESPACE/NAME@INTERFACE, with commas between them")
-	case s.Key.Namespace != namespace:
-		return s, fmt.Errorf("network %s is of another namespace: a pod can be on networks of its own one", s.Key)
 	case !linkName.MatchString(s.Interface):
 		return s, fmt.Errorf("%q is no name for an interface: at most 15 letters, digits, '-', '_' and '.'", s.Interface)
 	}
@@ -138,7 +146,10 @@ func (e element) selection(namespace, iface string) (Selection, error) {
 }
 
 // Only reports whether a pod is on the networks that it names alone.
-func Only(p *corev1.Pod) bool { return p.Annotations[OnlyAnnotation] == "true" && !p.Spec.HostNetwork }
+func Only(p *corev1.Pod) bool {
+	only := p.Annotations[OnlyAnnotation]
+	return (only == "true" || only == OnlyNone) && !p.Spec.HostNetwork
+}
 
 // Outs returns by which of the networks the pod's way out is, by family, as a place in
 // all; those that are missing are left by none of them. It is where the pod says so, and for a
@@ -180,6 +191,24 @@ func Attachments(all []Attachment) string {
 		panic(err) // strings and booleans alone
 	}
 	return string(b)
+}
+
+// RefOf returns how a network's rows name a pod. PodOf is its inverse.
+func RefOf(network, pod object.Key, uid types.UID) *corev1.ObjectReference {
+	ref := &corev1.ObjectReference{Name: pod.Name, UID: uid}
+	if pod.Namespace != network.Namespace {
+		ref.Namespace = pod.Namespace
+	}
+	return ref
+}
+
+// PodOf returns the pod that a network's row names.
+func PodOf(network object.Key, ref *corev1.ObjectReference) object.Key {
+	key := object.Key{Namespace: ref.Namespace, Name: ref.Name}
+	if key.Namespace == "" {
+		key.Namespace = network.Namespace
+	}
+	return key
 }
 
 // Of reports whether an endpoint is the pod's, and not that of an earlier one of the

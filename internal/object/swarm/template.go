@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
+
+	"trireme/internal/object"
 )
 
 // defaultGrace is how long a task has to end (Docker Engine API, StopGracePeriod).
@@ -36,6 +38,9 @@ type Task struct {
 	// Files are where the service's files (Refs) are for the task, in their order. None:
 	// it is not known yet, and the pod is made without them.
 	Files []Given
+	// Network returns the network of a name or id of docker's; false: there is none. Nil:
+	// networks are not looked up.
+	Network func(target string) (object.Key, bool)
 }
 
 // Node is what templates know of a task's node.
@@ -52,7 +57,7 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	}
 	b := builder{service: s, task: t, spec: c}
 	b.pod.Labels = map[string]string{ServiceLabel: s.Name, SlotLabel: t.Slot, GenerationLabel: s.Generation()}
-	for _, part := range []func() error{b.words, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.extras, b.refuse} {
+	for _, part := range []func() error{b.words, b.networks, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.extras, b.refuse} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("TaskTemplate.%w", err)
 		}
@@ -400,7 +405,6 @@ func (b *builder) refuse() error {
 		{c.Isolation != "" && c.Isolation != "default", "ContainerSpec.Isolation", "it is for Windows"},
 		{c.Privileges != nil && (c.Privileges.CredentialSpec != nil || c.Privileges.SELinuxContext != nil), "ContainerSpec.Privileges", "CredentialSpec and SELinuxContext are not served"},
 		{c.Privileges != nil && c.Privileges.Seccomp != nil && c.Privileges.Seccomp.Mode == swarm.SeccompModeCustom, "ContainerSpec.Privileges.Seccomp", "profiles lie on nodes here: use default or unconfined"},
-		{len(task.Networks) > 0, "Networks", "networks of swarm services are not served yet: without any, services reach each other by name"},
 		{task.LogDriver != nil && !slices.Contains([]string{"", "json-file", "local"}, task.LogDriver.Name), "LogDriver.Name", "logs are kept on the node: use json-file, and `docker service logs`"},
 	} {
 		if r.asked {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"trireme/internal/object"
+	"trireme/internal/object/network"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
 )
@@ -54,9 +55,16 @@ func (s *step) endpoint(name string, want *corev1.Service) {
 		tables.Services.Put(s.tx, want)
 	case want != nil:
 		next := have.DeepCopy()
-		next.Spec.Selector, next.Spec.ExternalIPs, next.Annotations = want.Spec.Selector, want.Spec.ExternalIPs, want.Annotations
+		next.Spec.Selector, next.Spec.ExternalIPs = want.Spec.Selector, want.Spec.ExternalIPs
 		next.Spec.Ports = keepNodePorts(have.Spec.Ports, want.Spec.Ports)
-		if !equality.Semantic.DeepEqual(have.Spec, next.Spec) || !equality.Semantic.DeepEqual(have.Annotations, next.Annotations) {
+		for _, name := range []string{ours.KeepClientLabel, network.OnlyAnnotation, network.FrontsAnnotation} { // others have theirs
+			if text, ok := want.Annotations[name]; ok {
+				metav1.SetMetaDataAnnotation(&next.ObjectMeta, name, text)
+			} else {
+				delete(next.Annotations, name)
+			}
+		}
+		if !equality.Semantic.DeepEqual(have, next) {
 			tables.Services.Put(s.tx, next)
 		}
 	}
@@ -90,6 +98,12 @@ func (s *step) coreService(name string, kind corev1.ServiceType) *corev1.Service
 func (s *step) headless() *corev1.Service {
 	svc := s.coreService(s.key.Name, corev1.ServiceTypeClusterIP)
 	svc.Spec.ClusterIP, svc.Spec.ClusterIPs = corev1.ClusterIPNone, []string{corev1.ClusterIPNone}
+	switch fronts, err := s.svc.Fronts(s.network); {
+	case err != nil: // its tasks cannot be made either, and say so
+		svc.Annotations = map[string]string{network.OnlyAnnotation: "true"}
+	case len(fronts) > 0:
+		svc.Annotations = map[string]string{network.OnlyAnnotation: "true", network.FrontsAnnotation: network.MarshalWishes(fronts)}
+	}
 	return svc
 }
 
@@ -140,3 +154,6 @@ func (s *step) ports(of func(swarm.PortConfig) bool) (out []corev1.ServicePort) 
 	}
 	return out
 }
+
+// network returns the network of a name or id of docker's.
+func (s *step) network(target string) (object.Key, bool) { return tables.NetworkByID(s.tx, target) }

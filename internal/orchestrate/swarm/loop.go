@@ -66,9 +66,18 @@ func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 
 // observe marks the services to look at.
 func (l *Loop) observe(tx *store.Tx) {
+	networks := false
 	for at := range tables.CustomObjects.Changed(tx) {
 		if key, ok := tables.IsSwarm(at); ok {
 			l.observeService(tx, key)
+		}
+		if _, ok := tables.IsNetwork(at); ok {
+			networks = true
+		}
+	}
+	for key, svc := range l.services {
+		if networks && len(svc.Spec.TaskTemplate.Networks) > 0 {
+			l.agenda.Mark(key)
 		}
 	}
 	if len(l.services) == 0 && len(l.owners) == 0 {

@@ -18,7 +18,7 @@ import (
 // templates may ask for the task's id.
 func (s *step) tryMake(sl *slot) error {
 	uid := s.tx.NewID()
-	t := ours.Task{ID: ours.ID(uid), Slot: sl.name, NodeName: s.nodeByID}
+	t := ours.Task{ID: ours.ID(uid), Slot: sl.name, NodeName: s.nodeByID, Network: s.network}
 	t.Name = s.svc.Spec.Name + "." + sl.name + "." + t.ID
 	node := s.nodes[sl.name]
 	if node != nil {
