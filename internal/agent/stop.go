@@ -52,7 +52,9 @@ func (w *worker) kill(ctx context.Context, k machine.Kill) {
 		w.event(corev1.EventTypeNormal, "Killing", message, k.Name)
 	}
 	target := w.target(c)
-	serves := w.o.Terminating != nil && hook == nil && c.Ready && len(c.Spec.Ports) > 0 && time.Until(k.Deadline) > graceMin
+	// One that ends at its deadline may serve by a port that nobody has declared.
+	serves := w.o.Terminating != nil && len(c.Spec.Ports) > 0 || w.o.Failure != nil && w.o.Failure.Reason == machine.DeadlineExceeded
+	serves = serves && hook == nil && c.Ready && time.Until(k.Deadline) > graceMin
 	w.op(ctx, func() func() {
 		defer cancel()
 		if serves {

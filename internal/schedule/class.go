@@ -15,6 +15,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/swarm"
 	"trireme/internal/store"
 )
 
@@ -30,6 +31,11 @@ type class struct {
 	weight    int64 // sum of preferred's weights
 	volumes   *volumes
 	only      string // the one node that it may run on, by name; empty: any
+	placement *swarm.Placement
+	malformed string            // what is wrong with the placement
+	leaves    map[string]*class // of a class that is spread, by group of nodes
+	group     string            // of a leaf
+	whole     *class            // that it is a leaf of; nil: of none
 
 	heap places
 	at   map[*node]*place
@@ -92,7 +98,7 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 	}
 	cl.affinities()
 	cl.only = onlyNode(p)
-	cl.rebuild(c)
+	cl.setPlacement(c)
 	return cl
 }
 
@@ -116,7 +122,12 @@ func onlyNode(p *corev1.Pod) string {
 }
 
 // asks reports whether the class leaves it open that a pod runs on the node.
-func (cl *class) asks(n *node) bool { return cl.only == "" || cl.only == n.name }
+func (cl *class) asks(n *node) bool {
+	if cl.whole != nil && cl.whole.groupOf(n) != cl.group {
+		return false
+	}
+	return cl.only == "" || cl.only == n.name
+}
 
 // rebuild scores every node that the class may run on.
 func (cl *class) rebuild(c *cell) {
@@ -129,6 +140,9 @@ func (cl *class) rebuild(c *cell) {
 	}
 	cl.heap, cl.at = cl.heap[:0], make(map[*node]*place, len(nodes))
 	for _, n := range nodes {
+		if !cl.asks(n) {
+			continue
+		}
 		pl := &place{node: n, index: len(cl.heap)}
 		cl.rate(pl)
 		cl.heap = append(cl.heap, pl)
@@ -140,7 +154,7 @@ func (cl *class) rebuild(c *cell) {
 
 func (cl *class) rate(pl *place) {
 	pl.version, pl.score = pl.node.version, refused
-	if cl.refusals(pl.node) == nil {
+	if cl.asks(pl.node) && cl.refusals(pl.node) == nil {
 		pl.score = cl.score(pl.node)
 	}
 }
@@ -176,6 +190,9 @@ func (cl *class) catchUp(c *cell) {
 // best returns the node that a pod of the class should go to, nil if none takes
 // it.
 func (cl *class) best(c *cell) *node {
+	if cl.leaves != nil {
+		return cl.bestSpread(c)
+	}
 	cl.catchUp(c)
 	for !cl.full && len(cl.heap) > 0 {
 		top := cl.heap[0]
@@ -216,6 +233,7 @@ func keyOf(p *corev1.Pod) uint64 {
 		owner = string(ref.UID)
 	}
 	write([]byte(owner), nil)
+	write([]byte(p.Annotations[swarm.PlacementAnnotation]), nil)
 	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
 		write([]byte(p.UID), nil) // what its claims ask for is its own

@@ -20,6 +20,12 @@
 // moved since is scored again when it comes to the top, and a node that has got
 // better meanwhile is found through the cell's list of improvements.
 //
+// # Placement
+//
+// An annotation says what Kubernetes has no words for (object/swarm, Placement): swarm's
+// constraints, at most so many pods of an owner a node, and a spread over groups of nodes.
+// A class that is spread has a class for each group.
+//
 // # Refusals
 //
 // Each filter explains itself. A pod that no node takes gets one condition in

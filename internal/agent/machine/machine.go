@@ -57,6 +57,9 @@ type Retry struct {
 	pause     time.Duration
 }
 
+// DeadlineExceeded is the reason of a pod whose activeDeadlineSeconds have passed.
+const DeadlineExceeded = "DeadlineExceeded"
+
 // Failure is why a pod failed as a whole, in its status' words.
 type Failure struct{ Reason, Message string }
 
@@ -156,7 +159,7 @@ func Decide(p *corev1.Pod, o *Observed, now time.Time) Step {
 	if d := p.Spec.ActiveDeadlineSeconds; d != nil {
 		at := o.Since.Add(time.Duration(*d) * time.Second)
 		if !now.Before(at) {
-			s.Fail = &Failure{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+			s.Fail = &Failure{DeadlineExceeded, "Pod was active on the node longer than the specified deadline"}
 			return s
 		}
 		s.At(at)

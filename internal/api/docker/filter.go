@@ -23,6 +23,7 @@ func (c *call) filters(allowed ...string) (filters, error) {
 	}
 	var sets map[string]map[string]bool
 	if err := json.Unmarshal([]byte(text), &sets); err != nil {
+		sets = nil
 		if err := json.Unmarshal([]byte(text), &f); err != nil {
 			return nil, kind.New(kind.Malformed, "invalid filters: %q is not of the form {\"NAME\":{\"VALUE\":true}}", text)
 		}

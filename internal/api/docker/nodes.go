@@ -2,7 +2,6 @@ package docker
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,20 +20,28 @@ var nodeRoutes = map[string]handler{
 	"GET /nodes": listNodes, "GET /nodes/{id}": inspectNode, "POST /nodes/{id}/update": updateNode, "DELETE /nodes/{id}": removeNode,
 }
 
-// drained is the taint of a node whose availability is drain: what runs there ends.
-var drained = corev1.Taint{Key: "swarm.trireme.dev/availability", Value: string(swarm.NodeAvailabilityDrain), Effect: corev1.TaintEffectNoExecute}
-
 func manages(n *corev1.Node) bool {
 	_, ok := n.Labels[ours.ManagerLabel]
 	return ok
 }
 
-// userLabels returns the node's labels without Kubernetes' own.
+// userLabels returns the node's labels without Kubernetes' own and its engine's.
 func userLabels(n *corev1.Node) map[string]string {
 	out := map[string]string{}
 	for k, v := range n.Labels {
-		if !kubernetesOwn(k) {
+		if !kubernetesOwn(k) && !strings.HasPrefix(k, ours.EnginePrefix) {
 			out[k] = v
+		}
+	}
+	return out
+}
+
+// engineLabels returns the labels that docker's clients know as the engine's.
+func engineLabels(n *corev1.Node) map[string]string {
+	out := map[string]string{}
+	for k, v := range n.Labels {
+		if name, ok := strings.CutPrefix(k, ours.EnginePrefix); ok {
+			out[name] = v
 		}
 	}
 	return out
@@ -53,7 +60,7 @@ func (c *call) node(n *corev1.Node) swarm.Node {
 	out.Description = swarm.NodeDescription{
 		Hostname: n.Name, Platform: swarm.Platform{Architecture: kernelArch(info.Architecture), OS: info.OperatingSystem},
 		Resources: swarm.Resources{NanoCPUs: capacity.Cpu().MilliValue() * 1e6, MemoryBytes: capacity.Memory().Value()},
-		Engine:    swarm.EngineDescription{EngineVersion: cmp.Or(info.KubeletVersion, c.door.cfg.Version)},
+		Engine:    swarm.EngineDescription{EngineVersion: cmp.Or(info.KubeletVersion, c.door.cfg.Version), Labels: engineLabels(n)},
 		TLSInfo:   swarm.TLSInfo{TrustRoot: string(c.door.cfg.CAPEM)},
 	}
 	out.Status = swarm.NodeStatus{State: swarm.NodeStateDown, Addr: address(n)}
@@ -69,7 +76,7 @@ func (c *call) node(n *corev1.Node) swarm.Node {
 
 func availability(n *corev1.Node) swarm.NodeAvailability {
 	switch {
-	case slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&drained) }):
+	case ours.Drained(n):
 		return swarm.NodeAvailabilityDrain
 	case n.Spec.Unschedulable:
 		return swarm.NodeAvailabilityPause
@@ -122,7 +129,7 @@ func listNodes(c *call) (any, error) {
 	out := []swarm.Node{}
 	for n := range tables.Nodes.All(c.snap) {
 		o := c.node(n)
-		if f.prefix("id", o.ID) && f.prefix("name", n.Name) && f.labels("label", nil) && f.labels("node.label", o.Spec.Labels) &&
+		if f.prefix("id", o.ID) && f.prefix("name", n.Name) && f.labels("label", o.Description.Engine.Labels) && f.labels("node.label", o.Spec.Labels) &&
 			f.equal("role", string(o.Spec.Role)) && f.equal("membership", "accepted") {
 			out = append(out, o)
 		}
@@ -156,13 +163,15 @@ func updateNode(c *call) (any, error) {
 	}
 	next := n.DeepCopy()
 	next.ResourceVersion = version
-	maps.DeleteFunc(next.Labels, func(k, _ string) bool { return !kubernetesOwn(k) })
+	for k := range userLabels(n) {
+		delete(next.Labels, k)
+	}
 	for k, v := range spec.Labels {
-		if !kubernetesOwn(k) {
+		if !kubernetesOwn(k) && !strings.HasPrefix(k, ours.EnginePrefix) {
 			next.Labels[k] = v
 		}
 	}
-	next.Spec.Taints = slices.DeleteFunc(next.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&drained) })
+	next.Spec.Taints = slices.DeleteFunc(next.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&ours.DrainTaint) })
 	switch spec.Availability {
 	case swarm.NodeAvailabilityActive, "":
 		next.Spec.Unschedulable = false
@@ -170,7 +179,7 @@ func updateNode(c *call) (any, error) {
 		next.Spec.Unschedulable = true
 	case swarm.NodeAvailabilityDrain:
 		next.Spec.Unschedulable = true
-		next.Spec.Taints = append(next.Spec.Taints, drained)
+		next.Spec.Taints = append(next.Spec.Taints, ours.DrainTaint)
 	default:
 		return nil, kind.New(kind.Invalid, "invalid Availability: %q: it is active, pause or drain", spec.Availability)
 	}

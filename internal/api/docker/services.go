@@ -31,10 +31,7 @@ var serviceRoutes = map[string]handler{
 // service returns a Service as docker's clients know it.
 func (c *call) service(s *ours.Service) swarm.Service {
 	out := swarm.Service{ID: ours.ID(s.UID), Meta: meta(s), Spec: s.Spec, PreviousSpec: s.PreviousSpec}
-	if n, replicated := s.Replicas(); replicated { // clients want to be told what they did not say
-		replicas := uint64(n)
-		out.Spec.Mode = swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}}
-	}
+	c.completeMode(&out, s)
 	if e := s.Spec.EndpointSpec; e != nil {
 		out.Endpoint.Spec = *e
 		out.Endpoint.Ports = slices.Clone(e.Ports)
@@ -64,6 +61,27 @@ func (c *call) service(s *ours.Service) swarm.Service {
 	return out
 }
 
+// completeMode tells clients what their users did not say: some look for it blindly.
+func (c *call) completeMode(out *swarm.Service, s *ours.Service) {
+	switch n, _ := s.Replicas(); s.Mode() {
+	case ours.Replicated:
+		replicas := uint64(n)
+		out.Spec.Mode = swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}}
+	case ours.ReplicatedJob:
+		at, of := s.Completions()
+		concurrent, total := uint64(at), uint64(of)
+		out.Spec.Mode = swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{MaxConcurrent: &concurrent, TotalCompletions: &total}}
+	}
+	if !s.Job() {
+		return
+	}
+	out.JobStatus = &swarm.JobStatus{LastExecution: out.CreatedAt}
+	out.JobStatus.JobIteration.Index = uint64(s.Iteration())
+	if st := s.Status.Job; st != nil && st.Iteration == s.Iteration() {
+		out.JobStatus.LastExecution = st.LastExecution.UTC()
+	}
+}
+
 // chosenPort returns the port that the cluster chose for one that says none.
 func (c *call) chosenPort(s *ours.Service, p swarm.PortConfig) uint32 {
 	core, ok := tables.Services.Get(c.snap, object.Key{Namespace: s.Namespace, Name: s.Name + ours.PortsSuffix})
@@ -78,36 +96,40 @@ func (c *call) chosenPort(s *ours.Service, p swarm.PortConfig) uint32 {
 	return 0
 }
 
-// status counts a service's tasks.
+// status counts a service's tasks: of a job those of its present iteration.
 func (c *call) status(s *ours.Service) *swarm.ServiceStatus {
 	st := &swarm.ServiceStatus{}
-	desired := 0
+	label, current := s.Current()
+	done := map[string]bool{} // slots of a job
 	for row := range tables.Pods.By(c.snap, tables.OwnerIndex, string(s.UID)) {
 		h := row.Head()
-		if h.Owner != s.UID || h.UnderReview || h.Deleting || h.Ended() {
+		if h.Owner != s.UID || h.UnderReview || h.Deleting || s.Job() && h.Labels[label] != current {
 			continue
 		}
-		desired++
+		if h.Phase == corev1.PodSucceeded && s.Job() {
+			done[h.Labels[ours.SlotLabel]] = true
+		}
+		if h.Ended() || h.Labels[ours.DesiredLabel] == ours.Shutdown {
+			continue
+		}
+		st.DesiredTasks++
 		if h.Ready {
 			st.RunningTasks++
 		}
 	}
-	if n, replicated := s.Replicas(); replicated {
-		desired = n
+	st.CompletedTasks = uint64(len(done))
+	switch n, _ := s.Replicas(); s.Mode() {
+	case ours.Replicated:
+		st.DesiredTasks = uint64(n)
+	case ours.ReplicatedJob:
+		concurrent, _ := s.Completions()
+		st.DesiredTasks = uint64(min(concurrent, max(n-len(done), 0)))
 	}
-	st.DesiredTasks = uint64(desired)
 	return st
 }
 
 func (c *call) findService(ref string) (*ours.Service, error) {
 	return find("service", ref, slices.Collect(tables.Swarms(c.snap, "")), func(s *ours.Service) (string, string) { return ours.ID(s.UID), s.Spec.Name })
-}
-
-func mode(s *ours.Service) string {
-	if _, replicated := s.Replicas(); replicated {
-		return "replicated"
-	}
-	return "global"
 }
 
 func listServices(c *call) (any, error) {
@@ -117,7 +139,7 @@ func listServices(c *call) (any, error) {
 	}
 	out := []swarm.Service{}
 	for s := range tables.Swarms(c.snap, "") {
-		if !f.prefix("id", ours.ID(s.UID)) || !f.prefix("name", s.Spec.Name) || !f.labels("label", s.Spec.Labels) || !f.equal("mode", mode(s)) || !f.equal("runtime", "container") {
+		if !f.prefix("id", ours.ID(s.UID)) || !f.prefix("name", s.Spec.Name) || !f.labels("label", s.Spec.Labels) || !f.equal("mode", string(s.Mode())) || !f.equal("runtime", "container") {
 			continue
 		}
 		o := c.service(s)
@@ -162,25 +184,32 @@ func (c *call) check(s *ours.Service) error {
 		return nil
 	}
 	for _, p := range s.Spec.EndpointSpec.Ports {
-		if p.PublishedPort == 0 || p.PublishMode == swarm.PortConfigPublishModeHost {
+		if p.PublishedPort == 0 {
 			continue
 		}
 		if owner := c.portOwner(s, p); owner != "" {
-			return kind.New(kind.Invalid, "port '%d' is already in use by %s as an ingress port", p.PublishedPort, owner)
+			return kind.New(kind.Invalid, "port '%d' is already in use by %s", p.PublishedPort, owner)
 		}
 	}
 	return nil
 }
 
-// portOwner names who else has the published port on every node, empty: nobody.
+// portOwner names who else has the published port on every node, or on some where this
+// one is to be on every node; empty: nobody. Of ports of single nodes the scheduler takes
+// care.
 func (c *call) portOwner(s *ours.Service, p swarm.PortConfig) string {
+	host := func(q swarm.PortConfig) bool { return q.PublishMode == swarm.PortConfigPublishModeHost }
 	for other := range tables.Swarms(c.snap, "") {
 		if other.UID == s.UID || other.Spec.EndpointSpec == nil {
 			continue
 		}
 		for _, q := range other.Spec.EndpointSpec.Ports {
-			if q.PublishedPort == p.PublishedPort && ours.Protocol(q.Protocol) == ours.Protocol(p.Protocol) && q.PublishMode != swarm.PortConfigPublishModeHost {
-				return fmt.Sprintf("service '%s' (%s)", other.Spec.Name, ours.ID(other.UID))
+			if q.PublishedPort == p.PublishedPort && ours.Protocol(q.Protocol) == ours.Protocol(p.Protocol) && !(host(p) && host(q)) {
+				as := "an ingress"
+				if host(q) {
+					as = "a host-published"
+				}
+				return fmt.Sprintf("service '%s' (%s) as %s port", other.Spec.Name, ours.ID(other.UID), as)
 			}
 		}
 	}
@@ -191,7 +220,7 @@ func (c *call) portOwner(s *ours.Service, p swarm.PortConfig) string {
 		}
 		for _, q := range core.Spec.Ports {
 			if q.Port == int32(p.PublishedPort) && q.Protocol == ours.Protocol(p.Protocol) {
-				return fmt.Sprintf("service %s of Kubernetes", object.KeyOf(core))
+				return fmt.Sprintf("service %s of Kubernetes as an ingress port", object.KeyOf(core))
 			}
 		}
 	}
@@ -274,6 +303,7 @@ func updateService(c *call) (any, error) {
 			return nil, kind.New(kind.Invalid, "service %s does not have a previous spec", s.Spec.Name)
 		}
 		next.Object["spec"], next.Object["previousSpec"], next.Object["rollback"] = next.Object["previousSpec"], was, true
+		runAgain(next, s)
 	} else if back != "" {
 		return nil, kind.New(kind.Malformed, "invalid rollback %q: it is previous, or nothing", back)
 	} else if err := c.change(next, s); err != nil {
@@ -300,7 +330,7 @@ func (c *call) change(next *unstructured.Unstructured, s *ours.Service) error {
 	if asked.Spec.Name != s.Spec.Name {
 		return kind.New(kind.Unsupported, "renaming services is not supported")
 	}
-	if mode(asked) != mode(s) {
+	if asked.Mode() != s.Mode() {
 		return kind.New(kind.Unsupported, "service mode change is not allowed")
 	}
 	if a, b := ours.Place(asked.Spec.Name, asked.Spec.Labels), ours.Place(s.Spec.Name, s.Spec.Labels); a != b {
@@ -322,7 +352,15 @@ func (c *call) change(next *unstructured.Unstructured, s *ours.Service) error {
 	next.Object["previousSpec"] = next.Object["spec"]
 	next.Object["spec"] = raw
 	delete(next.Object, "rollback")
+	runAgain(next, s)
 	return nil
+}
+
+// runAgain makes every update of a job another iteration, also one that changes nothing.
+func runAgain(next *unstructured.Unstructured, s *ours.Service) {
+	if s.Job() {
+		next.Object["runs"] = s.Runs + 1
+	}
 }
 
 func removeService(c *call) (any, error) {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,17 +33,25 @@ func (c *call) task(s *ours.Service, p *corev1.Pod, nodes map[string]string) swa
 	t := swarm.Task{ID: ours.ID(p.UID), Meta: meta(p), ServiceID: ours.ID(s.UID), NodeID: nodes[p.Spec.NodeName], Spec: taskSpec(s, p)}
 	t.Labels = map[string]string{}
 	t.Slot, _ = strconv.Atoi(p.Labels[ours.SlotLabel])
-	if mode(s) == "global" {
+	if s.PerNode() {
 		t.Slot, t.NodeID = 0, p.Labels[ours.SlotLabel]
 	}
 	t.Status, t.DesiredState = taskStatus(p), swarm.TaskStateRunning
-	if object.PodEnded(p) || p.DeletionTimestamp != nil {
+	if s.Job() {
+		t.JobIteration, t.DesiredState = &swarm.Version{}, swarm.TaskStateComplete
+		t.JobIteration.Index, _ = strconv.ParseUint(p.Labels[ours.IterationLabel], 10, 64)
+	}
+	done := s.Job() && p.Status.Phase == corev1.PodSucceeded
+	if object.PodEnded(p) && !done || p.DeletionTimestamp != nil || p.Labels[ours.DesiredLabel] == ours.Shutdown {
 		t.DesiredState = swarm.TaskStateShutdown
 	}
 	if t.Status.Timestamp.After(t.UpdatedAt) {
 		t.UpdatedAt = t.Status.Timestamp
 	}
 	for _, port := range p.Spec.Containers[0].Ports {
+		if port.HostPort == 0 {
+			continue
+		}
 		t.Status.PortStatus.Ports = append(t.Status.PortStatus.Ports, swarm.PortConfig{
 			Protocol: protocol(port.Protocol), TargetPort: uint32(port.ContainerPort), PublishedPort: uint32(port.HostPort), PublishMode: swarm.PortConfigPublishModeHost,
 		})
@@ -75,7 +84,7 @@ func taskStatus(p *corev1.Pod) swarm.TaskStatus {
 	for _, c := range p.Status.Conditions {
 		at(c.LastTransitionTime.Time)
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			st.Err = "no suitable node (" + c.Message + ")"
+			st.Err = noSuitableNode(c.Message)
 		}
 	}
 	if p.Spec.NodeName != "" {
@@ -87,7 +96,12 @@ func taskStatus(p *corev1.Pod) swarm.TaskStatus {
 		_, id, _ := strings.Cut(cs.ContainerID, "://")
 		st.ContainerStatus = &swarm.ContainerStatus{ContainerID: id}
 	}
+	rejected := p.Annotations[ours.ReasonAnnotation]
 	switch {
+	case rejected != "":
+		st.State, st.Message, st.Err = swarm.TaskStateRejected, "task rejected by constraint enforcer", rejected
+	case object.PodEnded(p) && p.Labels[ours.DesiredLabel] == ours.Shutdown:
+		st.State, st.Message = swarm.TaskStateShutdown, "shutdown"
 	case p.Status.Phase == corev1.PodSucceeded:
 		st.State, st.Message = swarm.TaskStateComplete, "finished"
 	case p.Status.Phase == corev1.PodFailed && len(p.Status.ContainerStatuses) == 0:
@@ -103,12 +117,62 @@ func taskStatus(p *corev1.Pod) swarm.TaskStatus {
 	}
 	if end := cs.State.Terminated; end != nil {
 		st.ContainerStatus.ExitCode = int(end.ExitCode)
-		at(end.FinishedAt.Time)
-		if end.ExitCode != 0 && st.Err == "" {
+		st.Timestamp = end.FinishedAt.UTC()
+		if end.ExitCode != 0 && st.Err == "" && st.State != swarm.TaskStateShutdown {
 			st.Err = "task: non-zero exit (" + strconv.Itoa(int(end.ExitCode)) + ")"
 		}
 	}
 	return st
+}
+
+// refusals are swarmkit's words for the scheduler's (manager/scheduler, filter).
+var refusals = []struct{ here, there string }{
+	{"free ports", "host-mode port already in use on %s"},
+	{"Insufficient", "insufficient resources on %s"},
+	{"Too many pods", "insufficient resources on %s"},
+	{"placement constraints", "scheduling constraints not satisfied on %s"},
+	{"another platform", "unsupported platform on %s"},
+	{"as many replicas", "max replicas per node limit exceed"},
+	{"not ready", "%s not available for new tasks"},
+	{"unschedulable", "%s not available for new tasks"},
+	{"untolerated taint", "%s not available for new tasks"},
+}
+
+var refusal = regexp.MustCompile(`^(\d+) (.*)$`)
+
+// noSuitableNode says in docker's words why a task waits, from the scheduler's: "0/3 nodes
+// are available: 2 REASON, 1 REASON." What docker has no words for stays as it is.
+func noSuitableNode(message string) string {
+	_, reasons, ok := strings.Cut(message, " nodes are available: ")
+	if !ok {
+		return "no suitable node (" + message + ")"
+	}
+	counts, order := map[string]int{}, []string{}
+	for _, reason := range strings.Split(strings.TrimSuffix(reasons, "."), ", ") {
+		text, n := "%s: "+reason, 1
+		if m := refusal.FindStringSubmatch(reason); m != nil {
+			n, _ = strconv.Atoi(m[1])
+			text = m[2] + " on %s"
+		}
+		for _, r := range refusals {
+			if strings.Contains(reason, r.here) {
+				text = r.there
+				break
+			}
+		}
+		if counts[text] == 0 {
+			order = append(order, text)
+		}
+		counts[text] += n
+	}
+	for i, text := range order {
+		nodes := strconv.Itoa(counts[text]) + " node"
+		if counts[text] > 1 {
+			nodes += "s"
+		}
+		order[i] = strings.ReplaceAll(text, "%s", nodes)
+	}
+	return "no suitable node (" + strings.Join(order, "; ") + ")"
 }
 
 func listTasks(c *call) (any, error) {
@@ -130,12 +194,12 @@ func listTasks(c *call) (any, error) {
 	}
 	out, nodes := []swarm.Task{}, c.nodeIDs()
 	for _, s := range services {
-		present := s.Generation()
+		label, present := s.Current()
 		for row := range tables.Pods.By(c.snap, tables.OwnerIndex, string(s.UID)) {
 			if row.Head().Owner != s.UID || row.Head().UnderReview {
 				continue
 			}
-			if f.upToDate() && row.Head().Labels[ours.GenerationLabel] != present {
+			if f.upToDate() && row.Head().Labels[label] != present {
 				continue
 			}
 			t := c.task(s, row.Object(), nodes)
@@ -169,7 +233,7 @@ func (c *call) filteredServices(f filters) (out []*ours.Service, err error) {
 // taskName returns the task's name as docker shows it: web.1.ID, web.NODE.ID.
 func taskName(s *ours.Service, t swarm.Task) string {
 	slot := strconv.Itoa(t.Slot)
-	if t.Slot == 0 {
+	if s.PerNode() {
 		slot = t.NodeID
 	}
 	return s.Spec.Name + "." + slot + "." + t.ID

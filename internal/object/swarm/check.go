@@ -3,6 +3,7 @@ package swarm
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 )
@@ -16,24 +17,16 @@ func (s *Service) Check() error {
 	if len(spec.Name) > 63 || !nameForm.MatchString(spec.Name) {
 		return fmt.Errorf("name must be valid as a DNS name component: Name %q is to have 1 to 63 letters, digits, - and _, and to begin and end with a letter or digit", spec.Name)
 	}
-	m := spec.Mode
-	if m.ReplicatedJob != nil || m.GlobalJob != nil {
-		return fmt.Errorf("Mode: jobs of swarm are not served yet: use a Job of Kubernetes (kubectl create job)")
-	}
-	if m.Replicated != nil && m.Global != nil {
-		return fmt.Errorf("Mode: it is Replicated or Global, not both")
+	if err := s.checkMode(); err != nil {
+		return err
 	}
 	for field, c := range map[string]*swarm.UpdateConfig{"UpdateConfig": spec.UpdateConfig, "RollbackConfig": spec.RollbackConfig} {
 		if err := checkUpdate(c, field == "UpdateConfig"); err != nil {
 			return fmt.Errorf("%s.%w", field, err)
 		}
 	}
-	if p := spec.TaskTemplate.RestartPolicy; p != nil {
-		switch p.Condition {
-		case "", swarm.RestartPolicyConditionAny, swarm.RestartPolicyConditionNone, swarm.RestartPolicyConditionOnFailure:
-		default:
-			return fmt.Errorf("TaskTemplate.RestartPolicy.Condition: %q: it is any, none or on-failure", p.Condition)
-		}
+	if err := checkTask(&spec.TaskTemplate); err != nil {
+		return fmt.Errorf("TaskTemplate.%w", err)
 	}
 	if v := spec.Labels[FollowLabel]; v != "" && v != "true" && v != "false" {
 		return fmt.Errorf("Labels[%q]: %q: it is true or false", FollowLabel, v)
@@ -64,6 +57,64 @@ func (s *Service) Example() Task {
 	}
 	return Task{Slot: "1", Node: Node{ID: "node", Hostname: "node"}}
 }
+
+// checkTask returns what is wrong with numbers and words that a pod has no fields for.
+func checkTask(t *swarm.TaskSpec) error {
+	if p := t.RestartPolicy; p != nil {
+		switch p.Condition {
+		case "", swarm.RestartPolicyConditionAny, swarm.RestartPolicyConditionNone, swarm.RestartPolicyConditionOnFailure:
+		default:
+			return fmt.Errorf("RestartPolicy.Condition: %q: it is any, none or on-failure", p.Condition)
+		}
+		if p.Delay != nil && *p.Delay < 0 {
+			return fmt.Errorf("RestartPolicy.Delay: restart-delay cannot be negative: %s", *p.Delay)
+		}
+		if p.Window != nil && *p.Window < 0 {
+			return fmt.Errorf("RestartPolicy.Window: restart-window cannot be negative: %s", *p.Window)
+		}
+	}
+	if r := t.Resources; r != nil {
+		var limit, reserved swarm.Resources
+		if l := r.Limits; l != nil {
+			limit.NanoCPUs, limit.MemoryBytes = l.NanoCPUs, l.MemoryBytes
+		}
+		if q := r.Reservations; q != nil {
+			reserved = *q
+		}
+		for _, x := range []struct {
+			field string
+			is    swarm.Resources
+		}{{"Limits", limit}, {"Reservations", reserved}} {
+			switch {
+			case x.is.NanoCPUs != 0 && x.is.NanoCPUs < nanoCPUsMin:
+				return fmt.Errorf("Resources.%s.NanoCPUs: invalid cpu value %g: Must be at least %g", x.field, float64(x.is.NanoCPUs)/1e9, nanoCPUsMin/1e9)
+			case x.is.MemoryBytes != 0 && x.is.MemoryBytes < memoryMinBytes:
+				return fmt.Errorf("Resources.%s.MemoryBytes: invalid memory value %d: Must be at least 4MiB", x.field, x.is.MemoryBytes)
+			}
+		}
+	}
+	if c := t.ContainerSpec; c != nil && c.Healthcheck != nil {
+		h := c.Healthcheck
+		for _, x := range []struct {
+			field string
+			is    time.Duration
+		}{{"Interval", h.Interval}, {"Timeout", h.Timeout}, {"StartPeriod", h.StartPeriod}, {"StartInterval", h.StartInterval}} {
+			if x.is != 0 && x.is < time.Millisecond {
+				return fmt.Errorf("ContainerSpec.Healthcheck.%s: %s cannot be less than 1ms; 0 is the default", x.field, x.is)
+			}
+		}
+		if h.Retries < 0 {
+			return fmt.Errorf("ContainerSpec.Healthcheck.Retries: %d cannot be negative", h.Retries)
+		}
+	}
+	return nil
+}
+
+// What a task may ask for at least (swarmkit, controlapi).
+const (
+	nanoCPUsMin    = 1e6
+	memoryMinBytes = 4 << 20
+)
 
 func checkUpdate(c *swarm.UpdateConfig, forward bool) error {
 	if c == nil {

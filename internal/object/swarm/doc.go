@@ -5,7 +5,7 @@
 //	what                                    who writes it
 //	spec                                    its user, through the Docker door or any other;
 //	                                        orchestrate/swarm where an update is rolled back
-//	previousSpec                            whoever writes the spec: what was there before
+//	previousSpec, runs                      whoever writes the spec: what was there before
 //	status                                  orchestrate/swarm
 //	Pods of it, the core Services beside it orchestrate/swarm
 //	Secrets, ConfigMaps (File)              their user; copies of those of other namespaces

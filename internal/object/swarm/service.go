@@ -1,14 +1,17 @@
 package swarm
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,12 +33,29 @@ var (
 // update, --task-history-limit).
 const HistoryMax = 5
 
-// Labels of a service's pods.
+// Labels and annotations of a service's pods.
 const (
-	ServiceLabel    = "swarm.trireme.dev/service"    // the service's object
-	SlotLabel       = "swarm.trireme.dev/slot"       // 1…, or the node of a global service
-	GenerationLabel = "swarm.trireme.dev/generation" // see Generation
+	// ServiceLabel names the service's object, on tasks that it leads to: one that is to
+	// end has it no more.
+	ServiceLabel     = "swarm.trireme.dev/service"
+	SlotLabel        = "swarm.trireme.dev/slot"       // 1…, of a job 0…, or the node of a global service
+	GenerationLabel  = "swarm.trireme.dev/generation" // see Generation
+	IterationLabel   = "swarm.trireme.dev/iteration"  // of a job, see Iteration
+	DesiredLabel     = "swarm.trireme.dev/desired"    // Shutdown; others are to run
+	ReasonAnnotation = "swarm.trireme.dev/reason"     // why a task was rejected
 )
+
+// Shutdown is the DesiredLabel of a task that is to end and stays as history.
+const Shutdown = string(swarm.TaskStateShutdown)
+
+// DrainTaint is on nodes whose availability is drain: what runs there ends. The loop
+// ends tasks of services itself, which therefore tolerate it.
+var DrainTaint = corev1.Taint{Key: "swarm.trireme.dev/availability", Value: string(swarm.NodeAvailabilityDrain), Effect: corev1.TaintEffectNoExecute}
+
+// Drained reports whether what runs on the node is to end.
+func Drained(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&DrainTaint) })
+}
 
 // Service is a swarm service.
 type Service struct {
@@ -44,15 +64,30 @@ type Service struct {
 	Spec              swarm.ServiceSpec  `json:"spec"`
 	PreviousSpec      *swarm.ServiceSpec `json:"previousSpec,omitempty"`
 	// Rollback says that the spec was written to go back to what was before.
-	Rollback bool   `json:"rollback,omitempty"`
-	Status   Status `json:"status,omitzero"`
+	Rollback bool `json:"rollback,omitempty"`
+	// Runs moves with every update of a job, so that one that changes nothing else runs
+	// it again too.
+	Runs   int64  `json:"runs,omitempty"`
+	Status Status `json:"status,omitzero"`
 	// Contents is the Digest of its files, where it follows them.
 	Contents string `json:"-"`
 }
 
 // Status says what is.
 type Status struct {
-	Update *Update `json:"update,omitempty"`
+	Update *Update    `json:"update,omitempty"`
+	Job    *JobStatus `json:"job,omitempty"`
+}
+
+// JobStatus is how a job stands.
+type JobStatus struct {
+	Iteration     int64       `json:"iteration"`
+	LastExecution metav1.Time `json:"lastExecution"` // when the iteration began, or was due
+	// Reruns is how many iterations its schedule began.
+	Reruns int64 `json:"reruns,omitempty"`
+	// Waits says that this iteration was begun by an update of a job that its schedule
+	// runs: it has no tasks.
+	Waits bool `json:"waits,omitempty"`
 }
 
 // Update is how the last update of tasks stands.
@@ -113,6 +148,16 @@ func (s *Service) Generation() string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// Alike reports whether tasks differ in nothing but their slots: none of their texts has a
+// template, and they have no files.
+func (s *Service) Alike() bool {
+	if s.PerNode() || len(s.Refs()) > 0 {
+		return false
+	}
+	b, err := json.Marshal([]any{s.Spec.TaskTemplate, s.Spec.Labels})
+	return err == nil && !bytes.Contains(b, []byte("{{"))
+}
+
 // Rules returns how tasks are replaced: by the update's words, or the rollback's.
 func (s *Service) Rules() swarm.UpdateConfig {
 	c := s.Spec.UpdateConfig
@@ -131,17 +176,6 @@ func (s *Service) Rules() swarm.UpdateConfig {
 
 // defaultMonitor is how long a new task is watched (Docker Engine API, UpdateConfig).
 const defaultMonitor = 5 * time.Second
-
-// Replicas returns how many tasks a replicated service wants; false: it is global.
-func (s *Service) Replicas() (n int, replicated bool) {
-	switch m := s.Spec.Mode; {
-	case m.Global != nil:
-		return 0, false
-	case m.Replicated != nil && m.Replicated.Replicas != nil:
-		return int(*m.Replicated.Replicas), true
-	}
-	return 1, true
-}
 
 //go:embed service.yaml
 var definition []byte

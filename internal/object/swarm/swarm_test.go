@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -53,31 +54,42 @@ func TestCheck(t *testing.T) {
 		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`:  "",
 		`{"Name":"-web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`: "Name",
 		`{"Name":"web"}`: "TaskTemplate.Runtime",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                                           "TaskTemplate.ContainerSpec.Image",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                                   "TaskTemplate.ContainerSpec.User",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                                    "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                                            "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                "TaskTemplate.ContainerSpec.Hostname",
-		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                           "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                                                 "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                                      "TaskTemplate.Placement.Constraints[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role==boss"]}}}`:                                "TaskTemplate.Placement.Constraints[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                                                  "TaskTemplate.Placement.MaxReplicas",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:                        "Mounts[0].Source",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                                     "Mounts[1].Target",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                                        "Mode",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                                           "UpdateConfig.MaxFailureRatio",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:                                  "RollbackConfig.FailureAction",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:                                "EndpointSpec.Ports[0].TargetPort",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`:                    "EndpointSpec.Ports[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"SecretID":"a","SecretName":"a"}]}}}`:                                  "Secrets[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"a","ConfigName":"a","Runtime":{}}]}}}`:                     "Configs[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"File":{"Name":"a"}}]}}}`:                                              "Secrets[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "bob") + `]}}}`:                                       "Secrets[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("../a", "0") + `]}}}`:                                      "Secrets[0].File.Name",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "0") + `,` + secretAt("/run/secrets/a", "0") + `]}}}`: "conflicting target",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "1000") + `]}}}`:                                      "",
-		`{"Name":"web","Labels":{"trireme.dev/follow-content":"yes"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                  "Labels[",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                                                    "TaskTemplate.ContainerSpec.Image",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                                            "TaskTemplate.ContainerSpec.User",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                                             "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                                                     "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                         "TaskTemplate.ContainerSpec.Hostname",
+		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                    "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                                                          "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                                               "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role=boss"]}}}`:                                          "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                                                           "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:                                 "Mounts[0].Source",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                                              "Mounts[1].Target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                                                 "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{},"Global":{}}}`:                                                     "Mode",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}},"UpdateConfig":{}}`:                                               "UpdateConfig",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"ReplicatedJob":{}},"RollbackConfig":{}}`:                                         "RollbackConfig",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"@hourly"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                             "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"often"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                       "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Nowhere * * * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:        "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Europe/Vienna 30 2 * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`: "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Limits":{"MemoryBytes":4096}}}}`:                                             "TaskTemplate.Resources.Limits.MemoryBytes",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Reservations":{"NanoCPUs":1000}}}}`:                                          "TaskTemplate.Resources.Reservations.NanoCPUs",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"RestartPolicy":{"Delay":-1}}}`:                                                            "TaskTemplate.RestartPolicy.Delay",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Healthcheck":{"Test":["CMD","x"],"Interval":1000}}}}`:                                      "TaskTemplate.ContainerSpec.Healthcheck.Interval",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                                                    "UpdateConfig.MaxFailureRatio",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:                                           "RollbackConfig.FailureAction",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:                                         "EndpointSpec.Ports[0].TargetPort",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`:                             "EndpointSpec.Ports[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"SecretID":"a","SecretName":"a"}]}}}`:                                           "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"a","ConfigName":"a","Runtime":{}}]}}}`:                              "Configs[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"File":{"Name":"a"}}]}}}`:                                                       "Secrets[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "bob") + `]}}}`:                                                "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("../a", "0") + `]}}}`:                                               "Secrets[0].File.Name",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "0") + `,` + secretAt("/run/secrets/a", "0") + `]}}}`:          "conflicting target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "1000") + `]}}}`:                                               "",
+		`{"Name":"web","Labels":{"trireme.dev/follow-content":"yes"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                           "Labels[",
 	} {
 		s := &Service{}
 		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
@@ -152,6 +164,35 @@ func TestGeneration(t *testing.T) {
 	} {
 		if got := generation(spec) == generation(base); got != same {
 			t.Errorf("%s: the same generation: %v", spec, got)
+		}
+	}
+}
+
+// TestConstraints: values are compared regardless of case, labels by their case; what
+// nothing is known of is met by no node.
+func TestConstraints(t *testing.T) {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: "Left", UID: "00000000-0000-0000-0000-00000000000a", Labels: map[string]string{"Disk": "SSD", EnginePrefix + "gpu": "a100", ManagerLabel: ""},
+	}}
+	n.Status.NodeInfo = corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "amd64"}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.1.2.3"}}
+	for text, want := range map[string]bool{
+		"node.labels.Disk==ssd": true, "node.labels.disk==ssd": false, "node.labels.disk!=ssd": true, "node.labels.Disk!=Ssd": false,
+		"node.hostname==left": true, "node.id==000000000000000000000000A": true, "node.role == manager": true, "node.role!=manager": false,
+		"node.platform.os==Linux": true, "node.platform.arch==x86_64": true, "node.platform.arch!=arm64": true,
+		"node.ip==10.1.2.3": true, "node.ip==10.1.0.0/16": true, "node.ip!=10.1.0.0/16": false, "node.ip==10.2.0.0/16": false, "node.ip!=nowhere": false,
+		"engine.labels.gpu==A100": true, "engine.labels.tpu!=x": true, "node.colour==blue": false, "node.colour!=blue": false,
+	} {
+		p := &Placement{Constraints: []string{text}}
+		if err := p.parse(); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := p.Fits(n); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+	for platform, want := range map[string]bool{"linux/x86_64": true, "linux/": true, "/amd64": true, "linux/arm64": false, "windows/amd64": false} {
+		if got := (&Placement{Platforms: []string{platform}}).Runs(n); got != want {
+			t.Errorf("%s: %v, want %v", platform, got, want)
 		}
 	}
 }

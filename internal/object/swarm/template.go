@@ -30,11 +30,8 @@ const ContainerName = "task"
 type Task struct {
 	ID   string // of the task; templates show it
 	Name string // as docker names it: web.1.ID
-	Slot string // 1…, or the id of the node of a global service
+	Slot string // 1…, of a job 0…, or the id of the node of a global service
 	Node Node   // of a global service; zero: not known before it is scheduled
-	// NodeName returns the name of the node with an id, empty: there is none. Nil: no
-	// node is known.
-	NodeName func(id string) string
 	// Files are where the service's files (Refs) are for the task, in their order. None:
 	// it is not known yet, and the pod is made without them.
 	Files []Given
@@ -57,12 +54,15 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	}
 	b := builder{service: s, task: t, spec: c}
 	b.pod.Labels = map[string]string{ServiceLabel: s.Name, SlotLabel: t.Slot, GenerationLabel: s.Generation()}
+	if label, value := s.Current(); s.Job() {
+		b.pod.Labels[label] = value
+	}
 	for _, part := range []func() error{b.words, b.networks, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.extras, b.refuse} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("TaskTemplate.%w", err)
 		}
 	}
-	if err := b.place(task.Placement); err != nil {
+	if err := b.place(); err != nil {
 		return nil, fmt.Errorf("TaskTemplate.Placement.%w", err)
 	}
 	grace := defaultGrace
@@ -72,7 +72,7 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	seconds := ceilSeconds(grace)
 	b.pod.Spec.TerminationGracePeriodSeconds = &seconds
 	b.pod.Spec.RestartPolicy = corev1.RestartPolicyNever // a task that ended is replaced by another
-	b.pod.Spec.Tolerations = []corev1.Toleration{lost(corev1.TaintNodeNotReady), lost(corev1.TaintNodeUnreachable)}
+	b.pod.Spec.Tolerations = []corev1.Toleration{lost(corev1.TaintNodeNotReady), lost(corev1.TaintNodeUnreachable), drained}
 	b.pod.Spec.EnableServiceLinks, b.pod.Spec.AutomountServiceAccountToken = new(bool), new(bool)
 	b.pod.Spec.Containers = []corev1.Container{b.container}
 	return &b.pod, nil
@@ -82,6 +82,9 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 func lost(taint string) corev1.Toleration {
 	return corev1.Toleration{Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64)}
 }
+
+// drained lets a task stay on a node that is drained until the loop ends it.
+var drained = corev1.Toleration{Key: DrainTaint.Key, Operator: corev1.TolerationOpEqual, Value: DrainTaint.Value, Effect: DrainTaint.Effect}
 
 // builder makes one pod; each of its parts says what it cannot do, by the field.
 type builder struct {

@@ -16,15 +16,12 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/defaults"
 	"trireme/internal/orchestrate/reap"
+	"trireme/internal/orchestrate/timetable"
 	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
 )
-
-// missedMax is how many times in a row may pass unused before it is told that something
-// is wrong (Kubernetes, "CronJob", "Deadline for delayed Job start").
-const missedMax = 100
 
 // retryRefused is when a Job is tried again that was refused, if the quotas of its
 // namespace do not change before.
@@ -162,7 +159,7 @@ func (s *sync) schedule() (again time.Time) {
 	}
 	now := s.tx.Now().In(zone)
 	again = plan.Next(now)
-	due, missed := latest(plan, s.since().In(zone), now)
+	due, missed := timetable.Latest(plan, s.since().In(zone), now)
 	if due.IsZero() {
 		return again
 	}
@@ -178,7 +175,7 @@ func (s *sync) schedule() (again time.Time) {
 	if reap.Terminating(s.tx, s.o.Namespace) {
 		return again
 	}
-	if missed > missedMax {
+	if missed > timetable.MissedMax {
 		s.tell(corev1.EventTypeWarning, "TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew")
 	}
 	s.start(due)
@@ -201,28 +198,6 @@ func (s *sync) since() time.Time {
 		}
 	}
 	return at
-}
-
-// latest returns the last time of the plan after from and not after now, zero where
-// there is none, and how many there are, of which more than missedMax count as one more.
-func latest(plan object.Schedule, from, now time.Time) (at time.Time, n int) {
-	walk := func(t time.Time) {
-		for t = plan.Next(t); !t.IsZero() && !t.After(now) && n <= missedMax; t = plan.Next(t) {
-			at = t
-			n++
-		}
-	}
-	if walk(from); n <= missedMax {
-		return at, n
-	}
-	for back := time.Minute; ; back *= 2 { // look from the other end
-		if t := plan.Next(now.Add(-back)); !t.IsZero() && !t.After(now) {
-			for ; !t.IsZero() && !t.After(now); t = plan.Next(t) {
-				at = t
-			}
-			return at, n
-		}
-	}
 }
 
 // start makes the Job of a time.

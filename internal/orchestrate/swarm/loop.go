@@ -3,7 +3,6 @@ package swarm
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
@@ -147,14 +146,4 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 		l.owners[key] = svc
 		l.agenda.Mark(svc)
 	}
-}
-
-// mayRun reports whether the node takes new tasks of global services.
-func mayRun(n *corev1.Node) bool {
-	for i := range n.Spec.Taints {
-		if n.Spec.Taints[i].Effect != corev1.TaintEffectPreferNoSchedule {
-			return false
-		}
-	}
-	return !n.Spec.Unschedulable && n.DeletionTimestamp == nil
 }

@@ -3,14 +3,11 @@ package swarm
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/moby/moby/api/types/swarm"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
@@ -35,10 +32,14 @@ type step struct {
 	room int       // writes of pods that are left to this step
 	next time.Time // when to look again; zero: when something changes
 
-	generation string
-	slots      map[string]*slot
-	nodes      map[string]*corev1.Node // of a global service, by slot
-	found      []ours.File             // that it refers to; nil: not looked for yet
+	label, current string // the label of tasks of what the service is now, and its value
+	placement      *ours.Placement
+	alike          bool        // its tasks differ in nothing but their slots
+	model          *corev1.Pod // of tasks that are alike; nil: not made yet
+	slots          map[string]*slot
+	nodes          map[string]*corev1.Node // of a service with a task on every node, those wanted, by slot
+	known          map[string]bool         // of such a service: the slots of all nodes
+	found          []ours.File             // that it refers to; nil: not looked for yet
 }
 
 // task is a pod of the service.
@@ -51,25 +52,36 @@ type task struct {
 type slot struct {
 	name  string
 	live  []task // to run or running, oldest first
-	going []task // being deleted
-	ended []task // oldest first
+	going []task // on their way out
+	ended []task // by themselves, oldest first
+	kept  []task // that were ended, oldest first
 }
 
 func (s *step) run() error {
-	s.generation = s.svc.Generation()
 	if reap.Terminating(s.tx, s.key.Namespace) {
 		return nil
 	}
+	s.label, s.current = s.svc.Current()
+	s.alike = s.svc.Alike()
+	var err error
+	if s.placement, err = s.svc.Placement(); err != nil { // doors refuse it
+		s.warn("FailedCreate", err.Error())
+		return nil
+	}
 	s.endpoints()
+	if s.svc.Job() {
+		return s.runJob()
+	}
 	s.gather()
 	wanted := s.wanted()
 	s.drop(wanted)
+	s.leave()
 	update := s.update(wanted)
 	for _, name := range wanted {
 		s.fill(s.slots[name])
 	}
 	s.forget()
-	return s.write(update)
+	return s.write(ours.Status{Update: update})
 }
 
 func (s *step) wake(at time.Time) {
@@ -87,9 +99,12 @@ func (s *step) gather() {
 			continue
 		}
 		t, sl := task{row.Key(), h}, s.slot(h.Labels[ours.SlotLabel])
+		shut := h.Labels[ours.DesiredLabel] == ours.Shutdown
 		switch {
-		case h.Deleting:
+		case h.Deleting, shut && !h.Ended():
 			sl.going = append(sl.going, t)
+		case shut:
+			sl.kept = append(sl.kept, t)
 		case h.Ended():
 			sl.ended = append(sl.ended, t)
 		default:
@@ -129,82 +144,60 @@ func (s *step) wanted() []string {
 		s.rank(have)
 		have = have[:n]
 	}
+	is := set(have)
 	// Slots whose task has ended go on before others are begun.
 	for _, ended := range []bool{true, false} {
 		for i := 1; len(have) < n && i <= n+len(s.slots); i++ {
 			name := strconv.Itoa(i)
 			sl := s.slots[name]
-			if slices.Contains(have, name) || ended != (sl != nil && len(sl.ended) > 0) {
+			if is[name] || ended != (sl != nil && len(sl.ended) > 0) {
 				continue
 			}
 			s.slot(name)
-			have = append(have, name)
+			have, is[name] = append(have, name), true
 		}
 	}
 	slices.SortFunc(have, byNumber)
 	return have
 }
 
+func set(names []string) map[string]bool {
+	is := make(map[string]bool, len(names))
+	for _, name := range names {
+		is[name] = true
+	}
+	return is
+}
+
 func byNumber(a, b string) int {
 	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
-// rank orders slots by what their loss costs, the dearest first: those that run, those
-// on nodes with few tasks of the service, the lowest number.
+// rank orders slots by what their loss costs, the dearest first: those that run, the first
+// of each node before the second of any, the lowest number.
 func (s *step) rank(names []string) {
-	crowd := map[string]int{}
-	for _, name := range names {
-		crowd[s.slots[name].live[0].head.Node]++
-	}
 	runs := func(name string) int {
 		if s.slots[name].live[0].head.Ready {
 			return 0
 		}
 		return 1
 	}
-	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(
-			cmp.Compare(runs(a), runs(b)),
-			cmp.Compare(crowd[s.slots[a].live[0].head.Node], crowd[s.slots[b].live[0].head.Node]),
-			byNumber(a, b),
-		)
-	})
-}
-
-// drop ends the tasks of slots that are not wanted, and takes their history away.
-func (s *step) drop(wanted []string) {
-	for _, name := range slices.Sorted(maps.Keys(s.slots)) {
-		if sl := s.slots[name]; !slices.Contains(wanted, name) {
-			for _, t := range slices.Concat(sl.live, sl.ended) {
-				s.end(t)
-			}
-			sl.live, sl.ended = nil, nil
-		}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(runs(a), runs(b)), byNumber(a, b)) })
+	onNode, before := map[string]int{}, map[string]int{} // of each slot, how many its node has before it
+	for _, name := range names {
+		node := s.slots[name].live[0].head.Node
+		before[name] = onNode[node]
+		onNode[node]++
 	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(runs(a), runs(b)), cmp.Compare(before[a], before[b])) })
 }
 
-func (s *step) end(t task) {
-	if reap.Delete(s.tx, tables.Pods, t.key, metav1.DeletePropagationBackground) {
-		s.room--
-	}
-}
-
-// forget takes away what a slot has more than its history.
-func (s *step) forget() {
-	for _, name := range slices.Sorted(maps.Keys(s.slots)) {
-		sl := s.slots[name]
-		keep := max(ours.HistoryMax-max(len(sl.live), 1), 0)
-		for _, t := range sl.ended[:max(len(sl.ended)-keep, 0)] {
-			s.end(t)
-		}
-	}
-}
-
-// fill gives an empty slot a task.
+// fill gives an empty slot a task, unless its node takes none.
 func (s *step) fill(sl *slot) {
-	if len(sl.live) == 0 && !s.blocked(sl) {
-		s.start(sl)
+	if n := s.nodes[sl.name]; len(sl.live) > 0 || s.blocked(sl) || n != nil && !mayRun(n) {
+		return
 	}
+	s.start(sl)
 }
 
 // start puts a new task into the slot, when it is time.
@@ -233,56 +226,6 @@ func (s *step) blocked(sl *slot) bool {
 		n, ok := tables.Nodes.Get(s.tx, object.Key{Name: t.head.Node})
 		return ok && object.NodeReady(n)
 	})
-}
-
-// restartAt says when a task may take the place of the last one that ended in the slot;
-// false: never, until the service is changed.
-func (s *step) restartAt(sl *slot) (time.Time, bool) {
-	last := sl.ended[len(sl.ended)-1]
-	if last.head.Labels[ours.GenerationLabel] != s.generation {
-		return time.Time{}, true
-	}
-	p := s.svc.Spec.TaskTemplate.RestartPolicy
-	if p == nil {
-		p = &swarm.RestartPolicy{}
-	}
-	failed := last.head.Phase == corev1.PodFailed
-	if p.Condition == swarm.RestartPolicyConditionNone || p.Condition == swarm.RestartPolicyConditionOnFailure && !failed {
-		return time.Time{}, false
-	}
-	if p.MaxAttempts != nil && *p.MaxAttempts > 0 && s.attempts(sl, p.Window) > int(*p.MaxAttempts) {
-		return time.Time{}, false
-	}
-	delay := defaultRestartDelay
-	if p.Delay != nil {
-		delay = *p.Delay
-	}
-	return ended(last).Add(delay), true
-}
-
-// defaultRestartDelay is how long a slot waits (Docker Engine API, RestartPolicy).
-const defaultRestartDelay = 5 * time.Second
-
-// attempts counts the tasks of this generation that ended in the slot, those within the
-// window where there is one: the first of them is no attempt to start again.
-func (s *step) attempts(sl *slot, window *time.Duration) (n int) {
-	for _, t := range sl.ended {
-		if t.head.Labels[ours.GenerationLabel] != s.generation {
-			continue
-		}
-		if window == nil || *window <= 0 || s.tx.Now().Sub(ended(t)) < *window {
-			n++
-		}
-	}
-	return n
-}
-
-// ended returns when the task ended, as well as it is known.
-func ended(t task) time.Time {
-	if t.head.EndedAt.IsZero() {
-		return t.head.Created
-	}
-	return t.head.EndedAt
 }
 
 func (s *step) tell(kind, reason, message string) {

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/rollout"
 	"trireme/internal/tables"
@@ -33,7 +35,7 @@ func (s *step) update(wanted []string) *ours.Update {
 	places, order := s.places(wanted, rules)
 	moves := rollout.Replace(policy(rules, len(places)), places)
 	for _, i := range moves.End {
-		s.endOld(s.slots[order[i]])
+		s.retireAll(s.slots[order[i]], func(t task) (string, bool) { return "", s.old(t) })
 	}
 	for _, i := range moves.Start {
 		s.start(s.slots[order[i]])
@@ -48,7 +50,7 @@ func (s *step) begin(wanted []string) *ours.Update {
 		u = &ours.Update{}
 		*u = *was
 	}
-	if u != nil && u.Generation == s.generation {
+	if u != nil && u.Generation == s.current {
 		return u
 	}
 	var dirty int32
@@ -60,7 +62,7 @@ func (s *step) begin(wanted []string) *ours.Update {
 	if dirty == 0 {
 		return u
 	}
-	next := &ours.Update{State: swarm.UpdateStateUpdating, Message: "update in progress", Started: s.now(), Slots: dirty, Generation: s.generation}
+	next := &ours.Update{State: swarm.UpdateStateUpdating, Message: "update in progress", Started: s.now(), Slots: dirty, Generation: s.current}
 	if !s.svc.Rollback {
 		return next
 	}
@@ -73,7 +75,7 @@ func (s *step) begin(wanted []string) *ours.Update {
 
 func (s *step) now() metav1.Time { return metav1.NewTime(s.tx.Now().Truncate(time.Second)) }
 
-func (s *step) old(t task) bool { return t.head.Labels[ours.GenerationLabel] != s.generation }
+func (s *step) old(t task) bool { return t.head.Labels[s.label] != s.current }
 
 func paused(u *ours.Update) bool {
 	return u.State == swarm.UpdateStatePaused || u.State == swarm.UpdateStateRollbackPaused
@@ -120,21 +122,11 @@ func (s *step) stand(t task, delay time.Duration) rollout.Stand {
 	if !t.head.Ready {
 		return rollout.Coming
 	}
-	if at := t.head.ReadySince.Add(delay); s.tx.Now().Before(at) {
+	if at := t.head.ReadySince.Add(delay + clockStep); delay > 0 && s.tx.Now().Before(at) {
 		s.wake(at)
 		return rollout.Coming
 	}
 	return rollout.Available
-}
-
-func (s *step) endOld(sl *slot) {
-	for _, t := range sl.live {
-		if s.old(t) {
-			s.end(t)
-			sl.going = append(sl.going, t)
-		}
-	}
-	sl.live = slices.DeleteFunc(sl.live, s.old)
 }
 
 // failures counts the new tasks that did not run, or not longer than they were watched,
@@ -142,7 +134,7 @@ func (s *step) endOld(sl *slot) {
 func (s *step) failures(u *ours.Update, monitor time.Duration) (last task, n int) {
 	for _, sl := range s.slots {
 		for _, t := range sl.ended {
-			if !s.old(t) && !t.head.Created.Before(u.Started.Time) && s.ran(t) <= monitor {
+			if !s.old(t) && !t.head.Created.Before(u.Started.Time) && s.fell(t, monitor) {
 				n++
 				if n == 1 || older(last, t) < 0 {
 					last = t
@@ -153,17 +145,26 @@ func (s *step) failures(u *ours.Update, monitor time.Duration) (last task, n int
 	return last, n
 }
 
-// ran returns how long the task's container ran; 0: it never did.
-func (s *step) ran(t task) time.Duration {
+// clockStep is how coarse the times are that a pod's status tells.
+const clockStep = time.Second
+
+// fell reports whether the task never ran, as its health check says where it has one, or
+// no longer than it was watched.
+func (s *step) fell(t task, monitor time.Duration) bool {
 	pod, ok := tables.Pods.Get(s.tx, t.key)
 	if !ok || len(pod.Status.ContainerStatuses) == 0 {
-		return 0
+		return true
 	}
 	end := pod.Status.ContainerStatuses[0].State.Terminated
 	if end == nil || end.StartedAt.IsZero() {
-		return 0
+		return true
 	}
-	return end.FinishedAt.Sub(end.StartedAt.Time)
+	if pod.Spec.Containers[0].ReadinessProbe != nil { // it was ready if that changed after it had started
+		if c := object.PodCondition(pod, corev1.PodReady); c == nil || !c.LastTransitionTime.After(end.StartedAt.Time) {
+			return true
+		}
+	}
+	return end.FinishedAt.Sub(end.StartedAt.Time) < monitor+clockStep
 }
 
 // fail stops the update or goes back, as its rules say. A rollback that fails only
@@ -203,7 +204,7 @@ func (s *step) complete(u *ours.Update, wanted []string, r swarm.UpdateConfig) *
 			if s.old(t) || !t.head.Ready {
 				return u
 			}
-			if at := t.head.ReadySince.Add(watched); at.After(until) {
+			if at := t.head.ReadySince.Add(watched + clockStep); at.After(until) {
 				until = at
 			}
 		}
@@ -220,10 +221,10 @@ func (s *step) complete(u *ours.Update, wanted []string, r swarm.UpdateConfig) *
 	return u
 }
 
-// write writes how the update stands, if that is news.
-func (s *step) write(u *ours.Update) error {
-	if equality.Semantic.DeepEqual(s.svc.Status.Update, u) {
+// write writes how the service stands, if that is news.
+func (s *step) write(st ours.Status) error {
+	if equality.Semantic.DeepEqual(s.svc.Status, st) {
 		return nil
 	}
-	return tables.PutStatus(s.tx, tables.SwarmKey(s.key), &ours.Status{Update: u})
+	return tables.PutStatus(s.tx, tables.SwarmKey(s.key), &st)
 }

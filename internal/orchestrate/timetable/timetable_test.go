@@ -1,4 +1,4 @@
-package cronjob
+package timetable
 
 import (
 	"testing"
@@ -21,8 +21,8 @@ func TestLatest(t *testing.T) {
 	}{
 		{"* * * * *", "2030-01-01T00:00:00Z", "2030-01-01T00:00:59Z", "", time.UTC, 0},
 		{"* * * * *", "2030-01-01T00:00:00Z", "2030-01-01T00:03:10Z", "2030-01-01T00:03:00Z", time.UTC, 3},
-		{"* * * * *", "2020-01-01T00:00:00Z", "2030-01-01T00:03:10Z", "2030-01-01T00:03:00Z", time.UTC, missedMax + 1},
-		{"0 0 1 1 *", "1800-01-01T00:00:00Z", "2030-03-01T00:00:00Z", "2030-01-01T00:00:00Z", time.UTC, missedMax + 1},
+		{"* * * * *", "2020-01-01T00:00:00Z", "2030-01-01T00:03:10Z", "2030-01-01T00:03:00Z", time.UTC, MissedMax + 1},
+		{"0 0 1 1 *", "1800-01-01T00:00:00Z", "2030-03-01T00:00:00Z", "2030-01-01T00:00:00Z", time.UTC, MissedMax + 1},
 		{"30 2 * * *", "2030-03-30T00:00:00Z", "2030-03-30T12:00:00Z", "2030-03-30T01:30:00Z", vienna, 1},
 		{"30 12 * * *", "2030-07-01T00:00:00Z", "2030-07-01T12:00:00Z", "2030-07-01T10:30:00Z", vienna, 1},
 	} {
@@ -37,7 +37,7 @@ func TestLatest(t *testing.T) {
 			}
 			return v.In(c.zone)
 		}
-		got, n := latest(plan, at(c.from), at(c.now))
+		got, n := Latest(plan, at(c.from), at(c.now))
 		text := ""
 		if !got.IsZero() {
 			text = got.UTC().Format(time.RFC3339)
