@@ -35,6 +35,7 @@ type node struct {
 type pod struct {
 	uid     types.UID
 	timer   *time.Timer // until it runs
+	end     *time.Timer // until its deadline; nil: it has none
 	running bool
 	gone    bool
 }
@@ -123,8 +124,10 @@ func (n *node) drop(p *pod) {
 	if p == nil {
 		return
 	}
-	if p.timer != nil {
-		p.timer.Stop()
+	for _, t := range []*time.Timer{p.timer, p.end} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	if p.running {
 		p.running = false
@@ -150,6 +153,33 @@ func (n *node) step(key object.Key, h *pod, p *corev1.Pod, new bool) {
 			}
 		})
 	}
+	if d := p.Spec.ActiveDeadlineSeconds; d != nil && !h.gone && h.end == nil {
+		h.end = time.AfterFunc(time.Duration(*d)*time.Second, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.pods[key] == h && !h.gone {
+				n.drop(h)
+				n.client.ReportPod(wire.PodReport{Key: key, UID: p.UID, Status: overdueStatus(p, metav1.Now().Rfc3339Copy())})
+			}
+		})
+	}
+}
+
+// overdueStatus is the status of a pod whose deadline has passed.
+func overdueStatus(p *corev1.Pod, at metav1.Time) *corev1.PodStatus {
+	s := runningStatus(p, at)
+	s.Phase, s.Reason = corev1.PodFailed, "DeadlineExceeded"
+	for i := range s.Conditions {
+		if c := &s.Conditions[i]; c.Type == corev1.PodReady || c.Type == corev1.ContainersReady {
+			c.Status = corev1.ConditionFalse
+		}
+	}
+	for i := range s.ContainerStatuses {
+		c := &s.ContainerStatuses[i]
+		c.Ready, c.Started = false, new(bool)
+		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: at, FinishedAt: at, Reason: "Completed"}}
+	}
+	return s
 }
 
 // start makes the pod run. Called with mu held.

@@ -33,20 +33,12 @@ func fleet(ctx context.Context, c *config) ([]line, error) {
 }
 
 func fleetOn(ctx context.Context, c *config, h *cluster.Host) ([]line, error) {
-	cs, err := client(ctx, h)
+	joined := time.Now()
+	cs, stop, err := hollowNodes(ctx, c, h, c.nodes)
 	if err != nil {
 		return nil, err
 	}
-	joined := time.Now()
-	sim := h.Command(ctx, c.binary, "sim", "nodes", "--count", strconv.Itoa(c.nodes), "--manager", h.Address+":6444")
-	sim.Stderr = os.Stderr
-	if err := sim.Start(); err != nil {
-		return nil, err
-	}
-	defer stopChild(sim)
-	if err := h.Await(ctx, fmt.Sprintf("%d hollow nodes are ready", c.nodes), func() error { return allReady(ctx, cs, c.nodes) }); err != nil {
-		return nil, err
-	}
+	defer stop()
 	join := time.Since(joined)
 	before, err := cpuSeconds(h.Pid())
 	if err != nil {
@@ -72,6 +64,23 @@ func fleetOn(ctx context.Context, c *config, h *cluster.Host) ([]line, error) {
 		{"bound_pods_per_s", float64(c.pods) / bound.Seconds(), "pods/s", detail},
 		{"running_pods_per_s", float64(c.pods) / running.Seconds(), "pods/s", detail},
 	}, nil
+}
+
+// hollowNodes attaches hollow nodes and returns when they are ready. stop takes them away.
+func hollowNodes(ctx context.Context, c *config, h *cluster.Host, count int) (cs kubernetes.Interface, stop func(), err error) {
+	if cs, err = client(ctx, h); err != nil {
+		return nil, nil, err
+	}
+	sim := h.Command(ctx, c.binary, "sim", "nodes", "--count", strconv.Itoa(count), "--manager", h.Address+":6444")
+	sim.Stderr = os.Stderr
+	if err := sim.Start(); err != nil {
+		return nil, nil, err
+	}
+	if err := h.Await(ctx, fmt.Sprintf("%d hollow nodes are ready", count), func() error { return allReady(ctx, cs, count) }); err != nil {
+		stopChild(sim)
+		return nil, nil, err
+	}
+	return cs, func() { stopChild(sim) }, nil
 }
 
 func stopChild(cmd *exec.Cmd) {
@@ -118,13 +127,18 @@ func allReady(ctx context.Context, cs kubernetes.Interface, want int) error {
 // deploy posts a Deployment of the pod and watches its pods until all are bound
 // and running.
 func deploy(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.PodSpec) (bound, running time.Duration, err error) {
+	return watchUntilRunning(ctx, cs, pods, func() error { return post(ctx, cs, pods, pod) })
+}
+
+// watchUntilRunning posts what makes pods and watches until so many are bound and running.
+func watchUntilRunning(ctx context.Context, cs kubernetes.Interface, pods int, post func() error) (bound, running time.Duration, err error) {
 	w, err := cs.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		return 0, 0, err
 	}
 	defer w.Stop()
 	started := time.Now()
-	if err := post(ctx, cs, pods, pod); err != nil {
+	if err := post(); err != nil {
 		return 0, 0, err
 	}
 	isBound, isRunning := map[string]bool{}, map[string]bool{}

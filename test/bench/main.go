@@ -48,6 +48,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{[]string{"ready_s", "idle_rss_mb"}, ready},
 		{[]string{"bound_pods_per_s", "running_pods_per_s"}, fleet},
+		{[]string{"docker_10k_running_s"}, dockerFleet},
 		{[]string{"pod_start_vs_cri"}, podStart},
 		{[]string{"containers_per_s_vs_cri"}, containers},
 		{[]string{"configmap_creates_per_s", "configmap_gets_per_s"}, api},

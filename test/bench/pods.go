@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,20 +31,12 @@ func manyPods(n int) func(context.Context, *config) ([]line, error) {
 }
 
 func manyPodsOn(ctx context.Context, c *config, h *cluster.Host, n int) ([]line, error) {
-	cs, err := client(ctx, h)
+	nodes := n / 100
+	cs, stop, err := hollowNodes(ctx, c, h, nodes)
 	if err != nil {
 		return nil, err
 	}
-	nodes := n / 100
-	sim := h.Command(ctx, c.binary, "sim", "nodes", "--count", strconv.Itoa(nodes), "--manager", h.Address+":6444")
-	sim.Stderr = os.Stderr
-	if err := sim.Start(); err != nil {
-		return nil, err
-	}
-	defer stopChild(sim)
-	if err := h.Await(ctx, fmt.Sprintf("%d hollow nodes are ready", nodes), func() error { return allReady(ctx, cs, nodes) }); err != nil {
-		return nil, err
-	}
+	defer stop()
 	if err := post(ctx, cs, n, usualPod()); err != nil {
 		return nil, err
 	}

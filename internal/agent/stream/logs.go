@@ -28,11 +28,14 @@ type LogOptions struct {
 	LimitBytes         int64 // 0: no limit
 	Since              time.Time
 	Stream             string // "Stdout", "Stderr"; empty: both
+	// Origin says before each line which output it is of: "1 " or "2 ". It is our own
+	// doors' parameter.
+	Origin bool
 }
 
 func logOptions(q url.Values, now time.Time) (LogOptions, error) {
 	o := LogOptions{
-		Follow: flag(q, "follow"), Timestamps: flag(q, "timestamps"), Previous: flag(q, "previous"), TailLines: -1,
+		Follow: flag(q, "follow"), Timestamps: flag(q, "timestamps"), Previous: flag(q, "previous"), TailLines: -1, Origin: flag(q, "origin"),
 	}
 	if s := q.Get("stream"); s != "" && s != "All" {
 		if s != "Stdout" && s != "Stderr" {
@@ -279,6 +282,15 @@ func (p *printer) line(b []byte) error {
 	}
 	p.shown = true
 	whole := !bytes.HasPrefix(tag, []byte{'P'})
+	if p.o.Origin && !p.partial {
+		origin := "1 "
+		if bytes.Equal(name, []byte("stderr")) {
+			origin = "2 "
+		}
+		if err := p.write([]byte(origin)); err != nil {
+			return err
+		}
+	}
 	if p.o.Timestamps && !p.partial {
 		if err := p.write(append(append([]byte(nil), stamp...), ' ')); err != nil {
 			return err

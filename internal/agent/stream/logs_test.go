@@ -43,6 +43,8 @@ func TestReadLog(t *testing.T) {
 		"stderr":     {LogOptions{TailLines: -1, Stream: "Stderr"}, "two\n"},
 		"limit":      {LogOptions{TailLines: -1, LimitBytes: 6}, "one\ntw"},
 		"since":      {LogOptions{TailLines: -1, Since: time.Date(2026, 1, 1, 0, 0, 3, 0, time.UTC)}, "four\n"},
+		"origin":     {LogOptions{TailLines: -1, Origin: true}, "1 one\n2 two\n1 three\n1 four\n"},
+		"of 2":       {LogOptions{TailLines: 3, Origin: true, Timestamps: true, Stream: "Stderr"}, ""},
 		"timestamps": {LogOptions{TailLines: 1, Timestamps: true}, "2026-01-01T00:00:03.000000001Z four\n"},
 	} {
 		var b bytes.Buffer
