@@ -44,9 +44,10 @@ type tenant struct {
 
 // member is a pod on a network.
 type member struct {
-	uid  types.UID
-	node string
-	ips  []netip.Addr
+	uid   types.UID
+	node  string
+	ips   []netip.Addr
+	names []string
 }
 
 // onNetworks is what a pod was last seen to be on.
@@ -131,7 +132,7 @@ func (l *networks) recall(tx *store.Tx) {
 		}
 		for _, e := range row.Object().Endpoints {
 			pod := network.PodOf(key, e.TargetRef)
-			m := member{uid: e.TargetRef.UID, node: row.Key().Name}
+			m := member{uid: e.TargetRef.UID, node: row.Key().Name, names: network.NamesOf(&e)}
 			for _, text := range e.Addresses {
 				if a, err := netip.ParseAddr(text); err == nil {
 					m.ips = append(m.ips, a)
@@ -266,7 +267,7 @@ func (l *networks) serve(tx *store.Tx, key, podKey object.Key) {
 	for _, a := range ips {
 		t.used[a] = podKey
 	}
-	t.members[podKey] = member{pod.UID, pod.Spec.NodeName, ips}
+	t.members[podKey] = member{pod.UID, pod.Spec.NodeName, ips, network.Names(pod)}
 	t.nodes[pod.Spec.NodeName] = true
 	delete(t.waiting, podKey)
 	l.show(tx, pod, asked)
@@ -391,7 +392,7 @@ func (l *networks) write(tx *store.Tx, key object.Key) {
 		if row == nil {
 			continue
 		}
-		e := discoveryv1.Endpoint{TargetRef: network.RefOf(key, pod, m.uid)}
+		e := network.Endpoint(key, pod, m.uid, m.names)
 		for _, a := range m.ips {
 			e.Addresses = append(e.Addresses, a.String())
 		}

@@ -97,7 +97,7 @@ func (t *tenants) name(m *Members, deleted bool) {
 	for _, e := range m.Endpoints {
 		if !deleted && e.TargetRef != nil {
 			pod := network.PodOf(of, e.TargetRef)
-			all = append(all, dns.Member{Namespace: pod.Namespace, Pod: pod.Name, UID: e.TargetRef.UID, Addresses: addresses(e)})
+			all = append(all, dns.Member{Namespace: pod.Namespace, Pod: pod.Name, Names: network.NamesOf(&e), UID: e.TargetRef.UID, Addresses: addresses(e)})
 		}
 	}
 	t.zone.SetMembers(zoneName(of), m.Name, all)

@@ -13,6 +13,7 @@ import (
 // Member is a pod on a tenants' network.
 type Member struct {
 	Namespace, Pod string
+	Names          []string // beside its own, lower case
 	UID            types.UID
 	Addresses      []netip.Addr
 }
@@ -130,10 +131,12 @@ func (z *Zone) viewLocked(from netip.Addr) View {
 
 // seenLocked returns what a name is on networks of the view: the services that are known
 // by it on the first of them where there are any, else a service of the view's namespace as its
-// pods are there, or the pod of that name. Nil: there is none.
-func (z *Zone) seenLocked(name string, v View, networks []string) *service {
+// pods are there, or the pod of that name. Nil: there is none. Labels are the name and what
+// is below it.
+func (z *Zone) seenLocked(labels []string, v View, networks []string) *service {
+	name := labels[len(labels)-1]
 	for _, n := range networks {
-		if s := z.frontLocked(name, n); s != nil {
+		if s := z.frontLocked(name, n, len(labels) > 1); s != nil {
 			return s
 		}
 	}
@@ -151,13 +154,9 @@ func (z *Zone) seenLocked(name string, v View, networks []string) *service {
 		if len(seen.endpoints) > 0 {
 			break
 		}
-		_, own, _ := strings.Cut(n, ".")
-		for _, namespace := range []string{v.Namespace, own} {
-			if m, ok := z.networks[n].pods[name+"."+namespace]; ok {
-				for _, a := range m.Addresses {
-					seen.endpoints = append(seen.endpoints, endpoint{host: name, address: a, pod: name})
-				}
-				break
+		for _, m := range z.networks[n].called(name, v.Namespace, n) {
+			for _, a := range m.Addresses {
+				seen.endpoints = append(seen.endpoints, endpoint{host: name, address: a, pod: m.Pod})
 			}
 		}
 	}
@@ -167,9 +166,26 @@ func (z *Zone) seenLocked(name string, v View, networks []string) *service {
 	return seen
 }
 
+// called returns the pods of a name: of the asker's namespace, else of the network's, else
+// those that have it beside their own.
+func (m *members) called(name, namespace, network string) (all []Member) {
+	_, own, _ := strings.Cut(network, ".")
+	for _, ns := range []string{namespace, own} {
+		if p, ok := m.pods[name+"."+ns]; ok {
+			return []Member{p}
+		}
+	}
+	for _, p := range m.pods {
+		if slices.Contains(p.Names, name) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // frontLocked returns the services that are known by a name on a network, as one; nil:
-// there is none.
-func (z *Zone) frontLocked(name, network string) *service {
+// there is none. Their pods are there if they are asked for, and where there is no address.
+func (z *Zone) frontLocked(name, network string, pods bool) *service {
 	m := z.networks[network]
 	if m == nil {
 		return nil
@@ -186,7 +202,9 @@ func (z *Zone) frontLocked(name, network string) *service {
 		seen.addresses = append(seen.addresses, f.Addresses...)
 		if s := z.services[f.Service+"."+f.Namespace]; s != nil {
 			seen.ports = append(seen.ports, s.ports...)
-			z.joinLocked(seen, s, network)
+			if pods || len(seen.addresses) == 0 {
+				z.joinLocked(seen, s, network)
+			}
 		}
 	}
 	return seen
@@ -194,11 +212,16 @@ func (z *Zone) frontLocked(name, network string) *service {
 
 // joinLocked adds a service's pods as they are on a network.
 func (z *Zone) joinLocked(seen, s *service, network string) {
+	has := map[netip.Addr]bool{}
+	for _, e := range seen.endpoints {
+		has[e.address] = true
+	}
 	for _, e := range s.endpoints {
 		for _, a := range z.networks[network].pods[e.pod+"."+s.namespace].Addresses {
-			if slices.ContainsFunc(seen.endpoints, func(has endpoint) bool { return has.address == a }) {
+			if has[a] {
 				continue // by a slice of the other family
 			}
+			has[a] = true
 			at := endpoint{host: e.host, address: a, ports: e.ports, pod: e.pod}
 			if e.host == dashed(e.address) {
 				at.host = dashed(a)
@@ -221,7 +244,7 @@ func (z *Zone) lookupNetwork(labels []string, q dns.Question, v View) Reply {
 	if n == 2 {
 		return Reply{Exists: true}
 	}
-	return z.lookupWithin(labels[:n-2], z.seenLocked(labels[n-3], v, []string{network}), "."+network+".net.", q)
+	return z.lookupWithin(labels[:n-2], z.seenLocked(labels[:n-2], v, []string{network}), "."+network+".net.", q)
 }
 
 // namedLocked returns the name of an address in the networks of a view; empty: none.

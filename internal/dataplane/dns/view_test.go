@@ -100,6 +100,13 @@ func TestViews(t *testing.T) {
 	}
 	check(only, "other.default.svc.cluster.local.", "") // no pod of it is ready
 	check(nobody, "stack_web.default.svc.cluster.local.", "none")
+	named := member("only", "10.0.9.4")
+	named.Namespace, named.Pod, named.Names = "prod", "c-1", []string{"store"}
+	z.SetMembers("red.default", "c", []Member{named})
+	check(only, "store.default.svc.cluster.local.", "10.0.9.4")
+	check(both, "store.red.default.net.cluster.local.", "10.0.9.4")
+	check(nobody, "store.red.default.net.cluster.local.", "none")
+	z.SetMembers("red.default", "c", nil)
 	z.SetFront("red.default", "_default.web", nil)
 	z.SetFront("red.default", "_prod.api", nil)
 

@@ -268,7 +268,7 @@ func (z *Zone) lookupService(labels []string, q dns.Question, v View) Reply {
 	}
 	if v.Only {
 		if s = nil; labels[n-1] == v.Namespace {
-			s = z.seenLocked(labels[n-2], v, v.Networks)
+			s = z.seenLocked(labels[:n-1], v, v.Networks)
 		}
 	}
 	return z.lookupWithin(labels[:n-1], s, "."+labels[n-1]+".svc.", q)

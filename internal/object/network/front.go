@@ -78,15 +78,12 @@ type Front struct {
 	Addresses []netip.Addr // one a subnet; none: its names lead to its pods
 }
 
-const (
-	frontPrefix     = "_"
-	namesAnnotation = "trireme.dev/names"
-)
+const frontPrefix = "_"
 
 // Row returns the front as a row of the network's.
 func (f Front) Row(network object.Key) *discoveryv1.EndpointSlice {
 	row := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: ID(network), Name: FrontName(f.Service), Annotations: map[string]string{namesAnnotation: strings.Join(f.Names, ",")}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: ID(network), Name: FrontName(f.Service), Annotations: map[string]string{NamesAnnotation: strings.Join(f.Names, ",")}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 	}
 	if len(f.Addresses) > 0 {
@@ -109,7 +106,7 @@ func FrontOf(row *discoveryv1.EndpointSlice) (f Front, ok bool) {
 		return Front{}, false
 	}
 	f.Service = OfID(id)
-	f.Names = strings.Split(row.Annotations[namesAnnotation], ",")
+	f.Names = strings.Split(row.Annotations[NamesAnnotation], ",")
 	for _, e := range row.Endpoints {
 		for _, text := range e.Addresses {
 			if a, err := netip.ParseAddr(text); err == nil {

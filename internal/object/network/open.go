@@ -29,6 +29,20 @@ func (n *Network) Opened() (all []string) {
 	return all
 }
 
+// NamesAnnotation of a pod has names that it is known by on its networks beside its own,
+// with commas between them.
+const NamesAnnotation = "trireme.dev/names"
+
+// Names returns what the pod's annotation names, in lower case.
+func Names(p *corev1.Pod) (all []string) {
+	for _, s := range strings.Split(p.Annotations[NamesAnnotation], ",") {
+		if s = strings.ToLower(strings.TrimSpace(s)); s != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // PortsAnnotation of a pod that is on networks only names the ports of it that are
 // reached by eth0 all the same, as published ones have to be: "80/tcp,53/udp".
 const PortsAnnotation = "trireme.dev/open-ports"

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
@@ -191,6 +192,25 @@ func Attachments(all []Attachment) string {
 		panic(err) // strings and booleans alone
 	}
 	return string(b)
+}
+
+// Endpoint returns a pod's place in a network's rows, without its addresses. What it is
+// called lies where an endpoint has its hostname.
+func Endpoint(network, pod object.Key, uid types.UID, names []string) discoveryv1.Endpoint {
+	e := discoveryv1.Endpoint{TargetRef: RefOf(network, pod, uid)}
+	if len(names) > 0 {
+		text := strings.Join(names, ",")
+		e.Hostname = &text
+	}
+	return e
+}
+
+// NamesOf returns what the pod of an endpoint is called beside its own name.
+func NamesOf(e *discoveryv1.Endpoint) []string {
+	if e.Hostname == nil {
+		return nil
+	}
+	return strings.Split(*e.Hostname, ",")
 }
 
 // RefOf returns how a network's rows name a pod. PodOf is its inverse.

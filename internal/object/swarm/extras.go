@@ -54,8 +54,8 @@ var ofPods = []string{DependsOnLabel, InitLabel, PostStartLabel, PreStopLabel, P
 // extras returns the service's labels that its tasks are made from; nil: it has none.
 func (s *Service) extras() map[string]string {
 	var out map[string]string
-	for _, name := range ofPods {
-		if v, ok := s.Spec.Labels[name]; ok {
+	for name, v := range s.Spec.Labels {
+		if slices.Contains(ofPods, name) || strings.HasPrefix(name, AddressLabel) {
 			if out == nil {
 				out = map[string]string{}
 			}

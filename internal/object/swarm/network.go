@@ -3,6 +3,7 @@ package swarm
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -135,8 +136,8 @@ func (b *builder) networks() error {
 		}
 		on = append(on, attachment{Name: key.Name, Namespace: key.Namespace})
 	}
-	if len(on) == 0 {
-		return nil
+	if err := b.addresses(on); err != nil || len(on) == 0 {
+		return err
 	}
 	text, err := json.Marshal(on)
 	if err != nil {
@@ -151,8 +152,41 @@ func (b *builder) networks() error {
 
 // attachment is a network in the annotation of a pod.
 type attachment struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace,omitempty"`
+	Name      string       `json:"name"`
+	Namespace string       `json:"namespace,omitempty"`
+	IPs       []netip.Addr `json:"ips,omitempty"`
+}
+
+// addresses gives the one task of a service the addresses that it asks for.
+func (b *builder) addresses(on []attachment) error {
+	labels := b.service.Spec.Labels
+	for _, label := range sortedKeys(labels) {
+		name, ok := strings.CutPrefix(label, AddressLabel)
+		if !ok {
+			continue
+		}
+		if n, replicated := b.service.Replicas(); !replicated || n > 1 {
+			return fmt.Errorf("Labels[%s]: an address is one task's: have one replica, or leave it away", label)
+		}
+		var ips []netip.Addr
+		for _, text := range split(labels[label]) {
+			a, err := netip.ParseAddr(text)
+			if err != nil {
+				return fmt.Errorf("Labels[%s]: %q is no address: write it as 10.0.9.5, or 10.0.9.5,fd00:9::5", label, text)
+			}
+			ips = append(ips, a)
+		}
+		if b.task.Network == nil {
+			continue
+		}
+		key, _ := b.task.Network(name)
+		i := slices.IndexFunc(on, func(a attachment) bool { return a.Name == key.Name && a.Namespace == key.Namespace })
+		if i < 0 {
+			return fmt.Errorf("Labels[%s]: the service is not on network %s", label, name)
+		}
+		on[i].IPs = ips
+	}
+	return nil
 }
 
 // openPorts are those that are published.

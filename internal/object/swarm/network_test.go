@@ -27,8 +27,15 @@ func TestNetworks(t *testing.T) {
 		`[{"Target":"red","Aliases":["a.b"]}]`:                 "error: Networks[0].Aliases[0]",
 		`[{"Target":"red","DriverOpts":{"a":"b"}}]`:            "error: Networks[0].DriverOpts",
 		`[{"Target":"nothing"}]`:                               "error: Networks[0].Target: network nothing not found",
+		`[{"Target":"red"}]` + "\x00red=10.0.9.5,fd00::5":      `[{"name":"red","namespace":"shop","ips":["10.0.9.5","fd00::5"]}] true 80/tcp`,
+		`[{"Target":"red"}]` + "\x00blue=10.0.9.5":             "error: Labels[trireme.dev/ip.blue]: the service is not on network blue",
+		`[{"Target":"red"}]` + "\x00red=x":                     "error: Labels[trireme.dev/ip.red]: \"x\" is no address",
 	} {
 		s := &swarm.Service{}
+		text, address, _ := strings.Cut(text, "\x00")
+		if name, ip, ok := strings.Cut(address, "="); ok {
+			s.Spec.Labels = map[string]string{swarm.AddressLabel + name: ip}
+		}
 		spec := `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"},"Networks":` + text + `},"EndpointSpec":{"Ports":[{"TargetPort":80,"PublishMode":"host","PublishedPort":80}]}}`
 		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
 			t.Fatal(err)
