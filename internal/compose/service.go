@@ -40,17 +40,14 @@ func (c *converter) job(name string, j types.JobConfig) {
 		c.refuse(path+".triggers.schedule", "a job has one schedule here, such as \"0 3 * * *\"; for one that runs when it is deployed write a service with deploy.mode: replicated-job")
 	} else {
 		at := j.Triggers.Schedule[0]
-		spec.Labels[scheduleLabel] = at.Cron
+		spec.Labels[ours.ScheduleLabel] = at.Cron
 		if at.Timezone != "" {
-			spec.Labels[scheduleLabel] = "TZ=" + at.Timezone + " " + at.Cron
+			spec.Labels[ours.ScheduleLabel] = "TZ=" + at.Timezone + " " + at.Cron
 		}
 	}
 	c.extension(path, &spec, j.Extensions)
 	c.stack.Services = append(c.stack.Services, spec)
 }
-
-// scheduleLabel has the cron schedule of a job.
-const scheduleLabel = "trireme.dev/schedule"
 
 // spec is what services and jobs have in common.
 func (c *converter) spec(path, name string, container types.ContainerSpec, work types.WorkloadSpec) swarm.ServiceSpec {

@@ -60,6 +60,7 @@ func benchmarks() []benchmark {
 		{[]string{"ingress_requests_per_s"}, ingress},
 		{[]string{"rollout_failed_requests"}, rollout},
 		{[]string{"log_follower_kb"}, followers},
+		{[]string{"docker_50_real_time_ratio", "docker_50_real_mem_ratio"}, swarms},
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
+
+	ours "trireme/internal/object/swarm"
 )
 
 // period is how often a manager is asked how far it is.
@@ -101,7 +103,7 @@ func (d *deploy) lag(ctx context.Context, s *swarm.Service) (l lag, done bool, e
 	l.name = s.Spec.Name
 	wanted := swarm.TaskStateRunning
 	switch m := s.Spec.Mode; {
-	case s.Spec.Labels[scheduleLabel] != "":
+	case s.Spec.Labels[ours.ScheduleLabel] != "":
 		return l, true, nil // it runs when it is time
 	case m.Replicated != nil && m.Replicated.Replicas != nil:
 		l.want = *m.Replicated.Replicas
@@ -128,6 +130,3 @@ func none(s *swarm.Service) bool {
 	m := s.Spec.Mode
 	return m.Replicated != nil && m.Replicated.Replicas != nil && *m.Replicated.Replicas == 0
 }
-
-// scheduleLabel has the schedule of a job that runs when it is time.
-const scheduleLabel = "trireme.dev/schedule"

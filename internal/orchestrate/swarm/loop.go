@@ -20,6 +20,7 @@ type Loop struct {
 	services map[object.Key]*swarm.Service
 	keys     map[types.UID]object.Key
 	owners   map[object.Key]object.Key // of pods
+	waiting  dependents
 	agenda   loop.Agenda
 }
 
@@ -125,17 +126,26 @@ func (l *Loop) observeService(tx *store.Tx, key object.Key) {
 		delete(l.keys, was.UID)
 	}
 	delete(l.services, key)
-	l.agenda.Mark(key)
+	l.markAll(key)
 	svc, ok := tables.Swarm(tx, key)
+	l.waiting.set(key, svc)
 	if !ok {
 		return
 	}
 	l.services[key], l.keys[svc.UID] = svc, key
 }
 
+// markAll marks the service, and those whose tasks wait for it.
+func (l *Loop) markAll(key object.Key) {
+	l.agenda.Mark(key)
+	for other := range l.waiting.wait[key] {
+		l.agenda.Mark(other)
+	}
+}
+
 func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	if was, ok := l.owners[key]; ok {
-		l.mark(was)
+		l.markAll(was)
 		delete(l.owners, key)
 	}
 	row, ok := tables.Pods.Row(tx, key)
@@ -144,6 +154,6 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	}
 	if svc, ours := l.keys[row.Head().Owner]; ours {
 		l.owners[key] = svc
-		l.agenda.Mark(svc)
+		l.markAll(svc)
 	}
 }

@@ -115,6 +115,7 @@ func (s *step) gather() {
 		slices.SortFunc(sl.live, older)
 		slices.SortFunc(sl.ended, older)
 	}
+	s.release()
 }
 
 func older(a, b task) int {
