@@ -25,9 +25,9 @@ import (
 // Config configures a Dispatcher. PKI, Token, Certificate and Log are required.
 type Config struct {
 	PKI         *wire.PKI
-	Token       wire.Token      // what machines join with
-	Certificate tls.Certificate // a manager's, to serve with
-	Accounts    *account.Issuer // signs the tokens of pods; nil: pods get none
+	Token       func() wire.Token // what machines join with now
+	Certificate tls.Certificate   // a manager's, to serve with
+	Accounts    *account.Issuer   // signs the tokens of pods; nil: pods get none
 	// Audience reports whether a node may have tokens of a service account for an audience
 	// that no pod of it asks for; nil: it may not.
 	Audience  func(node string, account object.Key, audience string) bool
@@ -58,7 +58,7 @@ type Dispatcher struct {
 
 // New returns a dispatcher that is not running yet.
 func New(s *store.Store, cfg Config) (*Dispatcher, error) {
-	if s == nil || cfg.PKI == nil || cfg.Log == nil || len(cfg.Certificate.Certificate) == 0 || cfg.Token.Secret == "" {
+	if s == nil || cfg.PKI == nil || cfg.Log == nil || len(cfg.Certificate.Certificate) == 0 || cfg.Token == nil {
 		return nil, kind.New(kind.Invalid, "dispatch: Config lacks a required field")
 	}
 	if cfg.Grace == 0 {

@@ -64,7 +64,7 @@ func newManager(t testing.TB, grace time.Duration) *manager {
 		t.Fatal(err)
 	}
 	m.d, err = dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.accounts,
+		PKI: m.pki, Token: func() wire.Token { return m.token }, Certificate: cert, Accounts: m.accounts,
 		Audience: func(node string, account object.Key, audience string) bool {
 			return node == "n1" && account.Name == "robot" && audience == "granted"
 		},

@@ -29,7 +29,7 @@ type service struct {
 
 // Join signs a first certificate for whoever holds the token.
 func (v *service) Join(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResponse, error) {
-	if !v.d.cfg.Token.Matches(r.Secret) {
+	if !v.d.cfg.Token().Matches(r.Secret) {
 		return nil, toStatus(kind.New(kind.Unauthenticated, "the join token is not this cluster's: `trireme status` on a manager prints the right one"))
 	}
 	if errs := validation.IsDNS1123Subdomain(r.Node); len(errs) > 0 {

@@ -63,11 +63,11 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
-	services, err := swarm.Definition()
+	services, err := swarm.Definitions()
 	if err != nil {
 		return err
 	}
-	kinds = append(kinds, images, networks, services)
+	kinds = append(append(kinds, images, networks), services...)
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)

@@ -55,6 +55,9 @@ type ManagerConfig struct {
 	// DockerSocket is the path of the socket of the Docker API, which only root can open;
 	// "none": there is none [/run/trireme/docker.sock; docker.sock below another Root].
 	DockerSocket string `json:"dockerSocket"`
+	// DockerListen is the address of the Docker API for who shows a client certificate or
+	// a token; "none": there is none [:2376].
+	DockerListen string `json:"dockerListen"`
 	NodePortMin  int32  `json:"nodePortMin"`  // [30000]
 	NodePortMax  int32  `json:"nodePortMax"`  // [32767]
 	UnsafeNoSync bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
@@ -223,7 +226,7 @@ func Default() Config {
 	return Config{
 		Root: "/var/lib/trireme", PodCIDR: "10.128.0.0/10", ServiceCIDR: "10.96.0.0/12", Domain: "cluster.local",
 		Manager: ManagerConfig{
-			Enabled: true, APIListen: ":6443", AgentListen: ":6444",
+			Enabled: true, APIListen: ":6443", AgentListen: ":6444", DockerListen: ":2376",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
@@ -386,7 +389,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Agent.Listen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Agent.Listen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

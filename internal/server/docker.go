@@ -4,17 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
+	"trireme/internal/access"
 	"trireme/internal/api/docker"
 	"trireme/internal/api/kube"
 	"trireme/internal/kind"
 	"trireme/internal/store"
+	"trireme/internal/wire"
 )
 
-// noSocket says that no Docker API is served.
+// noSocket says that no Docker API is served there.
 const noSocket = "none"
 
 // pathMax is how long the path of a socket may be (unix(7), sun_path).
@@ -65,13 +68,49 @@ func dockerSocket(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// dockerDoor builds the Docker door beside the Kubernetes door, through which it writes;
-// nil: there is to be none.
-func (m *manager) dockerDoor(s *store.Store, door *kube.Server) (*docker.Server, error) {
-	if m.docker == nil {
+// dockerPort takes the port of the Docker API with client certificates, nil where there is
+// to be none.
+func dockerPort(addr string) (net.Listener, error) {
+	if addr == noSocket {
 		return nil, nil
 	}
+	return listen("Docker API", "--docker-listen", addr)
+}
+
+func closeAny(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+// dockerDoor builds the Docker door beside the Kubernetes door, through which it writes as
+// whoever asks; nil: there is to be none.
+func (m *manager) dockerDoor(s *store.Store, door *kube.Server) (*docker.Server, error) {
+	if m.docker == nil && m.dockerTLS == nil {
+		return nil, nil
+	}
+	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(m.agents.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	caller := func(c *kube.Caller) docker.Caller {
+		return docker.Caller{User: c.User, Key: c.Key(), Client: door.LoopbackAs(c)}
+	}
 	return docker.New(s, docker.Config{
-		Listener: m.docker, Client: door.Loopback(), Node: m.cfg.Node, Root: m.cfg.Root, Version: Version, CAPEM: m.pki.CAPEM(), Log: m.cfg.Log,
+		Listener: m.docker, Owner: caller(kube.CallerOf(access.User{Name: wire.AdminName, Groups: []string{wire.MastersGroup, access.Authenticated}})),
+		TLS: m.dockerTLS, Secure: wire.ServerTLS(cert, m.pki.Pool(), false), Identify: func(req *http.Request) (docker.Caller, error) {
+			c, err := door.Caller(req)
+			if err != nil {
+				return docker.Caller{}, err
+			}
+			return caller(c), nil
+		},
+		Node: m.cfg.Node, Root: m.cfg.Root, Version: Version, CAPEM: m.pki.CAPEM(), Log: m.cfg.Log,
+		Token: m.token, JoinPort: port, Heartbeat: time.Duration(m.cfg.Manager.Grace) / 3,
 	})
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,14 +41,15 @@ import (
 
 // manager is the manager's half of a process.
 type manager struct {
-	cfg    Config
-	pki    *wire.PKI
-	token  wire.Token
-	tokens *account.Issuer
-	api    net.Listener
-	agents net.Listener
-	docker net.Listener // nil: no Docker API
-	audit  *auditlog.Log
+	cfg       Config
+	pki       *wire.PKI
+	token     *joinToken
+	tokens    *account.Issuer
+	api       net.Listener
+	agents    net.Listener
+	docker    net.Listener // the Docker API's socket and port; nil: none
+	dockerTLS net.Listener
+	audit     *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
 	identity            *identity.Sources
@@ -66,7 +64,7 @@ func newManager(cfg Config) (*manager, error) {
 	if m.pki, err = wire.OpenPKI(cfg.path("pki")); err != nil {
 		return nil, err
 	}
-	if m.token, err = loadToken(cfg.path("pki", "token"), m.pki.Digest()); err != nil {
+	if m.token, err = openToken(cfg.path("pki", "token"), m.pki.Digest()); err != nil {
 		return nil, err
 	}
 	key, err := m.pki.AccountKey()
@@ -92,24 +90,10 @@ func newManager(cfg Config) (*manager, error) {
 	if m.docker, err = dockerSocket(cfg.Manager.DockerSocket); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close())
 	}
+	if m.dockerTLS, err = dockerPort(cfg.Manager.DockerListen); err != nil {
+		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker))
+	}
 	return m, nil
-}
-
-// loadToken returns the cluster's join token, making it at the first start.
-func loadToken(path, digest string) (wire.Token, error) {
-	b, err := os.ReadFile(path)
-	if err == nil {
-		t, err := wire.ParseToken(string(b))
-		if err != nil {
-			return t, fmt.Errorf("reading %s: %w", path, err)
-		}
-		return t, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return wire.Token{}, fmt.Errorf("reading the join token: %w", err)
-	}
-	t := wire.NewToken(digest)
-	return t, os.WriteFile(path, []byte(t.String()+"\n"), 0o600)
 }
 
 // Run serves until ctx ends.
@@ -252,7 +236,7 @@ func (m *manager) dispatcher(s *store.Store, images *registry.Registry) (*dispat
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		PKI: m.pki, Token: m.token.Token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 		Audience: audiences(access.NewChecker(s)),
 	})
 }

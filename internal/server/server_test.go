@@ -58,7 +58,7 @@ func TestConfigText(t *testing.T) {
 
 func TestReservedPorts(t *testing.T) {
 	cfg := Default()
-	if got := cfg.ports(); len(got) != 3 || got[0] != 6443 {
+	if got := cfg.ports(); len(got) != 4 || got[0] != 6443 {
 		t.Errorf("%v", got)
 	}
 	if got := cfg.serviceAddress(10).String(); got != "10.96.0.10" {
@@ -118,6 +118,23 @@ func TestToken(t *testing.T) {
 	}
 	if _, err := loadToken(path, digest); !kind.Is(err, kind.Invalid) {
 		t.Errorf("a damaged token: %v", err)
+	}
+}
+
+// TestTokenRotates: another token takes the place of the first, also after a restart.
+func TestTokenRotates(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	j, err := openToken(path, strings.Repeat("a", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := j.Token()
+	if err := j.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openToken(path, strings.Repeat("a", 64))
+	if err != nil || again.Token() != j.Token() || again.Token() == first || again.Token().Digest != first.Digest {
+		t.Errorf("%v: %v after %v, on disk %v", err, j.Token(), first, again.Token())
 	}
 }
 

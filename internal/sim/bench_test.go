@@ -86,7 +86,7 @@ func startManager(t *testing.T, s *store.Store) (addr string, token wire.Token) 
 		t.Fatal(err)
 	}
 	d, err := dispatch.New(s, dispatch.Config{
-		PKI: pki, Token: token, Certificate: cert, Grace: time.Minute, Heartbeat: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
+		PKI: pki, Token: func() wire.Token { return token }, Certificate: cert, Grace: time.Minute, Heartbeat: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/tidwall/btree"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"trireme/internal/object"
 )
 
 // tableDef is a table's declaration without its types.
@@ -189,6 +191,32 @@ type state struct {
 	tables   map[*tableDef]*tableState
 	sealed   chan struct{} // closed when the head moves past this state
 	next     chan struct{} // closed when a later state is committed
+	only     Sees          // which rows its readers see; nil: all
+}
+
+// Sees reports whether a row is seen: of the table, whose objects are of the group (empty
+// too where they are of many, see Spec.Claims), at the key.
+type Sees func(group string, table TableID, key object.Key) bool
+
+// get returns the row at key where the state's readers see it.
+func (s *state) get(def *tableDef, key string) (*row, bool) {
+	r, ok := s.table(def).get(key)
+	if !ok || !s.sees(r) {
+		return nil, false
+	}
+	return r, true
+}
+
+func (s *state) sees(r *row) bool {
+	return s.only == nil || s.only(r.def.gvk.Group, r.def.id, object.ParseKey(r.key))
+}
+
+// seen returns f for those rows that the state's readers see.
+func (s *state) seen(f func(*row) bool) func(*row) bool {
+	if s.only == nil {
+		return f
+	}
+	return func(r *row) bool { return !s.sees(r) || f(r) }
 }
 
 func newState() *state {
@@ -221,6 +249,14 @@ type Snapshot struct {
 }
 
 func (s *Snapshot) state() *state { return s.s }
+
+// Only returns the snapshot without the rows that sees says no of: what a caller may see
+// of it. Many goroutines may ask sees at a time.
+func (s *Snapshot) Only(sees Sees) *Snapshot {
+	part := *s.s
+	part.only = sees
+	return &Snapshot{&part, s.next}
+}
 
 // Rev returns the revision of the last durable write the snapshot holds.
 func (s *Snapshot) Rev() Rev { return s.s.rev }

@@ -76,6 +76,35 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestOnly: of a row that its readers do not see, a snapshot shows nothing, however it is
+// asked.
+func TestOnly(t *testing.T) {
+	s := open(t, store.Config{})
+	for _, name := range []string{"a", "b", "c"} {
+		put(t, s, name, "1")
+	}
+	all := s.Snapshot()
+	part := all.Only(func(group string, table store.TableID, key object.Key) bool {
+		return group == "" && table == tables.ConfigMaps.ID() && key.Namespace == "default" && key.Name != "b"
+	})
+	if diff := cmp.Diff(map[string]string{"a": "1@1", "c": "1@3"}, values(part)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	hidden := object.Key{Namespace: "default", Name: "b"}
+	if _, ok := tables.ConfigMaps.Get(part, hidden); ok {
+		t.Error("Get shows what is not seen")
+	}
+	if _, ok := tables.ConfigMaps.Row(part, hidden); ok {
+		t.Error("Row shows what is not seen")
+	}
+	if a, b := tables.ConfigMaps.Len(part), tables.ConfigMaps.CountFrom(part, "default/", "default/b"); a != 2 || b != 1 {
+		t.Errorf("Len %d, CountFrom %d; want 2, 1", a, b)
+	}
+	if _, ok := tables.ConfigMaps.Get(all, hidden); !ok {
+		t.Error("the whole snapshot lost a row")
+	}
+}
+
 // TestCountFrom: it counts what RowsFrom yields, from every key of every namespace.
 func TestCountFrom(t *testing.T) {
 	s := open(t, store.Config{})

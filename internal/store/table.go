@@ -202,7 +202,7 @@ func (r Row[T, H]) Encoded() []byte { return r.r.bytes() }
 
 // Get returns the object at key, false if there is none.
 func (t *Table[T, H]) Get(r Reader, key object.Key) (T, bool) {
-	row, ok := r.state().table(t.def).get(key.String())
+	row, ok := r.state().get(t.def, key.String())
 	if !ok {
 		var none T
 		return none, false
@@ -212,12 +212,12 @@ func (t *Table[T, H]) Get(r Reader, key object.Key) (T, bool) {
 
 // Row returns the row at key without decoding it, false if there is none.
 func (t *Table[T, H]) Row(r Reader, key object.Key) (Row[T, H], bool) {
-	row, ok := r.state().table(t.def).get(key.String())
+	row, ok := r.state().get(t.def, key.String())
 	return Row[T, H]{row}, ok
 }
 
 // Len returns how many rows the table has.
-func (t *Table[T, H]) Len(r Reader) int { return r.state().table(t.def).rows.Len() }
+func (t *Table[T, H]) Len(r Reader) int { return t.CountFrom(r, "", "") }
 
 // Rev returns the revision of the last write to the table that r sees.
 func (t *Table[T, H]) Rev(r Reader) Rev { return r.state().table(t.def).rev }
@@ -237,23 +237,28 @@ func (t *Table[T, H]) Rows(r Reader, namespace string) iter.Seq[Row[T, H]] {
 	if namespace != "" {
 		prefix = namespace + "/"
 	}
-	ts := r.state().table(t.def)
-	return func(yield func(Row[T, H]) bool) {
-		ts.ascend(prefix, prefix, func(row *row) bool { return yield(Row[T, H]{row}) })
-	}
+	return t.RowsFrom(r, prefix, "")
 }
 
 // RowsFrom returns the rows whose key as text ("namespace/name") has the prefix
 // and is not before from, in key order.
 func (t *Table[T, H]) RowsFrom(r Reader, prefix, from string) iter.Seq[Row[T, H]] {
-	ts := r.state().table(t.def)
+	st, ts := r.state(), r.state().table(t.def)
 	return func(yield func(Row[T, H]) bool) {
-		ts.ascend(max(prefix, from), prefix, func(row *row) bool { return yield(Row[T, H]{row}) })
+		ts.ascend(max(prefix, from), prefix, st.seen(func(row *row) bool { return yield(Row[T, H]{row}) }))
 	}
 }
 
-// CountFrom returns how many rows RowsFrom yields, without a walk over them.
+// CountFrom returns how many rows RowsFrom yields, without a walk over them but where r
+// does not see all.
 func (t *Table[T, H]) CountFrom(r Reader, prefix, from string) int {
+	if r.state().only != nil {
+		n := 0
+		for range t.RowsFrom(r, prefix, from) {
+			n++
+		}
+		return n
+	}
 	ts := r.state().table(t.def)
 	end := ts.rows.Len()
 	if prefix != "" {
@@ -269,9 +274,9 @@ func (t *Table[T, H]) By(r Reader, index, value string) iter.Seq[Row[T, H]] {
 	if i < 0 {
 		panic(fmt.Sprintf("store: table %s has no index %q", t.def.id, index))
 	}
-	ts := r.state().table(t.def)
+	st, ts := r.state(), r.state().table(t.def)
 	return func(yield func(Row[T, H]) bool) {
-		ts.lookup(i, value, func(row *row) bool { return yield(Row[T, H]{row}) })
+		ts.lookup(i, value, st.seen(func(row *row) bool { return yield(Row[T, H]{row}) }))
 	}
 }
 

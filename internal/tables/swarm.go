@@ -27,6 +27,20 @@ func IsSwarm(at object.Key) (object.Key, bool) {
 	return p.Key, p.Plural == swarm.Services.Resource
 }
 
+// SwarmClusterKey returns where the settings of the swarm are in CustomObjects.
+func SwarmClusterKey() object.Key {
+	return CustomPlace{Group: swarm.Group.Group, Plural: swarm.Clusters.Resource, Key: object.Key{Name: swarm.ClusterName}}.CustomKey()
+}
+
+// SwarmCluster returns the settings of the swarm, those that nobody has set where there
+// are none that can be read.
+func SwarmCluster(r store.Reader) *swarm.Cluster {
+	if c, ok := ReadCustom[swarm.Cluster](r, SwarmClusterKey()); ok {
+		return c
+	}
+	return &swarm.Cluster{}
+}
+
 // Swarm returns the swarm service of the key; false where there is none that can be
 // read.
 func Swarm(r store.Reader, key object.Key) (*swarm.Service, bool) {

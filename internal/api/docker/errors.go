@@ -35,11 +35,16 @@ var replies = map[kind.Kind]reply{
 	kind.Unsupported:     {http.StatusNotImplemented, "Unimplemented"},
 }
 
+// plain is an error that docker's managers answer without the name of a code.
+type plain struct{ error }
+
+func (p plain) Unwrap() error { return p.error }
+
 // fail answers with an error.
 func fail(w http.ResponseWriter, err error) {
 	r := replies[kind.Of(err)]
 	text := err.Error()
-	if r.code != "" {
+	if !errors.As(err, &plain{}) && r.code != "" {
 		text = "rpc error: code = " + r.code + " desc = " + text
 	}
 	write(w, r.status, common.ErrorResponse{Message: text})

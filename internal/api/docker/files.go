@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"trireme/internal/kind"
+	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
 )
@@ -203,9 +204,13 @@ func (k files) remove(c *call) (any, error) {
 		return nil, err
 	}
 	var users []string
-	for s := range tables.Swarms(c.snap, "") {
+	for s := range tables.Swarms(c.all, "") {
 		if slices.ContainsFunc(s.Refs(), func(r ours.Ref) bool { return r.Config == k.config && r.ID == f.ID() }) {
-			users = append(users, s.Spec.Name)
+			name := "somebody else's"
+			if c.sees(tables.CustomObjects, tables.SwarmKey(object.KeyOf(s))) {
+				name = s.Spec.Name
+			}
+			users = append(users, name)
 		}
 	}
 	if len(users) > 0 {

@@ -113,7 +113,7 @@ func (c *call) virtualIPs(s *ours.Service) (all []swarm.EndpointVirtualIP) {
 			continue
 		}
 		key, ok := tables.NetworkByID(c.snap, on.Target)
-		row, known := tables.NetworkMembers.Get(c.snap, object.Key{Namespace: tenant.ID(key), Name: tenant.FrontName(object.KeyOf(s))})
+		row, known := tables.NetworkMembers.Get(c.all, object.Key{Namespace: tenant.ID(key), Name: tenant.FrontName(object.KeyOf(s))})
 		n, read := tables.Network(c.snap, key)
 		if !ok || !known || !read {
 			continue // not yet

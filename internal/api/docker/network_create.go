@@ -125,7 +125,7 @@ func (c *call) networkOptions(asked *network.CreateRequest, n *tenant.Network) e
 // plain names a node that does not encrypt what leaves it for pods of others, empty: there
 // is none.
 func (c *call) plain() string {
-	for node := range tables.Nodes.All(c.snap) {
+	for node := range tables.Nodes.All(c.all) {
 		if node.Annotations[object.OverlayKeyAnnotation] == "" {
 			return node.Name
 		}
@@ -193,7 +193,7 @@ func subnet(field string, s network.IPAMConfig) (tenant.Subnet, error) {
 // so two that are made at once hardly ever get the same.
 func (c *call) choose(pool netip.Prefix, bits int) (tenant.Subnet, error) {
 	var taken []netip.Prefix
-	for n := range tables.Networks(c.snap) {
+	for n := range tables.Networks(c.all) {
 		pools, _ := n.Pools() // what is wrong with it takes nothing
 		for _, p := range pools {
 			taken = append(taken, p.Prefix)

@@ -18,6 +18,7 @@ import (
 	"trireme/internal/object"
 	tenant "trireme/internal/object/network"
 	ours "trireme/internal/object/swarm"
+	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
@@ -138,15 +139,16 @@ func inspectNetwork(c *call) (any, error) {
 	return out, nil
 }
 
-// members yields the pods on a network, with their addresses there.
-func (c *call) members(n *tenant.Network, yield func(p *corev1.Pod, addresses []netip.Addr)) {
+// members yields the pods on a network that are in the snapshot, with their addresses there.
+// Who is on it is nothing that roles name: whoever sees the network and a pod sees that.
+func (c *call) members(in *store.Snapshot, n *tenant.Network, yield func(p *corev1.Pod, addresses []netip.Addr)) {
 	key := object.KeyOf(n)
-	for row := range tables.NetworkMembers.Rows(c.snap, tenant.ID(key)) {
+	for row := range tables.NetworkMembers.Rows(c.all, tenant.ID(key)) {
 		if _, service := tenant.FrontOf(row.Object()); service {
 			continue
 		}
 		for _, e := range row.Object().Endpoints {
-			p, ok := tables.Pods.Get(c.snap, tenant.PodOf(key, e.TargetRef))
+			p, ok := tables.Pods.Get(in, tenant.PodOf(key, e.TargetRef))
 			if !ok || p.UID != e.TargetRef.UID {
 				continue
 			}
@@ -175,7 +177,7 @@ func within(n *tenant.Network, a netip.Addr) netip.Prefix {
 // showMembers adds the containers on a network and their nodes, of the whole cluster.
 func (c *call) showMembers(n *tenant.Network, out *network.Inspect) {
 	nodes := map[string]bool{}
-	c.members(n, func(p *corev1.Pod, addresses []netip.Addr) {
+	c.members(c.snap, n, func(p *corev1.Pod, addresses []netip.Addr) {
 		id := ours.ID(p.UID)
 		if len(p.Status.ContainerStatuses) > 0 {
 			if _, runs, ok := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "://"); ok {
@@ -213,13 +215,13 @@ func (c *call) podName(p *corev1.Pod) string {
 func (c *call) showServices(n *tenant.Network, out *network.Inspect) {
 	out.Services = map[string]network.ServiceInfo{}
 	tasks := map[object.Key][]network.Task{}
-	c.members(n, func(p *corev1.Pod, addresses []netip.Addr) {
+	c.members(c.snap, n, func(p *corev1.Pod, addresses []netip.Addr) {
 		at := object.Key{Namespace: p.Namespace, Name: p.Labels[ours.ServiceLabel]}
 		for _, a := range addresses {
 			tasks[at] = append(tasks[at], network.Task{Name: c.podName(p), EndpointID: ours.ID(p.UID), EndpointIP: a, Info: map[string]string{"Host IP": p.Status.HostIP}})
 		}
 	})
-	for f := range tables.NetworkFronts(c.snap, object.KeyOf(n)) {
+	for f := range tables.NetworkFronts(c.all, object.KeyOf(n)) {
 		s, ok := tables.Swarm(c.snap, f.Service)
 		if !ok {
 			continue
@@ -241,20 +243,25 @@ func (c *call) showServices(n *tenant.Network, out *network.Inspect) {
 // are on their way out.
 func (c *call) usedBy(n *tenant.Network) (by string) {
 	id := ours.ID(n.UID)
-	for s := range tables.Swarms(c.snap, "") {
+	for s := range tables.Swarms(c.all, "") {
 		if s.DeletionTimestamp != nil {
 			continue
 		}
 		for _, on := range s.Spec.TaskTemplate.Networks {
 			if on.Target == id || on.Target == ours.NetworkOf(n).Name {
+				if !c.sees(tables.CustomObjects, tables.SwarmKey(object.KeyOf(s))) {
+					return "somebody else's service"
+				}
 				return "service " + s.Spec.Name
 			}
 		}
 	}
-	c.members(n, func(p *corev1.Pod, _ []netip.Addr) {
+	c.members(c.all, n, func(p *corev1.Pod, _ []netip.Addr) {
 		owner := metav1.GetControllerOf(p)
 		if p.DeletionTimestamp == nil && !object.PodEnded(p) && (owner == nil || owner.APIVersion != ours.Group.String()) {
-			by = "pod " + p.Namespace + "/" + p.Name
+			if by = "somebody else's pod"; c.sees(tables.Pods, object.KeyOf(p)) {
+				by = "pod " + p.Namespace + "/" + p.Name
+			}
 		}
 	})
 	return by

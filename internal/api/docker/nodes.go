@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func (c *call) node(n *corev1.Node) swarm.Node {
 	}
 	if manages(n) {
 		out.Spec.Role = swarm.NodeRoleManager
-		out.ManagerStatus = &swarm.ManagerStatus{Leader: n.Name == c.door.cfg.Node, Reachability: swarm.ReachabilityReachable, Addr: address(n) + ":2377"}
+		out.ManagerStatus = &swarm.ManagerStatus{Leader: n.Name == c.door.cfg.Node, Reachability: swarm.ReachabilityReachable, Addr: c.joinAt(n)}
 	}
 	return out
 }
@@ -84,6 +85,37 @@ func availability(n *corev1.Node) swarm.NodeAvailability {
 	return swarm.NodeAvailabilityActive
 }
 
+// nodes returns the nodes that the caller may see, and of those that only pods of his are
+// on what these tell: their names and, for docker's clients count tasks on nodes that are
+// up, whether they are.
+func (c *call) nodes() []*corev1.Node {
+	out := slices.Collect(tables.Nodes.All(c.snap))
+	if c.may("list", "", "nodes", object.Key{}) {
+		return out
+	}
+	names := map[string]bool{}
+	for row := range tables.Pods.Rows(c.snap, "") {
+		names[row.Head().Node] = true
+	}
+	for _, n := range out {
+		delete(names, n.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		n, ok := tables.Nodes.Get(c.all, object.Key{Name: name})
+		if !ok {
+			continue
+		}
+		part := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp}}
+		for _, cond := range n.Status.Conditions {
+			if cond.Type == corev1.NodeReady {
+				part.Status.Conditions = []corev1.NodeCondition{{Type: cond.Type, Status: cond.Status}}
+			}
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
 // findNode returns the node of an id, name or the beginning of an id.
 func (c *call) findNode(ref string) (*corev1.Node, error) {
 	if ref == "self" {
@@ -91,28 +123,29 @@ func (c *call) findNode(ref string) (*corev1.Node, error) {
 			return n, nil
 		}
 	}
-	return find("node", ref, slices.Collect(tables.Nodes.All(c.snap)), func(n *corev1.Node) (string, string) { return ours.ID(n.UID), n.Name })
+	return find("node", ref, c.nodes(), func(n *corev1.Node) (string, string) { return ours.ID(n.UID), n.Name })
 }
 
 // find returns the one of all that ref means: a whole id, a whole name, or the
 // beginning of an id.
 func find[T any](what, ref string, all []T, names func(T) (id, name string)) (found T, err error) {
-	var begins []T
-	byName := -1
-	for i, o := range all {
+	var begins, named []T
+	for _, o := range all {
 		id, name := names(o)
 		switch {
 		case id == ref:
 			return o, nil
 		case name == ref:
-			byName = i
+			named = append(named, o)
 		case ref != "" && strings.HasPrefix(id, ref):
 			begins = append(begins, o)
 		}
 	}
 	switch {
-	case byName >= 0:
-		return all[byName], nil
+	case len(named) == 1:
+		return named[0], nil
+	case len(named) > 1: // in several namespaces
+		return found, kind.New(kind.Invalid, "%s %s is ambiguous (%d matches found): name it by its id", what, ref, len(named))
 	case len(begins) == 1:
 		return begins[0], nil
 	case len(begins) > 1:
@@ -127,7 +160,7 @@ func listNodes(c *call) (any, error) {
 		return nil, err
 	}
 	out := []swarm.Node{}
-	for n := range tables.Nodes.All(c.snap) {
+	for _, n := range c.nodes() {
 		o := c.node(n)
 		if f.prefix("id", o.ID) && f.prefix("name", n.Name) && f.labels("label", o.Description.Engine.Labels) && f.labels("node.label", o.Spec.Labels) &&
 			f.equal("role", string(o.Spec.Role)) && f.equal("membership", "accepted") {
@@ -159,9 +192,13 @@ func updateNode(c *call) (any, error) {
 		return nil, err
 	}
 	if role := c.node(n).Spec.Role; spec.Role != "" && spec.Role != role {
-		return nil, kind.New(kind.Unsupported, "Role: a %s cannot be made a %s yet", role, spec.Role)
+		return nil, kind.New(kind.Unsupported, "Role: a %s stays one: the process on a machine is a manager where it was begun with `trireme up`, a worker with `trireme join`, and there is one manager yet", role)
 	}
-	next := n.DeepCopy()
+	whole, ok := tables.Nodes.Get(c.all, object.KeyOf(n)) // of n, no more may be there than what tasks tell
+	if !ok {
+		return nil, kind.New(kind.NotFound, "node %s not found", n.Name)
+	}
+	next := whole.DeepCopy()
 	next.ResourceVersion = version
 	for k := range userLabels(n) {
 		delete(next.Labels, k)

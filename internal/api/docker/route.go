@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -27,9 +24,12 @@ const bodyMax = 3 << 19
 // call is one request.
 type call struct {
 	*http.Request
-	door *Server
-	snap *store.Snapshot // the committed state at its beginning
-	out  http.ResponseWriter
+	door   *Server
+	snap   *store.Snapshot // the committed state at its beginning, as the caller may see it
+	all    *store.Snapshot // the whole of it: to check by, not to show
+	as     *clients
+	rights *rights
+	out    http.ResponseWriter
 }
 
 // answer is what a handler returns where it is not a 200 with a JSON body.
@@ -38,20 +38,19 @@ type answer struct {
 	body any // nil: none
 }
 
-// typed and custom call the Kubernetes door as whoever asks.
-func (c *call) typed() kubernetes.Interface { return c.door.typed }
-func (c *call) custom() dynamic.Interface   { return c.door.custom }
-
 // streamed is returned by handlers that have written their answer.
 var streamed = answer{}
 
 type handler func(*call) (any, error)
 
+// parts are what the door serves.
+var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes}
+
 // routes returns the door's handler. Patterns are those of the Docker Engine API
 // without its version.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, part := range []map[string]handler{systemRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes} {
+	for _, part := range parts {
 		for pattern, h := range part {
 			mux.HandleFunc(pattern, s.serve(h))
 		}
@@ -99,7 +98,11 @@ func minor(version string) int {
 // serve answers with what a handler returns.
 func (s *Server) serve(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
-		c := &call{Request: req, door: s, snap: s.store.Snapshot(), out: w}
+		c, err := s.newCall(w, req)
+		if err != nil {
+			fail(w, err)
+			return
+		}
 		req.Body = http.MaxBytesReader(w, req.Body, bodyMax)
 		body, err := h(c)
 		if err != nil {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,69 +10,96 @@ import (
 	"net/http"
 	"time"
 
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/lru"
 
+	"trireme/internal/access"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
 
-// Config configures the door. All of it but Log is required.
+// Config configures the door. One of Listener and TLS is required, with what belongs to
+// it; Log is not, all else is.
 type Config struct {
-	// Listener takes connections whose callers may do everything: a socket that only
-	// root can open.
+	// Listener takes connections of the Owner: a socket that only root can open.
 	Listener net.Listener
-	// Client calls the Kubernetes door.
-	Client *rest.Config
-	Node   string // this machine's, as Nodes are named
-	Root   string // where the process keeps its state
+	Owner    Caller
+	// TLS takes connections of those that Identify knows, by their certificates or tokens.
+	TLS      net.Listener
+	Secure   *tls.Config
+	Identify func(*http.Request) (Caller, error)
+
+	Node string // this machine's, as Nodes are named
+	Root string // where the process keeps its state
 	// Version is the binary's own.
 	Version string
 	// CAPEM is the cluster's authority.
 	CAPEM []byte
-	Log   *slog.Logger
+	// Token lets machines join, by way of the port JoinPort.
+	Token    JoinToken
+	JoinPort string
+	// Heartbeat is how often nodes say that they are there.
+	Heartbeat time.Duration
+	Log       *slog.Logger
 }
 
 // Server is the Docker door over one store.
 type Server struct {
-	cfg    Config
-	store  *store.Store
-	typed  kubernetes.Interface
-	custom dynamic.Interface
-	web    *http.Server
+	cfg     Config
+	store   *store.Store
+	rules   *access.Checker
+	callers *lru.Cache // clients by the key of their Caller
+	fronts  []server
+}
+
+// server answers on one listener.
+type server struct {
+	web *http.Server
+	on  net.Listener
 }
 
 // New builds the door. It serves nothing until Run.
 func New(s *store.Store, cfg Config) (*Server, error) {
-	if cfg.Listener == nil || cfg.Client == nil {
+	if cfg.Listener == nil && cfg.TLS == nil || cfg.Listener != nil && cfg.Owner.Client == nil || cfg.TLS != nil && (cfg.Secure == nil || cfg.Identify == nil) {
 		return nil, kind.New(kind.Invalid, "docker: Config is incomplete")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	srv := &Server{cfg: cfg, store: s}
-	var err error
-	if srv.typed, err = kubernetes.NewForConfig(cfg.Client); err != nil {
-		return nil, err
+	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: lru.New(clientsMax)}
+	routes := srv.routes()
+	if cfg.Listener != nil {
+		srv.listen(cfg.Listener, known(func(*http.Request) (Caller, error) { return cfg.Owner, nil }, routes))
 	}
-	own := rest.CopyConfig(cfg.Client)
-	own.ContentType, own.AcceptContentTypes = "application/json", "application/json"
-	if srv.custom, err = dynamic.NewForConfig(own); err != nil {
-		return nil, err
+	if cfg.TLS != nil {
+		conf := cfg.Secure.Clone()
+		conf.NextProtos = []string{"http/1.1"} // streams take the connection over
+		srv.listen(tls.NewListener(cfg.TLS, conf), known(cfg.Identify, routes))
 	}
-	srv.web = &http.Server{Handler: srv.routes(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
 	return srv, nil
+}
+
+func (s *Server) listen(on net.Listener, h http.Handler) {
+	web := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug)}
+	s.fronts = append(s.fronts, server{web, on})
 }
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, one := range s.fronts {
+		g.Go(func() error { return one.run(ctx) })
+	}
+	return g.Wait()
+}
+
+func (s server) run(ctx context.Context) error {
 	s.web.BaseContext = func(net.Listener) context.Context { return ctx }
 	served := make(chan error, 1)
-	go func() { served <- s.web.Serve(s.cfg.Listener) }()
+	go func() { served <- s.web.Serve(s.on) }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving the Docker API: %w", err)
+		return fmt.Errorf("serving the Docker API on %s: %w", s.on.Addr(), err)
 	case <-ctx.Done():
 	}
 	err := s.web.Close()

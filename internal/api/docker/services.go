@@ -196,15 +196,19 @@ func (c *call) check(s *ours.Service) error {
 
 // portOwner names who else has the published port on every node, or on some where this
 // one is to be on every node; empty: nobody. Of ports of single nodes the scheduler takes
-// care.
+// care. Whom the caller may not see has no name.
 func (c *call) portOwner(s *ours.Service, p swarm.PortConfig) string {
+	const hidden = "somebody else"
 	host := func(q swarm.PortConfig) bool { return q.PublishMode == swarm.PortConfigPublishModeHost }
-	for other := range tables.Swarms(c.snap, "") {
+	for other := range tables.Swarms(c.all, "") {
 		if other.UID == s.UID || other.Spec.EndpointSpec == nil {
 			continue
 		}
 		for _, q := range other.Spec.EndpointSpec.Ports {
 			if q.PublishedPort == p.PublishedPort && ours.Protocol(q.Protocol) == ours.Protocol(p.Protocol) && !(host(p) && host(q)) {
+				if !c.sees(tables.CustomObjects, tables.SwarmKey(object.KeyOf(other))) {
+					return hidden
+				}
 				as := "an ingress"
 				if host(q) {
 					as = "a host-published"
@@ -213,13 +217,16 @@ func (c *call) portOwner(s *ours.Service, p swarm.PortConfig) string {
 			}
 		}
 	}
-	for row := range tables.Services.By(c.snap, tables.ServicesByMesh, "") {
+	for row := range tables.Services.By(c.all, tables.ServicesByMesh, "") {
 		core := row.Object()
 		if s.UID != "" && metav1.IsControlledBy(core, s) {
 			continue
 		}
 		for _, q := range core.Spec.Ports {
 			if q.Port == int32(p.PublishedPort) && q.Protocol == ours.Protocol(p.Protocol) {
+				if !c.sees(tables.Services, object.KeyOf(core)) {
+					return hidden
+				}
 				return fmt.Sprintf("service %s of Kubernetes as an ingress port", object.KeyOf(core))
 			}
 		}
@@ -273,7 +280,7 @@ func createService(c *call) (any, error) {
 
 // ensureNamespace makes the namespace of a stack.
 func (c *call) ensureNamespace(name, stack string) error {
-	if _, ok := tables.Namespaces.Get(c.snap, object.Key{Name: name}); ok || stack == "" {
+	if _, ok := tables.Namespaces.Row(c.all, object.Key{Name: name}); ok || stack == "" {
 		return nil
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{ours.StackLabel: stack}}}

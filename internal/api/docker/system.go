@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -20,7 +21,7 @@ import (
 )
 
 var systemRoutes = map[string]handler{
-	"GET /_ping": ping, "HEAD /_ping": ping, "GET /version": version, "GET /info": info, "GET /swarm": inspectSwarm,
+	"GET /_ping": ping, "HEAD /_ping": ping, "GET /version": version, "GET /info": info,
 	"GET /distribution/{name...}": distribution,
 }
 
@@ -60,7 +61,7 @@ func (c *call) self() (*corev1.Node, bool) {
 
 func info(c *call) (any, error) {
 	i := system.Info{
-		ID: c.clusterID(), Name: c.door.cfg.Node, ServerVersion: c.door.cfg.Version, OSType: runtime.GOOS, DockerRootDir: c.door.cfg.Root,
+		ID: c.clusterID(), ServerVersion: c.door.cfg.Version, OSType: runtime.GOOS, DockerRootDir: c.door.cfg.Root,
 		Driver: "overlay2", LoggingDriver: "json-file", CgroupDriver: "cgroupfs", SystemTime: time.Now().Format(time.RFC3339Nano),
 		IndexServerAddress: "https://index.docker.io/v1/", SecurityOptions: []string{"name=seccomp,profile=builtin"},
 		MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true, IPv4Forwarding: true,
@@ -68,6 +69,7 @@ func info(c *call) (any, error) {
 		Swarm:   c.swarmInfo(),
 	}
 	if n, ok := c.self(); ok {
+		i.Name = n.Name
 		i.KernelVersion, i.OperatingSystem, i.Architecture = n.Status.NodeInfo.KernelVersion, n.Status.NodeInfo.OSImage, kernelArch(n.Status.NodeInfo.Architecture)
 		i.NCPU, i.MemTotal = int(n.Status.Capacity.Cpu().Value()), n.Status.Capacity.Memory().Value()
 		i.Images = len(n.Status.Images)
@@ -101,28 +103,10 @@ func (c *call) swarmInfo() swarm.Info {
 		}
 		if manages(n) {
 			i.Managers++
-			i.RemoteManagers = append(i.RemoteManagers, swarm.Peer{NodeID: ours.ID(n.UID), Addr: addr + ":2377"})
+			i.RemoteManagers = append(i.RemoteManagers, swarm.Peer{NodeID: ours.ID(n.UID), Addr: c.joinAt(n)})
 		}
 	}
 	return i
-}
-
-func (c *call) cluster() *swarm.ClusterInfo {
-	info := &swarm.ClusterInfo{ID: c.clusterID(), DataPathPort: 4789, SubnetSize: 24}
-	if ns, ok := tables.Namespaces.Get(c.snap, object.Key{Name: metav1.NamespaceSystem}); ok {
-		info.Meta = meta(ns)
-	}
-	info.Spec.Name, info.Spec.Labels = "default", map[string]string{}
-	history := int64(ours.HistoryMax)
-	info.Spec.Orchestration.TaskHistoryRetentionLimit = &history
-	info.Spec.Dispatcher.HeartbeatPeriod, info.Spec.CAConfig.NodeCertExpiry = 5*time.Second, 90*24*time.Hour
-	info.TLSInfo.TrustRoot = string(c.door.cfg.CAPEM)
-	return info
-}
-
-// inspectSwarm is asked for tokens, with which docker's own engines would join.
-func inspectSwarm(*call) (any, error) {
-	return nil, kind.New(kind.Unsupported, "no engine of docker joins here: `trireme status` prints the line with which a machine does")
 }
 
 // distribution is asked for an image's digest, which clients then write into specs. No
@@ -144,6 +128,11 @@ func meta(o metav1.Object) swarm.Meta {
 	}
 	m.UpdatedAt = slices.MaxFunc(times, time.Time.Compare)
 	return m
+}
+
+// joinAt returns where machines join by way of the manager: what `trireme join` is told.
+func (c *call) joinAt(n *corev1.Node) string {
+	return net.JoinHostPort(address(n), c.door.cfg.JoinPort)
 }
 
 // address returns the node's address, as other nodes reach it.

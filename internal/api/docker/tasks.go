@@ -19,10 +19,10 @@ import (
 
 var taskRoutes = map[string]handler{"GET /tasks": listTasks, "GET /tasks/{id}": inspectTask, "GET /tasks/{id}/logs": taskLogs}
 
-// nodeIDs returns the ids of nodes by name.
+// nodeIDs returns the ids of nodes by name: who sees a pod sees on which node it is.
 func (c *call) nodeIDs() map[string]string {
 	ids := map[string]string{}
-	for n := range tables.Nodes.All(c.snap) {
+	for n := range tables.Nodes.All(c.all) {
 		ids[n.Name] = ours.ID(n.UID)
 	}
 	return ids

@@ -29,7 +29,7 @@ func (s *Server) Ask(ctx context.Context, uri string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := s.loop.RoundTrip(req)
+	resp, err := config.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

@@ -19,9 +19,9 @@ import (
 
 // loopback lets the manager's own clients (informers, webhooks' resolvers,
 // controllers of the library) call the door without a connection: a request
-// goes straight to the handler, and its answer comes back through a pipe. Such
-// a request is a member of system:masters, because its context says so, which
-// nothing that came over the network can.
+// goes straight to the handler, and its answer comes back through a pipe. Whose
+// such a request is its context says, which nothing that came over the network can:
+// a member of system:masters, or who called another door (Caller).
 type loopback struct {
 	handler atomic.Pointer[http.Handler] // nil until the door is built
 }
@@ -31,9 +31,12 @@ type loopback struct {
 // what needs a running door (watches that see commits) needs Run.
 func (s *Server) Loopback() *restclient.Config { return s.loop.config() }
 
-func (l *loopback) config() *restclient.Config {
+func (l *loopback) config() *restclient.Config { return l.as(loopbackUser) }
+
+// as returns the configuration of a client whose requests are who's.
+func (l *loopback) as(who user.Info) *restclient.Config {
 	return &restclient.Config{
-		Host: "https://loopback", Transport: l, QPS: -1, UserAgent: "trireme/loopback",
+		Host: "https://loopback", Transport: &loopbackOf{l, who}, QPS: -1, UserAgent: "trireme/loopback",
 		ContentConfig: restclient.ContentConfig{
 			ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
 		},
@@ -48,16 +51,23 @@ var loopbackUser = &user.DefaultInfo{Name: "system:apiserver", Groups: []string{
 
 // byLoopback authenticates the requests of loopback clients.
 func byLoopback(req *http.Request) (*authenticator.Response, bool, error) {
-	if req.Context().Value(loopbackKey{}) == nil {
+	who, ok := req.Context().Value(loopbackKey{}).(user.Info)
+	if !ok {
 		return nil, false, nil
 	}
-	return &authenticator.Response{User: loopbackUser}, true, nil
+	return &authenticator.Response{User: who}, true, nil
+}
+
+// loopbackOf is the transport of one user's clients.
+type loopbackOf struct {
+	*loopback
+	who user.Info
 }
 
 // RoundTrip implements http.RoundTripper. It returns when the handler has sent
 // its header; the handler ends when it is done, when the request's context ends
 // or when the answer's body is closed.
-func (l *loopback) RoundTrip(req *http.Request) (*http.Response, error) {
+func (l *loopbackOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	h := l.handler.Load()
 	if h == nil {
 		if req.Body != nil {
@@ -65,7 +75,7 @@ func (l *loopback) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errors.New("calling the Kubernetes API in process: it is not built yet")
 	}
-	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), loopbackKey{}, true))
+	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), loopbackKey{}, l.who))
 	in := req.Clone(ctx)
 	in.RequestURI, in.RemoteAddr = in.URL.RequestURI(), "127.0.0.1:0"
 	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/2.0", 2, 0

@@ -3,7 +3,7 @@ package swarm
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -29,8 +29,8 @@ var (
 	Kind     = Group.WithKind("Service")
 )
 
-// HistoryMax is how many tasks a slot keeps, the one that runs included (docker swarm
-// update, --task-history-limit).
+// HistoryMax is how many tasks a slot keeps where no Cluster says how many, the one that
+// runs included (docker swarm update, --task-history-limit).
 const HistoryMax = 5
 
 // Labels and annotations of a service's pods.
@@ -177,16 +177,23 @@ func (s *Service) Rules() swarm.UpdateConfig {
 // defaultMonitor is how long a new task is watched (Docker Engine API, UpdateConfig).
 const defaultMonitor = 5 * time.Second
 
-//go:embed service.yaml
-var definition []byte
+//go:embed service.yaml cluster.yaml
+var definitions embed.FS
 
-// Definition returns the kind's definition.
-func Definition() (*apiextensionsv1.CustomResourceDefinition, error) {
-	d := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.UnmarshalStrict(definition, d); err != nil {
-		return nil, fmt.Errorf("reading the definition of swarm's services: %w", err)
+// Definitions returns the definitions of the kinds.
+func Definitions() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
+	for _, file := range []string{"service.yaml", "cluster.yaml"} {
+		b, err := definitions.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		d := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.UnmarshalStrict(b, d); err != nil {
+			return nil, fmt.Errorf("reading the definition of swarm's kinds, %s: %w", file, err)
+		}
+		apiextensionsv1.SetDefaults_CustomResourceDefinition(d)
+		apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&d.Spec)
+		kinds = append(kinds, d)
 	}
-	apiextensionsv1.SetDefaults_CustomResourceDefinition(d)
-	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&d.Spec)
-	return d, nil
+	return kinds, nil
 }

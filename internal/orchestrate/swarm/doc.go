@@ -9,7 +9,7 @@
 //
 // A service has slots: numbers of a replicated one, nodes of a global one. A slot has
 // one task that runs or is to run, two in the midst of an update that starts first, and
-// keeps some that have ended (object/swarm, HistoryMax). A step goes:
+// keeps some that have ended (object/swarm, ClusterSpec). A step goes:
 //
 //	services beside it ─► slots too many end ─► empty slots get a task, when the restart
 //	policy says so ─► old tasks are replaced (rollout.Replace) ─► status ─► old history goes

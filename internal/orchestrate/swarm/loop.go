@@ -22,6 +22,7 @@ type Loop struct {
 	owners   map[object.Key]object.Key // of pods
 	waiting  dependents
 	agenda   loop.Agenda
+	history  int64 // tasks that a slot keeps; negative: all
 }
 
 // New returns the loop.
@@ -42,7 +43,7 @@ func (l *Loop) Writes() []store.TableID {
 
 func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, owners: map[object.Key]object.Key{}}
+		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, owners: map[object.Key]object.Key{}, history: swarm.HistoryMax}
 	}
 	l.observe(tx)
 	start := tx.Writes()
@@ -70,6 +71,8 @@ func (l *Loop) observe(tx *store.Tx) {
 	for at := range tables.CustomObjects.Changed(tx) {
 		if key, ok := tables.IsSwarm(at); ok {
 			l.observeService(tx, key)
+		} else if at == tables.SwarmClusterKey() {
+			l.observeSettings(tx)
 		}
 		if _, ok := tables.IsNetwork(at); ok {
 			networks = true
@@ -117,6 +120,13 @@ func (l *Loop) observe(tx *store.Tx) {
 
 func (l *Loop) mark(key object.Key) {
 	if l.services[key] != nil {
+		l.agenda.Mark(key)
+	}
+}
+
+func (l *Loop) observeSettings(tx *store.Tx) {
+	l.history = tables.SwarmCluster(tx).Spec.History()
+	for key := range l.services {
 		l.agenda.Mark(key)
 	}
 }

@@ -1,12 +1,11 @@
 package swarm
 
 import (
+	"math"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 	corev1 "k8s.io/api/core/v1"
-
-	ours "trireme/internal/object/swarm"
 )
 
 // restartAt says when a task may take the place of the last one that ended in the slot;
@@ -62,10 +61,13 @@ func ended(t task) time.Time {
 	return t.head.EndedAt
 }
 
-// keep returns how many ended tasks a slot keeps beside those that run: as many as its
-// restart policy has to count, at least.
+// keep returns how many tasks a slot keeps, those that run included: as many as its
+// restart policy has to count, at least, and the one by whose end the next one goes.
 func (s *step) keep() int {
-	keep := ours.HistoryMax
+	if s.loop.history < 0 {
+		return math.MaxInt
+	}
+	keep := max(int(s.loop.history), 2)
 	if p := s.svc.Spec.TaskTemplate.RestartPolicy; p != nil && p.MaxAttempts != nil {
 		keep = max(keep, int(min(*p.MaxAttempts, attemptsMax))+2)
 	}
