@@ -270,7 +270,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{
-			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.meter.Scrape, Metrics: a.cfg.Metrics, Log: a.cfg.Log,
+			Listen: a.cfg.Listen, TLS: a.cfg.ServerTLS, Runtime: a.cfg.Runtime, Pods: a, Images: a.images, Stats: a.Summary, Scrape: a.meter.Scrape, Metrics: a.cfg.Metrics, Stop: a.cfg.Runtime.StopContainer, Log: a.cfg.Log,
 		})
 		g.Go(func() error { return s.Run(ctx) })
 	}

@@ -63,7 +63,9 @@ type Config struct {
 	Stats   func(context.Context) (*Summary, error)
 	Scrape  func(context.Context, *Summary) // adds what pods show of themselves
 	Metrics func(io.Writer)                 // more for /metrics; may be nil
-	Log     *slog.Logger
+	// Stop ends a container: its stop signal, and the kill after grace.
+	Stop func(ctx context.Context, id string, grace time.Duration) error
+	Log  *slog.Logger
 }
 
 // Server is the agent's HTTPS.
@@ -88,6 +90,7 @@ func New(cfg Config) *Server {
 		s.mux.HandleFunc("/attach/{ns}/{pod}"+uid+"/{container}", s.attach)
 		s.mux.HandleFunc("/portForward/{ns}/{pod}"+uid, s.portForward)
 	}
+	s.mux.HandleFunc("POST /stop/{ns}/{pod}/{container}", s.stop)
 	s.mux.HandleFunc("GET /images", s.listImages)
 	s.mux.HandleFunc("POST /images/import", s.importImages)
 	s.mux.HandleFunc("GET /images/descriptor", s.describeImage)
@@ -234,6 +237,25 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	opts.TTY, opts.Stderr = c.TTY, opts.Stderr && !c.TTY
 	to, err := s.cfg.Runtime.Attach(r.Context(), c.ID, opts)
 	s.through(w, r, to, err)
+}
+
+// stop ends a container as one that ended by itself: its pod's restart policy decides what
+// follows.
+func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
+	seconds, err := strconv.ParseUint(r.URL.Query().Get("seconds"), 10, 31)
+	if err != nil {
+		fail(w, kind.New(kind.Invalid, "seconds: %q is not a number from 0 on", r.URL.Query().Get("seconds")))
+		return
+	}
+	c, err := s.running(r)
+	if err == nil {
+		err = s.cfg.Stop(r.Context(), c.ID, time.Duration(seconds)*time.Second)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {

@@ -79,7 +79,7 @@ func (s *Server) newCall(w http.ResponseWriter, req *http.Request) (*call, error
 	if err != nil {
 		return nil, err
 	}
-	c := &call{Request: req, door: s, out: w, as: as, rights: &rights{who: who.User, rules: s.rules}}
+	c := &call{Request: req, door: s, out: w, raw: req.Body, as: as, rights: &rights{who: who.User, rules: s.rules}}
 	c.all, c.snap = s.store.Snapshot(), c.look()
 	return c, nil
 }

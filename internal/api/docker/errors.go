@@ -5,9 +5,11 @@ import (
 	"net/http"
 
 	"github.com/moby/moby/api/types/common"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"trireme/internal/api/docker/engine"
+	"trireme/internal/api/docker/happen"
 	"trireme/internal/kind"
+	"trireme/internal/object"
 )
 
 // reply is how an error is answered: the status, and the gRPC code whose name docker's
@@ -40,6 +42,41 @@ type plain struct{ error }
 
 func (p plain) Unwrap() error { return p.error }
 
+// engineRoutes are those of containers: their errors are an engine's own.
+var engineRoutes = func() map[string]handler {
+	all := map[string]handler{}
+	for pattern, h := range engine.Routes() {
+		all[pattern] = func(c *call) (any, error) {
+			body, err := h(c.door.engine, c.engine())
+			if err != nil {
+				return nil, plain{err}
+			}
+			if a, ok := body.(engine.Answer); ok {
+				return answer{a.Code, a.Body}, nil
+			}
+			return body, nil
+		}
+	}
+	return all
+}()
+
+// engine returns the request as the engine's part of the door has it.
+func (c *call) engine() engine.Request {
+	return engine.Request{
+		Request: c.Request, Snap: c.snap, All: c.all, Sees: func(t happen.Table, key object.Key) bool { return c.sees(t, key) }, Network: c.networkFor,
+		Out: c.out, Raw: c.raw, Typed: c.typed(), Config: c.config(),
+	}
+}
+
+// networkFor returns the network of a name or id, and opens it for pods of the namespace.
+func (c *call) networkFor(target, namespace string) (object.Key, error) {
+	n, err := c.findNetwork(target)
+	if err != nil {
+		return object.Key{}, err
+	}
+	return object.KeyOf(n), c.openNetwork(n, namespace)
+}
+
 // fail answers with an error.
 func fail(w http.ResponseWriter, err error) {
 	r := replies[kind.Of(err)]
@@ -51,25 +88,4 @@ func fail(w http.ResponseWriter, err error) {
 }
 
 // fromKubernetes classifies what the Kubernetes door said.
-func fromKubernetes(err error) error {
-	var s apierrors.APIStatus
-	if !errors.As(err, &s) {
-		return err
-	}
-	message := s.Status().Message
-	switch {
-	case apierrors.IsNotFound(err):
-		return kind.New(kind.NotFound, "%s", message)
-	case apierrors.IsAlreadyExists(err):
-		return kind.New(kind.Exists, "name conflicts with an existing object: %s", message)
-	case apierrors.IsConflict(err):
-		return kind.New(kind.Conflict, "update out of sequence")
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return kind.New(kind.Invalid, "%s", message)
-	case apierrors.IsForbidden(err):
-		return kind.New(kind.Denied, "%s", message)
-	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err):
-		return kind.New(kind.Unavailable, "%s", message)
-	}
-	return kind.New(kind.Internal, "%s", message)
-}
+func fromKubernetes(err error) error { return engine.FromKubernetes(err) }

@@ -1,30 +1,22 @@
 package docker
 
 import (
-	"bufio"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	wire "github.com/moby/moby/api/types"
 
+	"trireme/internal/api/docker/engine"
+	"trireme/internal/api/docker/stream"
 	"trireme/internal/kind"
 	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
 )
-
-// lineMax is the longest line that is sent in one piece, in bytes.
-const lineMax = 64 << 10
 
 // serviceLogs sends the logs of all tasks of a service; where they are followed, also of
 // those that come later.
@@ -76,45 +68,25 @@ func taskLogs(c *call) (any, error) {
 	return streamed, nil
 }
 
-// logOptions reads what of a log is asked for.
-func (c *call) logOptions() (*corev1.PodLogOptions, error) {
-	if !c.flag("stdout") && !c.flag("stderr") {
-		return nil, kind.New(kind.Malformed, "Bad parameters: you must choose at least one stream: give stdout=1 or stderr=1")
-	}
-	o := &corev1.PodLogOptions{Container: ours.ContainerName, Follow: c.flag("follow"), Timestamps: c.flag("timestamps")}
-	if tail := c.FormValue("tail"); tail != "" && tail != "all" {
-		n, err := strconv.ParseInt(tail, 10, 64)
-		if err != nil || n < 0 {
-			return nil, kind.New(kind.Malformed, "invalid tail %q: it is a number of lines, or all", tail)
-		}
-		o.TailLines = &n
-	}
-	if since := c.FormValue("since"); since != "" && since != "0" {
-		seconds, err := strconv.ParseFloat(since, 64)
-		if err != nil {
-			return nil, kind.New(kind.Malformed, "invalid since %q: it is a time in seconds of Unix", since)
-		}
-		at := metav1.NewTime(time.UnixMilli(int64(seconds * 1000)))
-		o.SinceTime = &at
-	}
-	return o, nil
-}
-
 // logs begins the answer with logs of a service's tasks, line by line as they come.
 func (c *call) logs(s *ours.Service) (*lines, error) {
-	o, err := c.logOptions()
+	o, err := engine.LogOptions(c.Request)
 	if err != nil {
 		return nil, err
 	}
+	o.Container = ours.ContainerName
 	w := &lines{
-		c: c, o: o, out: c.out, raw: s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.TTY,
-		want: map[byte]bool{1: c.flag("stdout"), 2: c.flag("stderr")}, nodes: c.nodeIDs(), seen: map[types.UID]bool{},
+		c: c, o: o, nodes: c.nodeIDs(), seen: map[types.UID]bool{},
+		Frames: stream.Frames{
+			Out: c.out, Flush: http.NewResponseController(c.out).Flush, Raw: s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.TTY,
+			Stop: func() {}, Wanted: [3]bool{1: c.flag("stdout"), 2: c.flag("stderr")}, // a reader that has gone ends the request
+		},
 	}
 	if c.flag("details") {
 		w.details = "com.docker.swarm.node.id=%s,com.docker.swarm.service.id=" + ours.ID(s.UID) + ",com.docker.swarm.task.id=%s "
 	}
 	media := wire.MediaTypeMultiplexedStream
-	if w.raw {
+	if w.Raw {
 		media = wire.MediaTypeRawStream
 	}
 	c.out.Header().Set("Content-Type", media)
@@ -123,20 +95,15 @@ func (c *call) logs(s *ours.Service) (*lines, error) {
 	return w, nil
 }
 
-// lines sends lines of many logs as one stream of frames (Docker Engine API, "Stream
-// format").
+// lines sends lines of many logs as one stream of frames.
 type lines struct {
 	c       *call
 	o       *corev1.PodLogOptions
-	raw     bool
-	want    map[byte]bool // which outputs
-	details string        // before each line, for the node and the task; may be empty
+	details string // before each line, for the node and the task; may be empty
 	nodes   map[string]string
 	seen    map[types.UID]bool // the pods whose logs are on their way
 	all     sync.WaitGroup
-
-	mu  sync.Mutex
-	out http.ResponseWriter
+	stream.Frames
 }
 
 // add sends the log of a pod beside the others', once, if it has one.
@@ -163,54 +130,10 @@ func (w *lines) copy(p *corev1.Pod) {
 	body, err := w.c.typed().CoreV1().Pods(p.Namespace).GetLogs(p.Name, w.o).Param("origin", "true").Stream(w.c.Context())
 	if err != nil {
 		if w.c.Context().Err() == nil {
-			w.send(2, fmt.Appendf(nil, "%serror from the node of this task: %v\n", details, err))
+			w.Send(2, fmt.Appendf(nil, "%serror from the node of this task: %v\n", details, err))
 		}
 		return
 	}
 	defer body.Close()
-	in := bufio.NewReaderSize(body, lineMax)
-	output, begins := byte(1), true
-	for {
-		line, err := in.ReadSlice('\n')
-		if begins && len(line) >= len(originOf1) {
-			output, line = line[0]-'0', line[len(originOf1):]
-		}
-		if len(line) > 0 {
-			if w.want[output] {
-				w.send(output, w.line(line, details, w.o.Timestamps && begins, begins))
-			}
-			begins = line[len(line)-1] == '\n'
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return // its end, or the reader's
-		}
-	}
-}
-
-// originOf1 is what is before a line of the first output where lines say their origin.
-const originOf1 = "1 "
-
-// line puts the details where docker's clients look for them: before the text, after the
-// time.
-func (w *lines) line(line []byte, details string, timed, begins bool) []byte {
-	if !begins || details == "" {
-		return append([]byte(nil), line...)
-	}
-	text := string(line)
-	if at, rest, ok := strings.Cut(text, " "); timed && ok {
-		return []byte(at + " " + details + rest)
-	}
-	return []byte(details + text)
-}
-
-func (w *lines) send(stream byte, b []byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.raw {
-		header := [8]byte{0: stream}
-		binary.BigEndian.PutUint32(header[4:], uint32(len(b)))
-		b = append(header[:], b...)
-	}
-	_, _ = w.out.Write(b) // a reader that has gone ends the request
-	_ = http.NewResponseController(w.out).Flush()
+	w.Copy(body, details, w.o.Timestamps)
 }

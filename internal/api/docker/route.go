@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"trireme/internal/api/docker/query"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -30,6 +31,7 @@ type call struct {
 	as     *clients
 	rights *rights
 	out    http.ResponseWriter
+	raw    io.Reader // the body, without a bound
 }
 
 // answer is what a handler returns where it is not a 200 with a JSON body.
@@ -44,7 +46,7 @@ var streamed = answer{}
 type handler func(*call) (any, error)
 
 // parts are what the door serves.
-var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes}
+var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes, engineRoutes}
 
 // routes returns the door's handler. Patterns are those of the Docker Engine API
 // without its version.
@@ -131,25 +133,10 @@ func write(w http.ResponseWriter, code int, body any) {
 }
 
 // read decodes the request's body into v.
-func (c *call) read(v any) error {
-	b, err := io.ReadAll(c.Body)
-	if err != nil {
-		return kind.New(kind.TooLarge, "reading the request: %v", err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return kind.New(kind.Malformed, "invalid JSON: %v", err)
-	}
-	return nil
-}
+func (c *call) read(v any) error { return query.Body(c.Request, v) }
 
 // flag returns a query's value as docker reads booleans.
-func (c *call) flag(name string) bool {
-	switch strings.ToLower(strings.TrimSpace(c.FormValue(name))) {
-	case "", "0", "no", "false", "none":
-		return false
-	}
-	return true
-}
+func (c *call) flag(name string) bool { return query.Flag(c.Request, name) }
 
 // index returns the version that an update was made from.
 func (c *call) index() (string, error) {

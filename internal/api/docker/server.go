@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/lru"
 
 	"trireme/internal/access"
+	"trireme/internal/api/docker/engine"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -21,9 +24,10 @@ import (
 // Config configures the door. One of Listener and TLS is required, with what belongs to
 // it; Log is not, all else is.
 type Config struct {
+	// Owner may do everything: what goes on beside requests is done as the owner.
+	Owner Caller
 	// Listener takes connections of the Owner: a socket that only root can open.
 	Listener net.Listener
-	Owner    Caller
 	// TLS takes connections of those that Identify knows, by their certificates or tokens.
 	TLS      net.Listener
 	Secure   *tls.Config
@@ -50,6 +54,7 @@ type Server struct {
 	rules   *access.Checker
 	callers *lru.Cache // clients by the key of their Caller
 	fronts  []server
+	engine  *engine.Server
 }
 
 // server answers on one listener.
@@ -60,13 +65,24 @@ type server struct {
 
 // New builds the door. It serves nothing until Run.
 func New(s *store.Store, cfg Config) (*Server, error) {
-	if cfg.Listener == nil && cfg.TLS == nil || cfg.Listener != nil && cfg.Owner.Client == nil || cfg.TLS != nil && (cfg.Secure == nil || cfg.Identify == nil) {
+	if cfg.Listener == nil && cfg.TLS == nil || cfg.Owner.Client == nil || cfg.TLS != nil && (cfg.Secure == nil || cfg.Identify == nil) {
 		return nil, kind.New(kind.Invalid, "docker: Config is incomplete")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: lru.New(clientsMax)}
+	own, err := srv.clients(cfg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	srv.engine = engine.New(engine.Config{Store: s, Typed: own.typed, Log: cfg.Log, Describe: func(n *corev1.Node) map[string]string {
+		as := (&call{door: srv}).node(n)
+		return map[string]string{
+			"state": string(as.Status.State), "availability": string(as.Spec.Availability), "role": string(as.Spec.Role),
+			"leader": strconv.FormatBool(as.ManagerStatus != nil && as.ManagerStatus.Leader),
+		}
+	}})
 	routes := srv.routes()
 	if cfg.Listener != nil {
 		srv.listen(cfg.Listener, known(func(*http.Request) (Caller, error) { return cfg.Owner, nil }, routes))
@@ -87,6 +103,10 @@ func (s *Server) listen(on net.Listener, h http.Handler) {
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		s.engine.Run(ctx)
+		return ctx.Err()
+	})
 	for _, one := range s.fronts {
 		g.Go(func() error { return one.run(ctx) })
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 	corev1 "k8s.io/api/core/v1"
@@ -74,9 +75,9 @@ func info(c *call) (any, error) {
 		i.NCPU, i.MemTotal = int(n.Status.Capacity.Cpu().Value()), n.Status.Capacity.Memory().Value()
 		i.Images = len(n.Status.Images)
 	}
-	for row := range tables.Pods.By(c.snap, tables.PodsByNode, c.door.cfg.Node) {
+	for one := range c.door.engine.Containers(c.engine()) {
 		i.Containers++
-		if row.Head().Phase == corev1.PodRunning {
+		if one.State() == container.StateRunning {
 			i.ContainersRunning++
 		} else {
 			i.ContainersStopped++

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/api/docker/engine"
 	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
@@ -20,13 +21,7 @@ import (
 var taskRoutes = map[string]handler{"GET /tasks": listTasks, "GET /tasks/{id}": inspectTask, "GET /tasks/{id}/logs": taskLogs}
 
 // nodeIDs returns the ids of nodes by name: who sees a pod sees on which node it is.
-func (c *call) nodeIDs() map[string]string {
-	ids := map[string]string{}
-	for n := range tables.Nodes.All(c.all) {
-		ids[n.Name] = ours.ID(n.UID)
-	}
-	return ids
-}
+func (c *call) nodeIDs() map[string]string { return engine.NodeIDs(c.all) }
 
 // task returns a pod as a task.
 func (c *call) task(s *ours.Service, p *corev1.Pod, nodes map[string]string) swarm.Task {

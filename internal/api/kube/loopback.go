@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -15,13 +16,15 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // loopback lets the manager's own clients (informers, webhooks' resolvers,
 // controllers of the library) call the door without a connection: a request
 // goes straight to the handler, and its answer comes back through a pipe. Whose
 // such a request is its context says, which nothing that came over the network can:
-// a member of system:masters, or who called another door (Caller).
+// a member of system:masters, or who called another door (Caller). One that
+// asks to switch protocols gets a pipe (loopupgrade.go).
 type loopback struct {
 	handler atomic.Pointer[http.Handler] // nil until the door is built
 }
@@ -86,13 +89,22 @@ func (l *loopbackOf) RoundTrip(req *http.Request) (*http.Response, error) {
 		in.Body = http.NoBody
 	}
 	w := newAnswer(cancel)
+	var out http.ResponseWriter = w
+	var taken chan net.Conn // nil: the handler cannot take the connection
+	if httpstream.IsUpgradeRequest(in) {
+		in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
+		u := newUpgradable(w)
+		out, taken = u, u.taken
+	}
 	go func() {
 		defer in.Body.Close()
-		err := call(*h, w, in)
+		err := call(*h, out, in)
 		w.end(cmp.Or(err, req.Context().Err()))
 	}()
 	select {
 	case <-w.sent:
+	case conn := <-taken:
+		return w.upgraded(req.Context(), conn, req)
 	case <-req.Context().Done():
 		w.body.Close()
 		return nil, req.Context().Err()

@@ -3,6 +3,9 @@ package kube_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,4 +74,28 @@ func TestLoopbackIsNotOpen(t *testing.T) {
 	if _, err := c.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a stranger's list: %v", err)
 	}
+}
+
+// A loopback request that asks for another protocol gets a connection, which ends with it.
+func TestLoopbackUpgrades(t *testing.T) {
+	d := serve(t)
+	config := d.server.Loopback()
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://loopback/api/v1/namespaces/default/pods/nothing/exec?command=x&stdout=true", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "SPDY/3.1")
+	resp, err := config.Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNotFound || !strings.Contains(string(b), "nothing") || err != nil {
+		t.Errorf("exec in what is not there: %d %s, %v", resp.StatusCode, b, err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	cancel()
 }

@@ -1,0 +1,164 @@
+package happen
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	ours "trireme/internal/object/swarm"
+	"trireme/internal/store"
+	"trireme/internal/tables"
+)
+
+// Pod returns what a change did to a pod's containers; nothing: nothing that is told.
+func Pod(e *store.Event) (actions []events.Action) {
+	now, there := e.Row()
+	was, before := e.OldRow()
+	if there && tables.Hidden(now) {
+		return nil
+	}
+	state := func(r store.Row[store.Object, any], is bool) (h tables.PodHead, running bool) {
+		if !is {
+			return h, false
+		}
+		if head, ok := r.Head().(*tables.PodHead); ok {
+			h = *head
+		}
+		return h, h.Phase == corev1.PodRunning
+	}
+	n, runs := state(now, there)
+	w, ran := state(was, before)
+	if there && before && n.Phase == w.Phase && n.Restarts == w.Restarts && !w.UnderReview && (!runs || n.Ready == w.Ready) {
+		return nil
+	}
+	if there && (!before || w.UnderReview) {
+		actions = append(actions, events.ActionCreate)
+	}
+	if runs && (!ran || n.Restarts > w.Restarts) {
+		actions = append(actions, events.ActionStart)
+	}
+	if there && before && !w.Ended() && n.Ended() || !there && !w.Ended() {
+		actions = append(actions, events.ActionDie)
+	}
+	if runs && ran && n.Restarts == w.Restarts && n.Ready != w.Ready {
+		actions = append(actions, events.ActionHealthStatus)
+	}
+	if !there {
+		actions = append(actions, events.ActionDestroy)
+	}
+	return actions
+}
+
+// Service returns what a change of a custom object is; nil: nothing that is told.
+func Service(e *store.Event) Say {
+	if _, ok := tables.IsSwarm(e.Key()); !ok {
+		return nil
+	}
+	return func(at time.Time) (m events.Message, known bool) {
+		now, is := serviceOf(e.Object())
+		if !is {
+			return m, false
+		}
+		was, before := serviceOf(e.Old())
+		_, there := e.Row()
+		attributes := map[string]string{"name": now.Spec.Name}
+		action := events.ActionUpdate
+		switch {
+		case !there:
+			action = events.ActionRemove
+		case !before:
+			action = events.ActionCreate
+		default:
+			changes := serviceChanges(was, now)
+			if len(changes) == 0 && was.GetGeneration() == now.GetGeneration() && statusOnly(was, now) {
+				return m, false // of no interest to clients
+			}
+			for k, v := range changes {
+				attributes[k] = v
+			}
+		}
+		return Message(events.ServiceEventType, action, events.Actor{ID: ours.ID(now.UID), Attributes: attributes}, "swarm", at), true
+	}
+}
+
+func serviceOf(o store.Object) (*ours.Service, bool) {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok || u == nil {
+		return nil, false
+	}
+	s, err := ours.FromUnstructured(u)
+	return s, err == nil
+}
+
+// serviceChanges says what has changed in docker's words.
+func serviceChanges(was, now *ours.Service) map[string]string {
+	out := map[string]string{}
+	changed := func(name, a, b string) {
+		if a != b {
+			out[name+".old"], out[name+".new"] = a, b
+		}
+	}
+	replicas := func(s *ours.Service) string {
+		n, replicated := s.Replicas()
+		if !replicated {
+			return ""
+		}
+		return strconv.Itoa(n)
+	}
+	image := func(s *ours.Service) string {
+		if s.Spec.TaskTemplate.ContainerSpec == nil {
+			return ""
+		}
+		return s.Spec.TaskTemplate.ContainerSpec.Image
+	}
+	update := func(s *ours.Service) string {
+		if s.Status.Update == nil {
+			return ""
+		}
+		return string(s.Status.Update.State)
+	}
+	changed("replicas", replicas(was), replicas(now))
+	changed("image", image(was), image(now))
+	changed("updatestate", update(was), update(now))
+	return out
+}
+
+// statusOnly reports whether the specs are the same, as far as tasks and labels go.
+func statusOnly(was, now *ours.Service) bool {
+	return was.ResourceVersion != "" && was.Generation() == now.Generation() && len(was.Spec.Labels) == len(now.Spec.Labels)
+}
+
+// Node returns what a change of a node is; nil: nothing that is told. describe says how a
+// node is, by what of it is told.
+func Node(e *store.Event, describe func(*corev1.Node) map[string]string) Say {
+	now, ok := e.Object().(*corev1.Node)
+	if !ok {
+		return nil
+	}
+	_, there := e.Row()
+	was, before := e.Old().(*corev1.Node)
+	attributes := map[string]string{"name": now.Name}
+	action := events.ActionUpdate
+	switch {
+	case !there:
+		action = events.ActionRemove
+	case !before:
+		action = events.ActionCreate
+	default:
+		a, b := describe(was), describe(now)
+		for name, x := range a {
+			if y := b[name]; x != y {
+				attributes[name+".old"], attributes[name+".new"] = x, y
+			}
+		}
+		if len(attributes) == 1 {
+			return nil // its heartbeat
+		}
+	}
+	return func(at time.Time) (events.Message, bool) {
+		return Message(events.NodeEventType, action, events.Actor{ID: ours.ID(now.UID), Attributes: attributes}, "swarm", at), true
+	}
+}

@@ -1,0 +1,191 @@
+package view
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// never is how docker writes the time of what has not happened.
+const never = "0001-01-01T00:00:00Z"
+
+// Summary returns the container as a list shows it.
+func (c *Container) Summary(now time.Time) container.Summary {
+	s := container.Summary{
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Spec.Image, ImageID: c.Status.ImageID, Command: strings.Join(slices.Concat(c.Spec.Command, c.Spec.Args), " "),
+		Created: c.Pod.CreationTimestamp.Unix(), Ports: c.ports(), Labels: c.Labels(), State: c.State(), Status: c.status(now), Mounts: c.mounts(),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: c.networks()},
+	}
+	if h := c.Health(); h != container.NoHealthcheck {
+		s.Health = &container.HealthSummary{Status: h}
+	}
+	s.HostConfig.NetworkMode = c.NetworkMode()
+	return s
+}
+
+// NetworkMode returns the name of the network that the container is in first.
+func (c *Container) NetworkMode() string {
+	switch {
+	case c.Request != nil:
+		return cmp.Or(string(c.Request.HostConfig.NetworkMode), network.NetworkBridge)
+	case c.Pod.Spec.HostNetwork:
+		return network.NetworkHost
+	}
+	return network.NetworkBridge
+}
+
+// networks returns the pod's addresses.
+func (c *Container) networks() map[string]*network.EndpointSettings {
+	e := &network.EndpointSettings{}
+	for _, ip := range c.Pod.Status.PodIPs {
+		a, err := netip.ParseAddr(ip.IP)
+		switch {
+		case err != nil || c.Pod.Spec.HostNetwork:
+		case a.Is4():
+			e.IPAddress, e.IPPrefixLen = a, a.BitLen()
+		default:
+			e.GlobalIPv6Address, e.GlobalIPv6PrefixLen = a, a.BitLen()
+		}
+	}
+	name := c.NetworkMode()
+	if name == network.NetworkDefault {
+		name = network.NetworkBridge
+	}
+	return map[string]*network.EndpointSettings{name: e}
+}
+
+// ports returns those that are published on the container's node, and those named.
+func (c *Container) ports() []container.PortSummary {
+	out := []container.PortSummary{}
+	for _, p := range c.Spec.Ports {
+		s := container.PortSummary{PrivatePort: uint16(p.ContainerPort), Type: strings.ToLower(string(p.Protocol))}
+		if p.HostPort > 0 {
+			s.PublicPort, s.IP = uint16(p.HostPort), netip.IPv4Unspecified()
+			if a, err := netip.ParseAddr(p.HostIP); err == nil {
+				s.IP = a
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// mounts returns what is mounted; of volumes of Kubernetes' own kinds the name.
+func (c *Container) mounts() []container.MountPoint {
+	out := []container.MountPoint{}
+	for _, m := range c.Spec.VolumeMounts {
+		i := slices.IndexFunc(c.Pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if i < 0 {
+			continue
+		}
+		at := container.MountPoint{Type: mount.TypeVolume, Name: m.Name, Destination: m.MountPath, RW: !m.ReadOnly}
+		switch v := c.Pod.Spec.Volumes[i]; {
+		case v.HostPath != nil:
+			at.Type, at.Name, at.Source = mount.TypeBind, "", v.HostPath.Path
+		case v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory:
+			at.Type, at.Name = mount.TypeTmpfs, ""
+		case v.PersistentVolumeClaim != nil:
+			at.Name = v.PersistentVolumeClaim.ClaimName
+		case v.Image != nil:
+			at.Type, at.Name, at.Source = mount.TypeImage, "", v.Image.Reference
+		}
+		out = append(out, at)
+	}
+	return out
+}
+
+// Inspect returns all that is known of the container.
+func (c *Container) Inspect() container.InspectResponse {
+	words := slices.Concat(c.Spec.Command, c.Spec.Args)
+	out := container.InspectResponse{
+		ID: c.ID, Created: c.Pod.CreationTimestamp.UTC().Format(time.RFC3339Nano), State: c.state(), Image: c.Status.ImageID, Name: "/" + c.Name,
+		RestartCount: int(c.Status.RestartCount), Driver: "overlay2", Platform: "linux", Args: []string{}, Mounts: c.mounts(),
+		HostConfig: c.hostConfig(), Config: c.config(), NetworkSettings: &container.NetworkSettings{Networks: c.networks(), Ports: network.PortMap{}},
+	}
+	if len(words) > 0 {
+		out.Path, out.Args = words[0], words[1:]
+	}
+	for _, p := range c.ports() {
+		port, ok := network.PortFrom(p.PrivatePort, network.IPProtocol(p.Type))
+		if !ok {
+			continue
+		}
+		bindings := out.NetworkSettings.Ports[port]
+		if p.PublicPort > 0 {
+			bindings = append(bindings, network.PortBinding{HostIP: p.IP, HostPort: strconv.Itoa(int(p.PublicPort))})
+		}
+		out.NetworkSettings.Ports[port] = bindings
+	}
+	return out
+}
+
+func (c *Container) state() *container.State {
+	st := c.State()
+	s := &container.State{
+		Status: st, Running: st == container.StateRunning, Restarting: st == container.StateRestarting, ExitCode: c.ExitCode(),
+		Error: c.Trouble(), StartedAt: never, FinishedAt: never,
+	}
+	if r := c.Status.State.Running; r != nil {
+		s.StartedAt = r.StartedAt.UTC().Format(time.RFC3339Nano)
+	}
+	if end := c.Ended(); end != nil {
+		s.OOMKilled, s.FinishedAt = end.Reason == "OOMKilled", end.FinishedAt.UTC().Format(time.RFC3339Nano)
+		if s.StartedAt == never {
+			s.StartedAt = end.StartedAt.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	if h := c.Health(); h != container.NoHealthcheck {
+		s.Health = &container.Health{Status: h, Log: []*container.HealthcheckResult{}}
+	}
+	return s
+}
+
+// config returns the request's, or what a pod says of one. A hostname that was not
+// asked for is the pod's name.
+func (c *Container) config() *container.Config {
+	if c.Request != nil {
+		out := *c.Request.Config
+		out.Hostname = cmp.Or(out.Hostname, c.Pod.Name)
+		return &out
+	}
+	out := &container.Config{
+		Hostname: cmp.Or(c.Pod.Spec.Hostname, c.Pod.Name), Image: c.Spec.Image, Entrypoint: c.Spec.Command, Cmd: c.Spec.Args, Env: []string{}, WorkingDir: c.Spec.WorkingDir,
+		Tty: c.Spec.TTY, OpenStdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, Labels: c.Labels(),
+	}
+	for _, e := range c.Spec.Env {
+		if e.ValueFrom == nil {
+			out.Env = append(out.Env, e.Name+"="+e.Value)
+		}
+	}
+	if sc := c.Spec.SecurityContext; sc != nil && sc.RunAsUser != nil {
+		out.User = strconv.FormatInt(*sc.RunAsUser, 10)
+	}
+	return out
+}
+
+func (c *Container) hostConfig() *container.HostConfig {
+	if c.Request != nil {
+		return c.Request.HostConfig
+	}
+	h := &container.HostConfig{NetworkMode: container.NetworkMode(c.NetworkMode()), RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}}
+	switch c.Pod.Spec.RestartPolicy {
+	case corev1.RestartPolicyNever:
+		h.RestartPolicy.Name = container.RestartPolicyDisabled
+	case corev1.RestartPolicyOnFailure:
+		h.RestartPolicy.Name = container.RestartPolicyOnFailure
+	}
+	h.NanoCPUs, h.Memory = c.Spec.Resources.Limits.Cpu().MilliValue()*1e6, c.Spec.Resources.Limits.Memory().Value()
+	if sc := c.Spec.SecurityContext; sc != nil {
+		h.Privileged = sc.Privileged != nil && *sc.Privileged
+		h.ReadonlyRootfs = sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
+	}
+	return h
+}
