@@ -44,6 +44,7 @@ go build "${flags[@]}" -o "$dir.new/cni/trireme-cni" ./cmd/trireme-cni
 go build "${flags[@]}" -o "$dir.new/bin/trireme-shim" ./cmd/trireme-shim
 go build "${flags[@]}" -o "$dir.new/bin/trireme-tunnel" ./cmd/trireme-tunnel
 gcc -Os -static -s -o build/pause images/pause/pause.c
+gcc -Os -static -s -o "$dir.new/bin/trireme-init" images/init/init.c
 go build "${flags[@]}" -o build/web ./images/web
 go build -o build/mkimage ./hack/mkimage
 build/mkimage -name trireme.local/pause:1 -o "$dir.new/images/pause.tar" -user 65534 -entrypoint /pause build/pause=/pause

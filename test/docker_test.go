@@ -100,7 +100,7 @@ func TestDockerService(t *testing.T) {
 	d.says("serves on :8080", "service", "logs", "--raw", "dweb")
 	d.refused("name conflicts with an existing object", "service", "create", "--detach", "--no-resolve-image", "--name", "dweb", "trireme.local/web:1")
 	d.refused("port '8097' is already in use by service 'dweb'", "service", "create", "--detach", "--no-resolve-image", "--name", "other", "--publish", "8097:80", "trireme.local/web:1")
-	d.refused("Resources.Limits.Pids", "service", "create", "--detach", "--no-resolve-image", "--name", "other", "--limit-pids", "5", "trireme.local/web:1")
+	d.refused("OomScoreAdj", "service", "create", "--detach", "--no-resolve-image", "--name", "other", "--oom-score-adj", "5", "trireme.local/web:1")
 	d.refused("no such service: nothing", "service", "inspect", "nothing")
 	d.refused("POST /commit is not served by this door", "commit", "nothing")
 	d.must("service", "rm", "dweb")

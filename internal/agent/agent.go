@@ -202,7 +202,9 @@ func New(cfg Config) (*Agent, error) {
 		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Grown: a.reportStorage, Log: cfg.Log,
 	})
 	a.snapshots = a.newSnapshots()
-	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{Claims: a.objects, Drivers: a.drivers, Images: layers{a}, Copies: a.snapshots})
+	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{
+		Claims: a.objects, Drivers: a.drivers, Images: layers{a}, Copies: a.snapshots, Made: func() { a.refreshNode(a.runContext()) },
+	})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openSwap(), a.openCPUs()); err != nil {
 		return nil, err

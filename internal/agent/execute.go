@@ -318,6 +318,9 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 	if err != nil {
 		return "", err
 	}
+	if err := a.volumes.Fill(pod, j.c, j.volumes); err != nil {
+		return "", err
+	}
 	cfg, err := a.node().Container(config.ContainerInput{
 		Pod: pod, Container: j.c, Attempt: j.attempt, Image: img, Objects: a.objects, Mount: j.mount, Device: j.device,
 		HostsFile: hosts, MessageFile: message, LogPath: filepath.Join(j.c.Name, strconv.Itoa(int(j.attempt))+".log"),

@@ -17,6 +17,7 @@ import (
 	"trireme/internal/agent/volume"
 	"trireme/internal/object/claim"
 	content "trireme/internal/object/snapshot"
+	"trireme/internal/object/swarm"
 	"trireme/internal/wire"
 )
 
@@ -27,6 +28,9 @@ func (a *Agent) removeVolumes(ctx context.Context, full bool, changes []assigned
 	removed := false
 	for _, c := range changes {
 		v, ok := c.Object.(*corev1.PersistentVolume)
+		if ok && !c.Deleted && v.Annotations[swarm.VolumeAnnotation] != "" {
+			a.retryVolumes(ctx) // a pod waits for it
+		}
 		if !ok || c.Deleted && full {
 			continue
 		}

@@ -48,7 +48,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
-		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(), volume.NewAttacher(),
+		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewNamed(), volume.NewProtector(), volume.NewAttacher(),
 		snapshot.New(),
 	}
 }

@@ -171,7 +171,19 @@ type ContainerConfig struct {
 	RunAsGroup            *int64
 	SupplementalGroups    []int64
 	MaskedPaths           bool   // the default masks apply (not procMount Unmasked)
-	TargetID              string // a container whose PID namespace this one joins; empty: as the sandbox says
+	StopSignal            string // as "SIGINT"; empty: the image's
+	Init                  bool   // a process of ours starts the container's, and reaps
+	Ulimits               []Ulimit
+	Groups                []string // more of them, as the image names them
+	Unset                 []string // variables that it does not have, though its image says so
+	Seccomp               []byte   // a profile in docker's form, which wins over Security's; nil: none
+	TargetID              string   // a container whose PID namespace this one joins; empty: as the sandbox says
+}
+
+// Ulimit is a resource limit of processes (setrlimit(2)), called as "nofile". -1: none.
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64
 }
 
 // KeyValue is one environment variable.
@@ -199,6 +211,7 @@ type Resources struct {
 	// kernel does not count huge pages they are left out.
 	HugePages   map[string]int64
 	OOMScoreAdj int64
+	PIDsMax     int64             // processes and threads; 0: no limit, or the one it has
 	Unified     map[string]string // cgroup v2 only
 }
 

@@ -162,3 +162,50 @@ func NetworkByID(r store.Reader, target string) (object.Key, bool) {
 	}
 	return named, named.Name != ""
 }
+
+// SwarmVolumeKey returns where the Volume of the key is in CustomObjects.
+func SwarmVolumeKey(key object.Key) object.Key {
+	return CustomPlace{Group: swarm.Group.Group, Plural: swarm.Volumes.Resource, Key: key}.CustomKey()
+}
+
+// IsSwarmVolume returns the Volume's own key, false where the key in CustomObjects is of
+// another kind.
+func IsSwarmVolume(at object.Key) (object.Key, bool) {
+	if at.Namespace != swarm.Group.Group {
+		return object.Key{}, false
+	}
+	p := ParseCustomKey(at)
+	return p.Key, p.Plural == swarm.Volumes.Resource
+}
+
+// SwarmVolume returns the Volume of the key; false where there is none that can be read.
+func SwarmVolume(r store.Reader, key object.Key) (*swarm.Volume, bool) {
+	row, ok := CustomObjects.Row(r, SwarmVolumeKey(key))
+	if !ok {
+		return nil, false
+	}
+	v, err := swarm.VolumeFrom(row.Object())
+	return v, err == nil
+}
+
+// SwarmVolumes yields the Volumes of a namespace, of all where it is empty.
+func SwarmVolumes(r store.Reader, namespace string) iter.Seq[*swarm.Volume] {
+	prefix := SwarmVolumeKey(object.Key{Namespace: namespace}).String()
+	return func(yield func(*swarm.Volume) bool) {
+		for row := range CustomObjects.RowsFrom(r, prefix, "") {
+			if v, err := swarm.VolumeFrom(row.Object()); err == nil && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// SwarmVolumeSpec returns what is known of volumes, as templates of tasks ask.
+func SwarmVolumeSpec(r store.Reader) func(object.Key) *swarm.VolumeSpec {
+	return func(key object.Key) *swarm.VolumeSpec {
+		if v, ok := SwarmVolume(r, key); ok {
+			return &v.Spec
+		}
+		return nil
+	}
+}

@@ -19,6 +19,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/route"
+	"trireme/internal/object/swarm"
 	"trireme/internal/wire"
 )
 
@@ -171,6 +172,20 @@ func (o *Objects) Claim(key object.Key) (*corev1.PersistentVolumeClaim, bool) {
 // Volume returns the persistent volume, if this node was told of it.
 func (o *Objects) Volume(name string) (*corev1.PersistentVolume, bool) {
 	return Get[*corev1.PersistentVolume](o, "persistentvolumes", object.Key{Name: name})
+}
+
+// Named returns the persistent volume that holds the data of a volume with a name, the
+// newest: others are of volumes of that name before.
+func (o *Objects) Named(key object.Key) (found *corev1.PersistentVolume, ok bool) {
+	for _, v := range All[*corev1.PersistentVolume](o, "persistentvolumes") {
+		if v.Annotations[swarm.VolumeAnnotation] != key.String() || v.DeletionTimestamp != nil || v.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
+			continue
+		}
+		if found == nil || found.CreationTimestamp.Before(&v.CreationTimestamp) {
+			found = v
+		}
+	}
+	return found, found != nil
 }
 
 // Driver returns the object that describes a CSI driver, if the cluster has one.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,10 @@ type ContainerInput struct {
 // Container returns the container with every choice made.
 func (n *Node) Container(in ContainerInput) (*runtime.ContainerConfig, error) {
 	c := in.Container
+	options, err := object.OptionsOf(in.Pod, c.Name)
+	if err != nil {
+		return nil, failf("%w", err)
+	}
 	env, err := n.Env(in.Pod, c, in.Objects)
 	if err != nil {
 		return nil, err
@@ -68,10 +73,10 @@ func (n *Node) Container(in ContainerInput) (*runtime.ContainerConfig, error) {
 		}
 		cfg.Devices = append(cfg.Devices, one)
 	}
-	if err := user(in, cfg); err != nil {
+	if err := user(in, cfg, options.User); err != nil {
 		return nil, err
 	}
-	return cfg, nil
+	return cfg, apply(&options, c, cfg)
 }
 
 // passDevices makes devices of the mounts that the pod says are some (object.Devices).
@@ -166,14 +171,19 @@ func Security(pod *corev1.Pod, c *corev1.Container) *corev1.SecurityContext {
 }
 
 // user resolves who the container runs as, and refuses root where it must not.
-func user(in ContainerInput, cfg *runtime.ContainerConfig) error {
+func user(in ContainerInput, cfg *runtime.ContainerConfig, option string) error {
 	sc := cfg.Security
 	cfg.MaskedPaths = sc.ProcMount == nil || *sc.ProcMount != corev1.UnmaskedProcMount
 	cfg.RunAsUser, cfg.RunAsGroup = sc.RunAsUser, sc.RunAsGroup
-	name, _, _ := strings.Cut(in.Image.User, ":")
+	if option != "" && (sc.RunAsUser != nil || sc.RunAsGroup != nil) {
+		return failf("annotation %s: user %q: the pod's securityContext says another: give one of the two", object.ContainerAnnotation(cfg.Name), option)
+	}
+	name, _, _ := strings.Cut(cmp.Or(option, in.Image.User), ":")
 	id, err := strconv.ParseInt(name, 10, 64)
 	numeric := err == nil
-	if cfg.RunAsUser == nil && numeric {
+	if option != "" {
+		cfg.RunAsUserName = option
+	} else if cfg.RunAsUser == nil && numeric {
 		cfg.RunAsUser = &id
 	} else if cfg.RunAsUser == nil {
 		cfg.RunAsUserName = name

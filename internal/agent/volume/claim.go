@@ -20,6 +20,8 @@ import (
 type Claims interface {
 	Claim(object.Key) (*corev1.PersistentVolumeClaim, bool)
 	Volume(name string) (*corev1.PersistentVolume, bool)
+	// Named returns what holds the data, on this node, of the Volume of the key.
+	Named(object.Key) (*corev1.PersistentVolume, bool)
 }
 
 // bound returns the claim behind the pod's volume and the persistent volume that it is

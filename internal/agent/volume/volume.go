@@ -21,6 +21,7 @@ import (
 	"trireme/internal/agent/config"
 	"trireme/internal/agent/csi"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/swarm"
 )
 
 // Volume is a volume that is ready.
@@ -28,6 +29,7 @@ type Volume struct {
 	Path     string
 	ReadOnly bool // whatever the mount says
 	Device   bool // a block device, not a file system
+	Fill     bool // with what the image has at its place, while it is empty
 }
 
 // Manager prepares the volumes of one node's pods.
@@ -66,6 +68,9 @@ type Persistent struct {
 	Drivers *csi.Drivers
 	Images  Images
 	Copies  Copies
+	// Made is called when a volume that outlives pods has been made here, which the
+	// node's status is to say; may be nil.
+	Made func()
 }
 
 // Copies makes volumes of this node that are copies of others.
@@ -113,6 +118,8 @@ func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	case v.NFS != nil:
 		path, err := m.nfs(pod, v.Name, v.NFS, nil)
 		return Volume{Path: path, ReadOnly: v.NFS.ReadOnly}, err
+	case v.CSI != nil && v.CSI.Driver == swarm.VolumeDriver:
+		return m.named(pod, v)
 	case v.CSI != nil:
 		path, err := m.keep.Drivers.Publish(csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI})
 		return Volume{Path: path}, err

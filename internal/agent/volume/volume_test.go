@@ -39,6 +39,10 @@ func (f fakeObjects) Volume(name string) (*corev1.PersistentVolume, bool) {
 	v, ok := f.volumes[name]
 	return v, ok
 }
+func (f fakeObjects) Named(k object.Key) (*corev1.PersistentVolume, bool) {
+	v, ok := f.volumes[k.String()]
+	return v, ok
+}
 func (fakeObjects) TrustBundles() []*certificatesv1.ClusterTrustBundle { return nil }
 func (fakeObjects) Services(string) []*corev1.Service                  { return nil }
 

@@ -10,6 +10,8 @@
 //	Pods of it, the core Services beside it orchestrate/swarm
 //	Secrets, ConfigMaps (File)              their user; copies of those of other namespaces
 //	                                        the Docker door, what templates expand to the loop
+//	Volumes                                 their user, or orchestrate/namedvolumes for the
+//	                                        first pod; its finalizer is that loop's
 //
 // A task is a Pod; its slot, generation and service are labels. Ids are UIDs in the
 // form that docker's clients know (ID), names of objects are docker's folded to what

@@ -209,7 +209,13 @@ func (b *builder) inits(labels map[string]string) error {
 			return fmt.Errorf("%s: %w", field, err)
 		}
 		c := pod.Spec.Containers[0]
-		c.Name = "init-" + strconv.Itoa(i)
+		c.Name, c.Lifecycle = "init-"+strconv.Itoa(i), nil
+		if text := pod.Annotations[object.ContainerAnnotation(ContainerName)]; text != "" {
+			b.note(object.ContainerAnnotation(c.Name), text)
+		}
+		if named := pod.Labels[VolumesLabel]; named != "" {
+			b.pod.Labels[VolumesLabel] = named
+		}
 		c.ReadinessProbe, c.LivenessProbe, c.StartupProbe, c.Ports = nil, nil, nil, nil
 		for _, v := range pod.Spec.Volumes {
 			was := v.Name

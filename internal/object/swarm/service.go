@@ -177,12 +177,12 @@ func (s *Service) Rules() swarm.UpdateConfig {
 // defaultMonitor is how long a new task is watched (Docker Engine API, UpdateConfig).
 const defaultMonitor = 5 * time.Second
 
-//go:embed service.yaml cluster.yaml
+//go:embed service.yaml cluster.yaml volume.yaml
 var definitions embed.FS
 
 // Definitions returns the definitions of the kinds.
 func Definitions() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
-	for _, file := range []string{"service.yaml", "cluster.yaml"} {
+	for _, file := range []string{"service.yaml", "cluster.yaml", "volume.yaml"} {
 		b, err := definitions.ReadFile(file)
 		if err != nil {
 			return nil, err

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"trireme/internal/object"
 )
 
 func TestPlace(t *testing.T) {
@@ -54,42 +56,58 @@ func TestCheck(t *testing.T) {
 		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`:  "",
 		`{"Name":"-web","TaskTemplate":{"ContainerSpec":{"Image":"web:1"}}}`: "Name",
 		`{"Name":"web"}`: "TaskTemplate.Runtime",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                                                    "TaskTemplate.ContainerSpec.Image",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                                            "TaskTemplate.ContainerSpec.User",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                                             "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                                                     "TaskTemplate.ContainerSpec.Env[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                         "TaskTemplate.ContainerSpec.Hostname",
-		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                    "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                                                          "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                                               "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role=boss"]}}}`:                                          "TaskTemplate.Placement.Constraints[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                                                           "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:                                 "Mounts[0].Source",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                                              "Mounts[1].Target",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                                                 "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{},"Global":{}}}`:                                                     "Mode",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}},"UpdateConfig":{}}`:                                               "UpdateConfig",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"ReplicatedJob":{}},"RollbackConfig":{}}`:                                         "RollbackConfig",
-		`{"Name":"web","Labels":{"trireme.dev/schedule":"@hourly"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                             "trireme.dev/schedule",
-		`{"Name":"web","Labels":{"trireme.dev/schedule":"often"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                       "trireme.dev/schedule",
-		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Nowhere * * * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:        "trireme.dev/schedule",
-		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Europe/Vienna 30 2 * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`: "",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Limits":{"MemoryBytes":4096}}}}`:                                             "TaskTemplate.Resources.Limits.MemoryBytes",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Reservations":{"NanoCPUs":1000}}}}`:                                          "TaskTemplate.Resources.Reservations.NanoCPUs",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"RestartPolicy":{"Delay":-1}}}`:                                                            "TaskTemplate.RestartPolicy.Delay",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Healthcheck":{"Test":["CMD","x"],"Interval":1000}}}}`:                                      "TaskTemplate.ContainerSpec.Healthcheck.Interval",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                                                    "UpdateConfig.MaxFailureRatio",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:                                           "RollbackConfig.FailureAction",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:                                         "EndpointSpec.Ports[0].TargetPort",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`:                             "EndpointSpec.Ports[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"SecretID":"a","SecretName":"a"}]}}}`:                                           "Secrets[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"a","ConfigName":"a","Runtime":{}}]}}}`:                              "Configs[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"File":{"Name":"a"}}]}}}`:                                                       "Secrets[0]",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "bob") + `]}}}`:                                                "Secrets[0].File",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("../a", "0") + `]}}}`:                                               "Secrets[0].File.Name",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "0") + `,` + secretAt("/run/secrets/a", "0") + `]}}}`:          "conflicting target",
-		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "1000") + `]}}}`:                                               "",
-		`{"Name":"web","Labels":{"trireme.dev/follow-content":"yes"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                           "Labels[",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{}}}`:                                                                                                                   "TaskTemplate.ContainerSpec.Image",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","User":"bob"}}}`:                                                                                           "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A"]}}}`:                                                                                            "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.No}}"]}}}`:                                                                                    "TaskTemplate.ContainerSpec.Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                                        "TaskTemplate.ContainerSpec.Hostname",
+		`{"Name":"web","Mode":{"Global":{}},"TaskTemplate":{"ContainerSpec":{"Image":"i","Hostname":"{{.Node.Hostname}}"}}}`:                                                   "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["A={{.Node.Hostname}}"]}}}`:                                                                         "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.x==1"]}}}`:                                                              "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"Constraints":["node.role=boss"]}}}`:                                                         "TaskTemplate.Placement.Constraints[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Placement":{"MaxReplicas":2}}}`:                                                                          "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Type":"volume","Source":"v","Target":"/v"}]}}}`:                                                "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[{"Target":"/v"},{"Target":"/v"}]}}}`:                                                             "Mounts[1].Target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                                                                "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{},"Global":{}}}`:                                                                    "Mode",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}},"UpdateConfig":{}}`:                                                              "UpdateConfig",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"ReplicatedJob":{}},"RollbackConfig":{}}`:                                                        "RollbackConfig",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"@hourly"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                                            "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"often"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                                      "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Nowhere * * * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                       "trireme.dev/schedule",
+		`{"Name":"web","Labels":{"trireme.dev/schedule":"TZ=Europe/Vienna 30 2 * * *"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}},"Mode":{"GlobalJob":{}}}`:                "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Limits":{"MemoryBytes":4096}}}}`:                                                            "TaskTemplate.Resources.Limits.MemoryBytes",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Reservations":{"NanoCPUs":1000}}}}`:                                                         "TaskTemplate.Resources.Reservations.NanoCPUs",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"RestartPolicy":{"Delay":-1}}}`:                                                                           "TaskTemplate.RestartPolicy.Delay",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Healthcheck":{"Test":["CMD","x"],"Interval":1000}}}}`:                                                     "TaskTemplate.ContainerSpec.Healthcheck.Interval",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"UpdateConfig":{"MaxFailureRatio":2}}`:                                                                   "UpdateConfig.MaxFailureRatio",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"RollbackConfig":{"FailureAction":"rollback"}}`:                                                          "RollbackConfig.FailureAction",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Ports":[{"TargetPort":70000}]}}`:                                                        "EndpointSpec.Ports[0].TargetPort",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}},"EndpointSpec":{"Mode":"dnsrr","Ports":[{"TargetPort":80}]}}`:                                            "EndpointSpec.Ports[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"SecretID":"a","SecretName":"a"}]}}}`:                                                          "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Configs":[{"ConfigID":"a","ConfigName":"a","Runtime":{}}]}}}`:                                             "Configs[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[{"File":{"Name":"a"}}]}}}`:                                                                      "Secrets[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "bob") + `]}}}`:                                                               "Secrets[0].File",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("../a", "0") + `]}}}`:                                                              "Secrets[0].File.Name",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "0") + `,` + secretAt("/run/secrets/a", "0") + `]}}}`:                         "conflicting target",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Secrets":[` + secretAt("a", "1000") + `]}}}`:                                                              "",
+		`{"Name":"web","Labels":{"trireme.dev/follow-content":"yes"},"TaskTemplate":{"ContainerSpec":{"Image":"i"}}}`:                                                          "Labels[",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Env":["=b"]}}}`:                                                                                           "Env[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Ulimits":[{"Name":"rtprio","Soft":1,"Hard":1}]}}}`:                                                        "rtprio",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Ulimits":[{"Name":"nofile","Soft":2,"Hard":1}]}}}`:                                                        "ulimits[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Ulimits":[{"Name":"nofile","Soft":1,"Hard":-1}]}}}`:                                                       "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","OomScoreAdj":500}}}`:                                                                                      "OomScoreAdj",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","OomScoreAdj":500},"Resources":{"Reservations":{"MemoryBytes":8388608}}}}`:                                 "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","StopSignal":"SIGNOPE"}}}`:                                                                                 "StopSignal",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","StopSignal":"RTMIN+3"}}}`:                                                                                 "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"Seccomp":{"Mode":"custom","Profile":"e30K"}}}}}`:                                            "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Privileges":{"Seccomp":{"Mode":"custom","Profile":"e30KfQ=="}}}}}`:                                        "Seccomp",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Reservations":{"GenericResources":[{"DiscreteResourceSpec":{"Kind":"fpga","Value":2}}]}}}}`: "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"},"Resources":{"Reservations":{"GenericResources":[{"NamedResourceSpec":{"Kind":"fpga","Value":"a"}}]}}}}`:  "GenericResources[0]",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[` + volumeOf(`"Name":"rexray"`) + `]}}}`:                                                         "DriverConfig.Name",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[` + volumeOf(`"Options":{"type":"nfs","o":"addr=192.0.2.1,ro","device":":/x"}`) + `]}}}`:         "",
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[` + volumeOf(`"Options":{"type":"nfs","o":"addr=192.0.2.1,soft","device":":/x"}`) + `]}}}`:       `"soft"`,
+		`{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i","Mounts":[` + volumeOf(`"Options":{"type":"ext4","device":"/dev/sda"}`) + `]}}}`:                           `"ext4"`,
 	} {
 		s := &Service{}
 		if err := json.Unmarshal([]byte(spec), &s.Spec); err != nil {
@@ -102,8 +120,41 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func volumeOf(driver string) string {
+	return `{"Type":"volume","Source":"v","Target":"/v","VolumeOptions":{"DriverConfig":{` + driver + `}}}`
+}
+
 func secretAt(target, uid string) string {
 	return `{"SecretID":"id","SecretName":"s","File":{"Name":"` + target + `","UID":"` + uid + `","Mode":256}}`
+}
+
+// TestBeyond: what Kubernetes has no field for is in an annotation that agents read, and
+// nothing of it where it is not asked for.
+func TestBeyond(t *testing.T) {
+	annotation := func(container string) string {
+		s := &Service{}
+		if err := json.Unmarshal([]byte(`{"Name":"web","TaskTemplate":{"ContainerSpec":`+container+`,"Resources":{"Limits":{"Pids":9}}}}`), &s.Spec); err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Template(Task{Slot: "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := &corev1.Pod{ObjectMeta: p.ObjectMeta}
+		if _, err := object.OptionsOf(pod, ContainerName); err != nil {
+			t.Errorf("%s: agents refuse it: %v", container, err)
+		}
+		return p.Annotations["container.trireme.dev/task"]
+	}
+	for container, want := range map[string]string{
+		`{"Image":"i"}`: `{"pidsMax":9}`,
+		`{"Image":"i","Init":true,"User":"bob:1","Groups":["wheel","3"],"Env":["A","B=c"]}`: `{"init":true,"pidsMax":9,"user":"bob:1","groups":["wheel"],"unset":["A"]}`,
+		`{"Image":"i","User":"1:2","Ulimits":[{"Name":"nofile","Soft":1,"Hard":2}]}`:        `{"ulimits":[{"name":"nofile","soft":1,"hard":2}],"pidsMax":9}`,
+	} {
+		if got := annotation(container); got != want {
+			t.Errorf("%s: %s, want %s", container, got, want)
+		}
+	}
 }
 
 // TestFiles: secrets and configs are mounted one by one, where their user wants them and

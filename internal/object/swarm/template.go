@@ -38,6 +38,9 @@ type Task struct {
 	// Network returns the network of a name or id of docker's; false: there is none. Nil:
 	// networks are not looked up.
 	Network func(target string) (object.Key, bool)
+	// Volume returns what is known of a volume with a name; nil: there is none yet. Nil:
+	// of no volume anything is known.
+	Volume func(object.Key) *VolumeSpec
 }
 
 // Node is what templates know of a task's node.
@@ -57,7 +60,7 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	if label, value := s.Current(); s.Job() {
 		b.pod.Labels[label] = value
 	}
-	for _, part := range []func() error{b.words, b.networks, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.extras, b.refuse} {
+	for _, part := range []func() error{b.words, b.networks, b.identity, b.health, b.resources, b.mounts, b.files, b.names, b.ports, b.beyond, b.extras, b.refuse} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("TaskTemplate.%w", err)
 		}
@@ -93,6 +96,7 @@ type builder struct {
 	spec      *swarm.ContainerSpec
 	pod       corev1.PodTemplateSpec
 	container corev1.Container
+	options   object.ContainerOptions
 }
 
 // words are what runs, with which variables.
@@ -108,8 +112,12 @@ func (b *builder) words() error {
 	for i, text := range c.Env {
 		name, value, found := strings.Cut(text, "=")
 		field := fmt.Sprintf("ContainerSpec.Env[%d]", i)
-		if !found || name == "" {
-			return fmt.Errorf("%s: %q takes a variable of the image away, which cannot be done here: write NAME=VALUE", field, text)
+		if name == "" {
+			return fmt.Errorf("%s: %q has no name: write NAME=VALUE", field, text)
+		}
+		if !found {
+			b.options.Unset = append(b.options.Unset, name)
+			continue
 		}
 		value, err := b.expand(field, value)
 		if err != nil {
@@ -135,28 +143,25 @@ func literals(all []string) (out []string) {
 func (b *builder) identity() error {
 	c := b.spec
 	sc := &corev1.SecurityContext{}
-	if c.User != "" {
-		user, group, _ := strings.Cut(c.User, ":")
-		id, err := strconv.ParseInt(user, 10, 64)
-		if err != nil {
-			return fmt.Errorf("ContainerSpec.User: %q is a name; users are known by their number here, as 1000 or 1000:1000", c.User)
-		}
-		sc.RunAsUser = &id
-		if group != "" {
-			gid, err := strconv.ParseInt(group, 10, 64)
-			if err != nil {
-				return fmt.Errorf("ContainerSpec.User: the group %q is a name; groups are known by their number here", group)
-			}
-			sc.RunAsGroup = &gid
-		}
+	user, group, grouped := strings.Cut(c.User, ":")
+	uid, err := strconv.ParseInt(user, 10, 64)
+	gid, groupErr := strconv.ParseInt(group, 10, 64)
+	switch {
+	case c.User == "":
+	case err != nil || grouped && groupErr != nil: // its node looks names up in the image
+		b.options.User = c.User
+	case grouped:
+		sc.RunAsUser, sc.RunAsGroup = &uid, &gid
+	default:
+		sc.RunAsUser = &uid
 	}
 	pod := &corev1.PodSecurityContext{}
-	for i, g := range c.Groups {
-		gid, err := strconv.ParseInt(g, 10, 64)
-		if err != nil {
-			return fmt.Errorf("ContainerSpec.Groups[%d]: %q is a name; groups are known by their number here", i, g)
+	for _, g := range c.Groups {
+		if gid, err := strconv.ParseInt(g, 10, 64); err == nil {
+			pod.SupplementalGroups = append(pod.SupplementalGroups, gid)
+		} else {
+			b.options.Groups = append(b.options.Groups, g)
 		}
-		pod.SupplementalGroups = append(pod.SupplementalGroups, gid)
 	}
 	for _, name := range sortedKeys(c.Sysctls) {
 		pod.Sysctls = append(pod.Sysctls, corev1.Sysctl{Name: name, Value: c.Sysctls[name]})
@@ -174,6 +179,9 @@ func (b *builder) identity() error {
 		}
 		if p.Seccomp != nil && p.Seccomp.Mode == swarm.SeccompModeUnconfined {
 			sc.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
+		}
+		if p.AppArmor != nil && p.AppArmor.Mode == swarm.AppArmorModeDisabled {
+			sc.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
 		}
 	}
 	b.container.SecurityContext = sc
@@ -235,9 +243,6 @@ func (b *builder) resources() error {
 	}
 	list := corev1.ResourceRequirements{Limits: corev1.ResourceList{}, Requests: corev1.ResourceList{}}
 	if l := r.Limits; l != nil {
-		if l.Pids != 0 {
-			return fmt.Errorf("Resources.Limits.Pids: a limit of one task's processes cannot be kept here: leave it away, or limit all pods of a node with --pod-max-pids")
-		}
 		if l.NanoCPUs > 0 {
 			list.Limits[corev1.ResourceCPU], list.Requests[corev1.ResourceCPU] = nanoCPUs(l.NanoCPUs), resource.Quantity{}
 		}
@@ -246,8 +251,8 @@ func (b *builder) resources() error {
 		}
 	}
 	if q := r.Reservations; q != nil {
-		if len(q.GenericResources) > 0 {
-			return fmt.Errorf("Resources.Reservations.GenericResources: nodes have no generic resources here; a device plugin's are asked for by a pod")
+		if err := generic(&list, q.GenericResources); err != nil {
+			return err
 		}
 		if q.NanoCPUs > 0 {
 			list.Requests[corev1.ResourceCPU] = nanoCPUs(q.NanoCPUs)
@@ -314,7 +319,7 @@ func (b *builder) source(field string, m mount.Mount) (v corev1.VolumeSource, er
 		v.Image = &corev1.ImageVolumeSource{Reference: path, PullPolicy: corev1.PullIfNotPresent}
 	case mount.TypeVolume, "":
 		if path != "" {
-			return v, fmt.Errorf("%s.Source: volumes with a name are not served yet: use type=bind, or a volume without a source, which lives as long as its task", field)
+			return b.named(field, path, m)
 		}
 		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	default:
@@ -401,13 +406,8 @@ func (b *builder) refuse() error {
 		field  string
 		remedy string
 	}{
-		{len(c.Ulimits) > 0, "ContainerSpec.Ulimits", "limits of one container cannot be set here: set them on the node"},
-		{c.OomScoreAdj != 0, "ContainerSpec.OomScoreAdj", "it follows from what a task reserves: set Resources.Reservations.MemoryBytes"},
-		{c.Init != nil && *c.Init, "ContainerSpec.Init", "no init is put before a task's process: use an image that has one"},
-		{c.StopSignal != "", "ContainerSpec.StopSignal", "the image's own signal is sent: set it in the image"},
 		{c.Isolation != "" && c.Isolation != "default", "ContainerSpec.Isolation", "it is for Windows"},
 		{c.Privileges != nil && (c.Privileges.CredentialSpec != nil || c.Privileges.SELinuxContext != nil), "ContainerSpec.Privileges", "CredentialSpec and SELinuxContext are not served"},
-		{c.Privileges != nil && c.Privileges.Seccomp != nil && c.Privileges.Seccomp.Mode == swarm.SeccompModeCustom, "ContainerSpec.Privileges.Seccomp", "profiles lie on nodes here: use default or unconfined"},
 		{task.LogDriver != nil && !slices.Contains([]string{"", "json-file", "local"}, task.LogDriver.Name), "LogDriver.Name", "logs are kept on the node: use json-file, and `docker service logs`"},
 	} {
 		if r.asked {

@@ -60,7 +60,7 @@ func (s *step) pod(sl *slot) (*corev1.Pod, *corev1.Secret, error) {
 // task's id.
 func (s *step) podOf(sl *slot) (*corev1.Pod, *corev1.Secret, error) {
 	uid := s.tx.NewID()
-	t := ours.Task{ID: ours.ID(uid), Slot: sl.name, Network: s.network}
+	t := ours.Task{ID: ours.ID(uid), Slot: sl.name, Network: s.network, Volume: tables.SwarmVolumeSpec(s.tx)}
 	t.Name = s.svc.Spec.Name + "." + sl.name + "." + t.ID
 	node := s.nodes[sl.name]
 	if node != nil {

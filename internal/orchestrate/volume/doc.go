@@ -15,6 +15,9 @@
 // that is bound. Ephemeral makes the claims of pods' ephemeral volumes. Local is the
 // built-in provisioner: directories on nodes.
 //
+// Named sees to swarm's volumes with a name: a PersistentVolume of Local's kind for each
+// node that has data of one.
+//
 // Attacher asks for volumes to be attached to nodes, and released (VolumeAttachment).
 //
 // But for Attacher, which counts who uses what, the loops keep no state: the tables' indexes find what belongs together. They

@@ -11,6 +11,6 @@ import (
 
 func TestScripts(t *testing.T) {
 	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
-		return []loop.Reconciler{volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewProtector(), volume.NewAttacher()}
+		return []loop.Reconciler{volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewNamed(), volume.NewProtector(), volume.NewAttacher()}
 	})
 }

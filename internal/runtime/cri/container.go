@@ -17,6 +17,9 @@ import (
 
 // CreateContainer makes a container in a running sandbox.
 func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, sandbox *runtime.SandboxConfig, cfg *runtime.ContainerConfig) (string, error) {
+	if err := unable(cfg); err != nil {
+		return "", &kind.Error{Kind: kind.Invalid, Op: "creating container", Object: sandbox.Namespace + "/" + sandbox.Name, Err: err}
+	}
 	ctx, cancel := context.WithTimeout(ctx, slowTimeout)
 	defer cancel()
 	res, err := r.calls.CreateContainer(ctx, &criv1.CreateContainerRequest{
@@ -93,6 +96,7 @@ func (r *Runtime) containerConfig(sandbox *runtime.SandboxConfig, cfg *runtime.C
 		LogPath:     cfg.LogPath,
 		Labels:      r.label(cfg.Labels, pod(sandbox), sandbox.UID, cfg.Name),
 		Annotations: cfg.Annotations,
+		StopSignal:  stopSignal(cfg.StopSignal),
 		Stdin:       cfg.Stdin, StdinOnce: cfg.StdinOnce, Tty: cfg.TTY,
 		Linux: &criv1.LinuxContainerConfig{
 			Resources:       resources(cfg.Resources),

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -149,7 +150,7 @@ func (r *Runtime) prepare(ctx context.Context, c *container, sandbox *runtime.Sa
 	}
 	rec := &c.rec
 	rec.ImageID, rec.Chain = image.ImageID, image.Chain
-	if rec.StopSignal, err = stopSignal(image.Config.StopSignal); err != nil {
+	if rec.StopSignal, err = stopSignal(cmp.Or(cfg.StopSignal, image.Config.StopSignal)); err != nil {
 		return err
 	}
 	if cfg.LogPath != "" && sandbox.LogDir != "" {

@@ -43,6 +43,9 @@ func (b *builder) mounts() ([]specs.Mount, error) {
 		out = slices.DeleteFunc(out, func(o specs.Mount) bool { return o.Destination == one.Destination })
 		out = append(out, one)
 	}
+	if b.cfg.Init {
+		out = append(out, b.initMount())
+	}
 	slices.SortStableFunc(out, func(x, y specs.Mount) int {
 		return strings.Count(filepath.Clean(x.Destination), "/") - strings.Count(filepath.Clean(y.Destination), "/")
 	})

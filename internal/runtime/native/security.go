@@ -93,6 +93,9 @@ func (b *builder) seccomp(s *specs.Spec) (*specs.LinuxSeccomp, error) {
 	if b.privileged() {
 		return nil, nil
 	}
+	if b.cfg.Seccomp != nil {
+		return b.ownSeccomp(s)
+	}
 	p := b.security().SeccompProfile
 	if ps := b.sandbox.Security; p == nil && ps != nil {
 		p = ps.SeccompProfile

@@ -84,7 +84,7 @@ func (b *builder) process() (*specs.Process, error) {
 	sc := b.security()
 	return &specs.Process{
 		Terminal: b.cfg.TTY, User: *user, Args: args, Env: b.env(), Cwd: cmp.Or(b.cfg.WorkingDir, b.image.WorkingDir, "/"),
-		Capabilities: caps, OOMScoreAdj: &score,
+		Capabilities: caps, OOMScoreAdj: &score, Rlimits: rlimits(b.cfg.Ulimits),
 		NoNewPrivileges: sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,
 	}, nil
 }
@@ -103,6 +103,9 @@ func (b *builder) args() ([]string, error) {
 	if len(all) == 0 || all[0] == "" {
 		return nil, kind.New(kind.Invalid, "no command specified")
 	}
+	if b.cfg.Init {
+		all = append([]string{initPath, "--"}, all...)
+	}
 	return all, nil
 }
 
@@ -113,6 +116,10 @@ func (b *builder) env() []string {
 		all = append(all, "TERM=xterm")
 	}
 	all = append(all, b.image.Env...)
+	all = slices.DeleteFunc(all, func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return slices.Contains(b.cfg.Unset, name)
+	})
 	for _, e := range b.cfg.Env {
 		all = append(all, e.Key+"="+e.Value)
 	}
@@ -194,6 +201,9 @@ func resources(r runtime.Resources) *specs.LinuxResources {
 		for _, size := range slices.Sorted(maps.Keys(r.HugePages)) {
 			out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(r.HugePages[size])})
 		}
+	}
+	if r.PIDsMax > 0 {
+		out.Pids = &specs.LinuxPids{Limit: &r.PIDsMax}
 	}
 	if r.MemoryBytes > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryBytes}

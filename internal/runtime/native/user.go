@@ -43,6 +43,13 @@ func (b *builder) user() (*specs.User, error) {
 			groups = append(groups, uint32(g))
 		}
 	}
+	named, err := b.namedGroups()
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range named {
+		groups = append(groups, uint32(g))
+	}
 	for _, g := range runtime.Groups(b.sandbox, b.cfg.SupplementalGroups) {
 		groups = append(groups, uint32(g))
 	}

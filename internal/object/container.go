@@ -1,0 +1,100 @@
+package object
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ContainerAnnotation returns the annotation of a pod that holds the ContainerOptions
+// of one of its containers, as JSON.
+func ContainerAnnotation(container string) string { return "container.trireme.dev/" + container }
+
+// ContainerOptions are what a container may be that Kubernetes has no field for. None of
+// it lets a container do what its pod's fields forbid: limits narrow, a user is held to
+// runAsNonRoot, a profile is for a container that asks for none (seccompProfile
+// Unconfined), and the OOM score may only be worse than what the pod would have.
+type ContainerOptions struct {
+	Ulimits []Ulimit `json:"ulimits,omitempty"`
+	// Init has a process of ours start the container's and reap what it leaves behind.
+	Init        bool   `json:"init,omitempty"`
+	PIDsMax     int64  `json:"pidsMax,omitempty"`
+	OOMScoreAdj *int64 `json:"oomScoreAdj,omitempty"`
+	// User is USER or USER:GROUP, Groups are more groups: names of the image, or numbers.
+	User   string   `json:"user,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	// Unset are variables that it does not have, though its image says so.
+	Unset []string `json:"unset,omitempty"`
+	// Seccomp is a profile in docker's form.
+	Seccomp json.RawMessage `json:"seccomp,omitempty"`
+}
+
+// Ulimit is a resource limit of processes (setrlimit(2)). -1: none.
+type Ulimit struct {
+	Name string `json:"name"` // nofile, nproc…
+	Soft int64  `json:"soft"`
+	Hard int64  `json:"hard"`
+}
+
+// ulimits are those that may be set. Not nice, rtprio and rttime: with them a container
+// takes the node's CPUs from others.
+var ulimits = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nofile", "nproc", "rss", "sigpending", "stack"}
+
+var variableForm = regexp.MustCompile(`^[^=\x00]+$`)
+
+// Empty reports whether nothing is asked for.
+func (o *ContainerOptions) Empty() bool {
+	return len(o.Ulimits)+len(o.Groups)+len(o.Unset)+len(o.Seccomp) == 0 && !o.Init && o.PIDsMax == 0 && o.OOMScoreAdj == nil && o.User == ""
+}
+
+// Check returns what is wrong, by the field.
+func (o *ContainerOptions) Check() error {
+	for i, u := range o.Ulimits {
+		switch {
+		case !slices.Contains(ulimits, u.Name):
+			return fmt.Errorf("ulimits[%d].name: %q cannot be set: these can be: %s", i, u.Name, strings.Join(ulimits, ", "))
+		case u.Soft < -1 || u.Hard < -1:
+			return fmt.Errorf("ulimits[%d]: %d:%d is negative: -1 is no limit", i, u.Soft, u.Hard)
+		case u.Hard >= 0 && (u.Soft < 0 || u.Soft > u.Hard):
+			return fmt.Errorf("ulimits[%d]: the soft limit of %s must not be above the hard one", i, u.Name)
+		}
+	}
+	if o.PIDsMax < 0 {
+		return fmt.Errorf("pidsMax: %d is negative", o.PIDsMax)
+	}
+	if a := o.OOMScoreAdj; a != nil && (*a < -1000 || *a > 1000) {
+		return fmt.Errorf("oomScoreAdj: %d: it is -1000 to 1000", *a)
+	}
+	for i, name := range o.Unset {
+		if !variableForm.MatchString(name) {
+			return fmt.Errorf("unset[%d]: %q is no name of a variable", i, name)
+		}
+	}
+	if len(o.Seccomp) > 0 && !json.Valid(o.Seccomp) {
+		return fmt.Errorf("seccomp: it is not JSON")
+	}
+	return nil
+}
+
+// OptionsOf returns the options of a container of the pod.
+func OptionsOf(p *corev1.Pod, container string) (o ContainerOptions, err error) {
+	key := ContainerAnnotation(container)
+	text := p.Annotations[key]
+	if text == "" {
+		return o, nil
+	}
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.DisallowUnknownFields()
+	if err = d.Decode(&o); err == nil {
+		err = o.Check()
+	}
+	if err != nil {
+		return ContainerOptions{}, fmt.Errorf("annotation %s: %w", key, err)
+	}
+	return o, nil
+}
