@@ -66,8 +66,9 @@ func TestDockerNetworks(t *testing.T) {
 		return k.must("-n", ns, "get", "pods", "-l", "swarm.trireme.dev/service="+service, "-o", "jsonpath={.items[0].metadata.name}")
 	}
 	in := func(ns, service, script string) (string, error) {
-		// The machine's own busybox looks names up with nslookup alone.
-		at := "at() { nslookup -type=a $1." + ns + ".svc.cluster.local | awk '/^Name/ {n = 1} n && /^Address/ {print $NF}'; }; "
+		// The machine's own busybox has no wget that works, and looks names up with nslookup alone.
+		at := "at() { nslookup -type=a $1." + ns + ".svc.cluster.local | awk '/^Name/ {n = 1} n && /^Address/ {print $NF}'; }; " +
+			"get() { printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $1 $2 | tail -1; }; "
 		return k.run(t.Context(), "", "-n", ns, "exec", pod(ns, service), "--", "sh", "-c", at+script)
 	}
 	hears := func(ns, service, script, want string) {
@@ -84,13 +85,13 @@ func TestDockerNetworks(t *testing.T) {
 		t.Errorf("virtual addresses of neta_web: %s", vip)
 	}
 	for _, name := range []string{"web", "neta_web", "shop", "tasks.web"} {
-		hears("neta", "ask", "wget -qO- -T 2 http://$(at "+name+" | head -1)", "web-")
-		hears("neta", "ask", "wget -qO- -T 2 http://$(at "+name+" | tail -1):81", "web-")
+		hears("neta", "ask", "get $(at "+name+" | head -1) 80", "web-")
+		hears("neta", "ask", "get $(at "+name+" | tail -1) 81", "web-")
 	}
-	hears("neta", "ask", "a=$(at web); for i in $(seq 20); do wget -qO- -T 2 http://$a; done | sort -u | wc -l", "2")
-	hears("neta", "web", "a=$(at web); for i in $(seq 8); do wget -qO- -T 2 http://$a:81; done | wc -l", "8") // itself among them
-	hears("default", "netask", "wget -qO- -T 2 http://$(at neta_web)", "web-")
-	hears("default", "netask", "wget -qO- -T 2 http://$(at netb_web)", "web-")
+	hears("neta", "ask", "a=$(at web); for i in $(seq 20); do get $a 80; done | sort -u | wc -l", "2")
+	hears("neta", "web", "a=$(at web); for i in $(seq 8); do get $a 81; done | wc -l", "8") // itself among them
+	hears("default", "netask", "get $(at neta_web) 80", "web-")
+	hears("default", "netask", "get $(at netb_web) 80", "web-")
 	hears("default", "netask", "at netrr | grep -c 10.77", "2")
 	if out := d.must("network", "inspect", "--verbose", "netouter", "--format", "{{range $name, $s := .Services}}{{$name}}:{{len $s.Tasks}} {{end}}"); out != "neta_web:2 netask:1 netb_web:2 netrr:2" {
 		t.Errorf("services on netouter: %s", out)
@@ -99,7 +100,7 @@ func TestDockerNetworks(t *testing.T) {
 	addr := d.must("service", "inspect", "netb_ask", "--format", "{{(index .Endpoint.VirtualIPs 0).Addr}}")
 	eth0 := k.must("-n", "netb", "get", "pod", pod("netb", "web"), "-o", "jsonpath={.status.podIP}")
 	addr, _, _ = strings.Cut(addr, "/")
-	for _, script := range []string{"at netb_ask | grep .", "at netask | grep .", "ping -c 1 -W 1 " + addr, "wget -qO- -T 1 http://" + eth0 + ":81"} {
+	for _, script := range []string{"at netb_ask | grep .", "at netask | grep .", "ping -c 1 -W 1 " + addr, "get " + eth0 + " 81 | grep web-"} {
 		if out, err := in("neta", "ask", script); err == nil {
 			t.Errorf("a task of another stack: %s: %s", script, out)
 		}
@@ -109,12 +110,12 @@ func TestDockerNetworks(t *testing.T) {
 			_, err := curl(t.Context(), h, "http://"+h.Address+":"+port)
 			return err
 		})
-		hears("neta", "ask", "wget -qO- -T 2 http://"+h.Address+":"+port, "web-") // as whoever is outside
+		hears("neta", "ask", "get "+h.Address+" "+port, "web-") // as whoever is outside
 	}
 	d.refused("is in use by service", "network", "rm", "netouter")
 	d.must("service", "update", "--detach", "--network-rm", "netouter", "netrr")
 	d.must("stack", "rm", "--detach=true", "netb")
-	hears("neta", "ask", "wget -qO- -T 2 http://$(at web)", "web-")
+	hears("neta", "ask", "get $(at web) 80", "web-")
 }
 
 // quietly runs a command for its traces alone: it is no error where there are none.
