@@ -157,3 +157,30 @@ func TestFamilies(t *testing.T) {
 		}
 	}
 }
+
+// TestOpen: the ports of a pod that are reached, and the namespaces that a network is for.
+func TestOpen(t *testing.T) {
+	p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Ports: []corev1.ContainerPort{
+		{ContainerPort: 80, Protocol: corev1.ProtocolTCP}, {ContainerPort: 81, HostPort: 8081, Protocol: corev1.ProtocolTCP},
+	}}}}}
+	for in, want := range map[string]string{"": "81/tcp", "53/udp, 80/tcp": "81/tcp 53/udp 80/tcp", "http": "error: no port", "80": "error: no port", "0/tcp": "error: no port"} {
+		p.Annotations = map[string]string{PortsAnnotation: in}
+		all, err := OpenPorts(p)
+		var got []string
+		for _, port := range all {
+			got = append(got, port.String())
+		}
+		part, fails := strings.CutPrefix(want, "error: ")
+		if fails != (err != nil) || fails && !strings.Contains(err.Error(), part) || !fails && strings.Join(got, " ") != want {
+			t.Errorf("%q: %v, %v; want %s", in, got, err, want)
+		}
+	}
+	n := &Network{}
+	n.Namespace = "a"
+	for in, want := range map[string]bool{"": false, "b": true, "c, b": true, "*": true, "bb": false} {
+		n.Annotations = map[string]string{NamespacesAnnotation: in}
+		if n.Open("b") != want || !n.Open("a") {
+			t.Errorf("open to %q: b %t, a %t", in, n.Open("b"), n.Open("a"))
+		}
+	}
+}

@@ -57,12 +57,19 @@ func (p Port) String() string {
 	return strconv.Itoa(int(p.Number)) + "/" + strings.ToLower(string(p.Protocol))
 }
 
-// OpenPorts returns the ports that the pod's annotation names. An error names the
-// annotation and the remedy.
+// OpenPorts returns the ports that the pod's annotation names, and those that it has on its
+// node. An error names the annotation and the remedy.
 func OpenPorts(p *corev1.Pod) (all []Port, err error) {
+	for _, c := range p.Spec.Containers {
+		for _, port := range c.Ports {
+			if port.HostPort != 0 {
+				all = append(all, Port{port.Protocol, uint16(port.ContainerPort)})
+			}
+		}
+	}
 	text := p.Annotations[PortsAnnotation]
 	if text == "" {
-		return nil, nil
+		return all, nil
 	}
 	for _, part := range strings.Split(text, ",") {
 		number, protocol, _ := strings.Cut(strings.TrimSpace(part), "/")

@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -12,6 +13,10 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	tenant "trireme/internal/object/network"
+	"trireme/internal/object/swarm"
 )
 
 // never is how docker writes the time of what has not happened.
@@ -42,24 +47,50 @@ func (c *Container) NetworkMode() string {
 	return network.NetworkBridge
 }
 
-// networks returns the pod's addresses.
+// networks returns the pod's addresses: on the networks of users that it is on, else on the
+// cluster's.
 func (c *Container) networks() map[string]*network.EndpointSettings {
-	e := &network.EndpointSettings{}
+	var lines []tenant.Attachment
+	if text := c.Pod.Annotations[tenant.StatusAnnotation]; text != "" {
+		_ = json.Unmarshal([]byte(text), &lines) // what cannot be read names no network
+	}
+	out := map[string]*network.EndpointSettings{}
+	for _, line := range lines {
+		if ns, name, _ := strings.Cut(line.Name, "/"); !line.Default {
+			out[swarm.NetworkOf(&tenant.Network{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}).Name] = endpoint(line.IPs)
+		}
+	}
+	only := tenant.Only(c.Pod)
+	if len(out) > 0 && only {
+		return out
+	}
+	var own []string
 	for _, ip := range c.Pod.Status.PodIPs {
-		a, err := netip.ParseAddr(ip.IP)
-		switch {
-		case err != nil || c.Pod.Spec.HostNetwork:
-		case a.Is4():
-			e.IPAddress, e.IPPrefixLen = a, a.BitLen()
-		default:
-			e.GlobalIPv6Address, e.GlobalIPv6PrefixLen = a, a.BitLen()
+		if !c.Pod.Spec.HostNetwork && !only {
+			own = append(own, ip.IP)
 		}
 	}
 	name := c.NetworkMode()
 	if name == network.NetworkDefault {
 		name = network.NetworkBridge
 	}
-	return map[string]*network.EndpointSettings{name: e}
+	out[name] = endpoint(own)
+	return out
+}
+
+func endpoint(ips []string) *network.EndpointSettings {
+	e := &network.EndpointSettings{}
+	for _, text := range ips {
+		a, err := netip.ParseAddr(text)
+		switch {
+		case err != nil:
+		case a.Is4():
+			e.IPAddress, e.IPPrefixLen = a, a.BitLen()
+		default:
+			e.GlobalIPv6Address, e.GlobalIPv6PrefixLen = a, a.BitLen()
+		}
+	}
+	return e
 }
 
 // ports returns those that are published on the container's node, and those named.
