@@ -120,8 +120,7 @@ func TestDockerRun(t *testing.T) {
 		"HostConfig.StorageOpt":           {"--storage-opt", "size=1G"},
 		"HostConfig.NetworkMode":          {"--network", "container:drun2"},
 		"HostConfig.PortBindings[80/tcp]": {"-p", "80"},
-		"Ulimits":                         {"--ulimit", "nofile=10"},
-		"User: \"daemon\" is a name":      {"--user", "daemon"},
+		"HostConfig.Links":                {"--link", "drun2:other"},
 	} {
 		d.refused(words, append(append([]string{"run", "--name", "dbad"}, args...), busybox, "true")...)
 	}

@@ -94,6 +94,9 @@ func (c Container) Pod() (*corev1.Pod, error) {
 	if names := c.names(); t.Annotations[network.Annotation] != "" && names != "" {
 		p.Annotations[network.NamesAnnotation] = names
 	}
+	if v, ok := t.Labels[ours.VolumesLabel]; ok {
+		p.Labels[ours.VolumesLabel] = v
+	}
 	if c.HostConfig.AutoRemove {
 		p.Labels[Label] = Remove
 	}

@@ -25,7 +25,7 @@ func request(t *testing.T, text string) *container.CreateRequest {
 func TestPod(t *testing.T) {
 	p, err := Container{ID: "0123", Name: "My_box", CreateRequest: request(t, `{"Image": "app", "Entrypoint": [""], "Cmd": ["run", "{{x}}"], "Env": ["A={{.B}}"], "Tty": true, "OpenStdin": true,
 		"Labels": {"trireme.dev/namespace": "team", "trireme.dev/node": "n1"}, "ExposedPorts": {"9/udp": {}}, "Volumes": {"/v": {}},
-		"HostConfig": {"Binds": ["/src:/dst:ro,rslave"], "Tmpfs": {"/t": "size=1m"}, "PortBindings": {"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "8080"}]},
+		"HostConfig": {"Binds": ["/src:/dst:ro,rslave", "data:/data"], "Tmpfs": {"/t": "size=1m"}, "PortBindings": {"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "8080"}]},
 			"RestartPolicy": {"Name": "on-failure"}, "Privileged": true, "NetworkMode": "host", "PidMode": "host", "Memory": 1048576, "CpuQuota": 50000, "ShmSize": 4096,
 			"ExtraHosts": ["db:10.0.0.2"], "SecurityOpt": ["no-new-privileges"]}}`)}.Pod()
 	if err != nil {
@@ -33,16 +33,16 @@ func TestPod(t *testing.T) {
 	}
 	c := p.Spec.Containers[0]
 	got, err := json.Marshal([]any{
-		p.Namespace, p.Annotations[NameAnnotation], p.Spec.SchedulingGates, p.Spec.RestartPolicy, p.Spec.HostNetwork, p.Spec.HostPID, p.Spec.HostAliases, p.Spec.Tolerations,
+		p.Labels["swarm.trireme.dev/volumes"], p.Namespace, p.Annotations[NameAnnotation], p.Spec.SchedulingGates, p.Spec.RestartPolicy, p.Spec.HostNetwork, p.Spec.HostPID, p.Spec.HostAliases, p.Spec.Tolerations,
 		c.Command, c.Args, c.Env, c.TTY, c.Stdin, c.Ports, c.VolumeMounts, c.Resources.Limits, *c.SecurityContext.Privileged,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"team","My_box",[{"name":"docker.trireme.dev/start"}],"OnFailure",true,true,[{"ip":"10.0.0.2","hostnames":["db"]}],null`,
+		`"true","team","My_box",[{"name":"docker.trireme.dev/start"}],"OnFailure",true,true,[{"ip":"10.0.0.2","hostnames":["db"]}],null`,
 		`["run","{{x}}"],null,[{"name":"A","value":"{{.B}}"}],true,true`, `{"hostPort":8080,"containerPort":80,"protocol":"TCP","hostIP":"10.0.0.1"}`,
-		`"readOnly":true,"mountPath":"/dst"`, `"mountPath":"/t"`, `"mountPath":"/dev/shm"`, `"mountPath":"/v"`, `{"cpu":"500m","memory":"1Mi"},true`,
+		`"readOnly":true,"mountPath":"/dst"`, `"mountPath":"/data"`, `"mountPath":"/t"`, `"mountPath":"/dev/shm"`, `"mountPath":"/v"`, `{"cpu":"500m","memory":"1Mi"},true`,
 	} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("the pod has no %s in %s", want, got)
@@ -67,9 +67,7 @@ func TestPodRefuses(t *testing.T) {
 		"HostConfig.AutoRemove":                      `{"Image": "a", "HostConfig": {"AutoRemove": true, "RestartPolicy": {"Name": "always"}}}`,
 		"HostConfig.DeviceRequests[0]":               `{"Image": "a", "HostConfig": {"DeviceRequests": [{"Driver": "other", "Count": 1}]}}`,
 		"HostConfig.MemorySwap":                      `{"Image": "a", "HostConfig": {"Memory": 1, "MemorySwap": 2}}`,
-		"User":                                       `{"Image": "a", "User": "me"}`,
-		"Env[0]":                                     `{"Image": "a", "Env": ["A"]}`,
-		"StopSignal":                                 `{"Image": "a", "StopSignal": "HUP"}`,
+		"StopSignal":                                 `{"Image": "a", "StopSignal": "LOUD"}`,
 		"NetworkingConfig.EndpointsConfig[n].Mac":    `{"Image": "a", "NetworkingConfig": {"EndpointsConfig": {"n": {"MacAddress": "02:00:00:00:00:01"}}}}`,
 	} {
 		if _, err := (Container{ID: "0", Name: "a", CreateRequest: request(t, text)}).Pod(); err == nil || !strings.HasPrefix(err.Error(), field) {

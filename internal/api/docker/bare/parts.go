@@ -144,13 +144,18 @@ func hosts(extra []string) (out []string, err error) {
 func privileges(options []string) (*swarm.Privileges, error) {
 	p := &swarm.Privileges{}
 	for i, text := range options {
+		profile, given := strings.CutPrefix(text, "seccomp=")
+		if given && strings.HasPrefix(profile, "{") { // the client has read the file
+			p.Seccomp = &swarm.SeccompOpts{Mode: swarm.SeccompModeCustom, Profile: []byte(profile)}
+			continue
+		}
 		switch text {
 		case "no-new-privileges", "no-new-privileges:true", "no-new-privileges=true":
 			p.NoNewPrivileges = true
 		case "seccomp=unconfined", "seccomp:unconfined":
 			p.Seccomp = &swarm.SeccompOpts{Mode: swarm.SeccompModeUnconfined}
 		default:
-			return nil, fmt.Errorf("HostConfig.SecurityOpt[%d]: %q: no-new-privileges and seccomp=unconfined are known here", i, text)
+			return nil, fmt.Errorf("HostConfig.SecurityOpt[%d]: %q: no-new-privileges and seccomp are known here", i, text)
 		}
 	}
 	return p, nil

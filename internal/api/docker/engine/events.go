@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"net/http"
 	"strconv"
@@ -59,7 +58,9 @@ var told = []teller{
 		}
 		return out
 	}},
-	{tables.CustomObjects.Any(), func(_ *Server, e *store.Event) []happen.Say { return said(happen.Service(e)) }},
+	{tables.CustomObjects.Any(), func(_ *Server, e *store.Event) []happen.Say { return said(happen.Custom(e)) }},
+	{tables.Secrets.Any(), func(_ *Server, e *store.Event) []happen.Say { return said(happen.File(e)) }},
+	{tables.ConfigMaps.Any(), func(_ *Server, e *store.Event) []happen.Say { return said(happen.File(e)) }},
 	{tables.Nodes.Any(), func(s *Server, e *store.Event) []happen.Say {
 		return said(happen.Node(e, s.describe))
 	}},
@@ -128,10 +129,10 @@ func followEvents(c *call) (any, error) {
 	}
 	past, coming := c.door.told.Join()
 	defer c.door.told.Leave(coming)
-	to := json.NewEncoder(c.Out)
 	send := func(h *happen.Happening) error {
 		if m, known := h.Message(); known && f.event(&m) && c.Sees(h.Table, h.Key) {
-			return to.Encode(m)
+			_, err := c.Out.Write(h.Line())
+			return err
 		}
 		return nil
 	}

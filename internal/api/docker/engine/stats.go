@@ -128,7 +128,13 @@ func topContainer(c *call) (any, error) {
 		return nil, err
 	}
 	args := strings.Fields(c.FormValue("ps_args"))
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
 	code, said, err := c.runIn(one, append([]string{"ps"}, args...))
+	if err == nil && code != 0 && c.FormValue("ps_args") == "" { // busybox knows no options
+		code, said, err = c.runIn(one, []string{"ps"})
+	}
 	switch {
 	case err != nil:
 		return nil, kind.New(kind.Unsupported, "the image of %s has no ps, which is what lists its processes: %v", one.Name, err)

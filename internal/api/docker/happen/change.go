@@ -1,13 +1,17 @@
 package happen
 
 import (
+	"maps"
+	"reflect"
 	"strconv"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"trireme/internal/object/network"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -73,8 +77,8 @@ func Service(e *store.Event) Say {
 			action = events.ActionCreate
 		default:
 			changes := serviceChanges(was, now)
-			if len(changes) == 0 && was.GetGeneration() == now.GetGeneration() && statusOnly(was, now) {
-				return m, false // of no interest to clients
+			if len(changes) == 0 && reflect.DeepEqual(was.Spec, now.Spec) {
+				return m, false // how its tasks stand
 			}
 			for k, v := range changes {
 				attributes[k] = v
@@ -126,9 +130,68 @@ func serviceChanges(was, now *ours.Service) map[string]string {
 	return out
 }
 
-// statusOnly reports whether the specs are the same, as far as tasks and labels go.
-func statusOnly(was, now *ours.Service) bool {
-	return was.ResourceVersion != "" && was.Generation() == now.Generation() && len(was.Spec.Labels) == len(now.Spec.Labels)
+// Custom returns what a change of a custom object is; nil: nothing that is told.
+func Custom(e *store.Event) Say {
+	if say := Service(e); say != nil {
+		return say
+	}
+	if _, ok := tables.IsNetwork(e.Key()); !ok {
+		return nil
+	}
+	_, there := e.Row()
+	action := events.ActionRemove
+	switch _, before := e.OldRow(); {
+	case there && before:
+		return nil
+	case there:
+		action = events.ActionCreate
+	}
+	return func(at time.Time) (m events.Message, known bool) {
+		u, ok := e.Object().(*unstructured.Unstructured)
+		if !ok {
+			return m, false
+		}
+		n := &network.Network{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, n); err != nil {
+			return m, false
+		}
+		is := ours.NetworkOf(n)
+		actor := events.Actor{ID: ours.ID(n.UID), Attributes: map[string]string{"name": is.Name, "type": is.Driver}}
+		return Message(events.NetworkEventType, action, actor, "swarm", at), true
+	}
+}
+
+// File returns what a change of a Secret or ConfigMap is; nil: nothing that is told.
+func File(e *store.Event) Say {
+	return func(at time.Time) (m events.Message, known bool) {
+		now, is := fileOf(e.Object())
+		if !is || !now.Listed() {
+			return m, false
+		}
+		was, before := fileOf(e.Old())
+		_, there := e.Row()
+		action := events.ActionUpdate
+		switch {
+		case !there:
+			action = events.ActionRemove
+		case !before:
+			action = events.ActionCreate
+		case maps.Equal(was.Spec().Labels, now.Spec().Labels):
+			return m, false // docker's clients cannot change content
+		}
+		actor := events.Actor{ID: now.ID(), Attributes: map[string]string{"name": now.Spec().Name}}
+		return Message(events.Type(now.Word()), action, actor, "swarm", at), true
+	}
+}
+
+func fileOf(o store.Object) (ours.File, bool) {
+	switch o := o.(type) {
+	case *corev1.Secret:
+		return ours.SecretFile(o), o != nil
+	case *corev1.ConfigMap:
+		return ours.ConfigFile(o), o != nil
+	}
+	return ours.File{}, false
 }
 
 // Node returns what a change of a node is; nil: nothing that is told. describe says how a

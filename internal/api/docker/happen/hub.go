@@ -9,6 +9,7 @@
 package happen
 
 import (
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -51,12 +52,24 @@ type Happening struct {
 	once  sync.Once
 	msg   events.Message
 	known bool
+	line  []byte
 }
 
 // Message returns it, as docker's clients know it; false: it is none that they do.
 func (h *Happening) Message() (events.Message, bool) {
-	h.once.Do(func() { h.msg, h.known = h.say(h.At) })
+	h.once.Do(func() {
+		if h.msg, h.known = h.say(h.At); h.known {
+			h.line, _ = json.Marshal(h.msg) // strings and numbers alone
+			h.line = append(h.line, '\n')
+		}
+	})
 	return h.msg, h.known
+}
+
+// Line returns it as a line of JSON, shared; nil where Message says false.
+func (h *Happening) Line() []byte {
+	h.Message()
+	return h.line
 }
 
 // Hub hands what happens to those who follow.

@@ -123,6 +123,10 @@ func (c *Container) mounts() []container.MountPoint {
 			at.Type, at.Name, at.Source = mount.TypeBind, "", v.HostPath.Path
 		case v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory:
 			at.Type, at.Name = mount.TypeTmpfs, ""
+		case v.CSI != nil:
+			for _, named := range swarm.NamedVolumes(&corev1.Pod{ObjectMeta: c.Pod.ObjectMeta, Spec: corev1.PodSpec{Volumes: c.Pod.Spec.Volumes[i : i+1]}}) {
+				at.Name, at.Driver = named.Called(), "local"
+			}
 		case v.PersistentVolumeClaim != nil:
 			at.Name = v.PersistentVolumeClaim.ClaimName
 		case v.Image != nil:
