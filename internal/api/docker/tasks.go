@@ -79,7 +79,7 @@ func taskStatus(p *corev1.Pod) swarm.TaskStatus {
 	for _, c := range p.Status.Conditions {
 		at(c.LastTransitionTime.Time)
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			st.Err = noSuitableNode(c.Message)
+			st.Err = cmp.Or(waitsFor(p), noSuitableNode(c.Message))
 		}
 	}
 	if p.Spec.NodeName != "" {
@@ -134,6 +134,20 @@ var refusals = []struct{ here, there string }{
 }
 
 var refusal = regexp.MustCompile(`^(\d+) (.*)$`)
+
+// waitsFor says which services a task waits for, empty: none.
+func waitsFor(p *corev1.Pod) string {
+	var names []string
+	for _, g := range p.Spec.SchedulingGates {
+		if name, ok := strings.CutPrefix(g.Name, ours.GatePrefix); ok {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "waits for " + strings.Join(names, ", ") + " (" + ours.DependsOnLabel + ")"
+}
 
 // noSuitableNode says in docker's words why a task waits, from the scheduler's: "0/3 nodes
 // are available: 2 REASON, 1 REASON." What docker has no words for stays as it is.
@@ -199,7 +213,7 @@ func listTasks(c *call) (any, error) {
 			}
 			t := c.task(s, row.Object(), nodes)
 			if !f.prefix("id", t.ID) || len(wantNodes) > 0 && !wantNodes[t.NodeID] || !f.equal("desired-state", string(t.DesiredState)) ||
-				!f.prefix("name", taskName(s, t)) || !f.labels("label", t.Labels) || !f.equal("runtime", "container") {
+				!f.prefix("name", taskName(s, t)) || !f.labels("label", s.Spec.Labels) || !f.equal("runtime", "container") {
 				continue
 			}
 			out = append(out, t)

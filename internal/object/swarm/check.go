@@ -34,6 +34,9 @@ func (s *Service) Check() error {
 	if err := s.checkPorts(); err != nil {
 		return fmt.Errorf("EndpointSpec.%w", err)
 	}
+	if err := s.checkKnown(); err != nil {
+		return err
+	}
 	if err := s.checkPublished(); err != nil {
 		return err
 	}

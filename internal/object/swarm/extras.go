@@ -48,6 +48,22 @@ const (
 	KeepClientLabel = "trireme.dev/keep-client-address"
 )
 
+// known are all labels of services that are ours; AddressLabel has a name after it.
+var known = []string{
+	DependsOnLabel, DevicesLabel, FollowLabel, InitLabel, IPCLabel, KeepClientLabel, PIDLabel, PostStartLabel, PreStopLabel, PrivilegedLabel,
+	PublishAddressLabel, ResourcesLabel, ScheduleLabel, AddressLabel,
+}
+
+// checkKnown refuses labels that look like ours and are not: they would do nothing.
+func (s *Service) checkKnown() error {
+	for _, name := range sortedKeys(s.Spec.Labels) {
+		if strings.HasPrefix(name, "trireme.dev/") && !slices.Contains(known, name) && !strings.HasPrefix(name, AddressLabel) {
+			return fmt.Errorf("Labels[%s]: nothing knows it: there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
 // ofPods are the labels that change what a task's pod is.
 var ofPods = []string{DependsOnLabel, InitLabel, PostStartLabel, PreStopLabel, PrivilegedLabel, DevicesLabel, ResourcesLabel, PIDLabel, IPCLabel}
 

@@ -65,7 +65,7 @@ func TestExtrasNameWhatIsWrong(t *testing.T) {
 	for label, bad := range map[string]string{
 		DependsOnLabel: "db=ready", PrivilegedLabel: "yes", PIDLabel: "container:x", IPCLabel: "shareable", DevicesLabel: "fuse",
 		ResourcesLabel: "gpu=1", InitLabel: "chown", PreStopLabel: "drain", PostStartLabel: "[]",
-		PublishAddressLabel: "eth0", KeepClientLabel: "yes",
+		PublishAddressLabel: "eth0", KeepClientLabel: "yes", "trireme.dev/privilege": "true",
 	} {
 		err := extra(map[string]string{label: bad}).Check()
 		if err == nil || !strings.Contains(err.Error(), label) {
