@@ -171,6 +171,8 @@ func TestOneStackIsSeen(t *testing.T) {
 		{"/services", "loudservice", "hushservice"},
 		{"/services/loudservice", "loudimage", "hush"},
 		{"/tasks", "loudimage", "hushimage"},
+		{"/containers/json?all=1", "loudservice.1.", "hushimage"},
+		{"/containers/loudcontainer/json", "loudimage", "hush"},
 		{"/nodes", "hushnode", "hushlabel"},
 	} {
 		code, body := ask(t, d, viewer, http.MethodGet, tt.path, "")

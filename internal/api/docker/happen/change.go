@@ -135,11 +135,16 @@ func Custom(e *store.Event) Say {
 	if say := Service(e); say != nil {
 		return say
 	}
-	if _, ok := tables.IsNetwork(e.Key()); !ok {
+	_, isNetwork := tables.IsNetwork(e.Key())
+	place := tables.ParseCustomKey(e.Key())
+	if !isNetwork && (place.Group != ours.Group.Group || place.Plural != ours.Volumes.Resource) {
 		return nil
 	}
 	_, there := e.Row()
 	action := events.ActionRemove
+	if !isNetwork {
+		action = events.ActionDestroy
+	}
 	switch _, before := e.OldRow(); {
 	case there && before:
 		return nil
@@ -150,6 +155,13 @@ func Custom(e *store.Event) Say {
 		u, ok := e.Object().(*unstructured.Unstructured)
 		if !ok {
 			return m, false
+		}
+		if !isNetwork {
+			v, err := ours.VolumeFrom(u)
+			if err != nil {
+				return m, false
+			}
+			return Message(events.VolumeEventType, action, events.Actor{ID: v.Called(), Attributes: map[string]string{"driver": "local"}}, "local", at), true
 		}
 		n := &network.Network{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, n); err != nil {

@@ -88,11 +88,12 @@ func (s *Session) Close() {
 const noticeEvery = time.Second
 
 // notice ends the session when its client has gone. One that has closed its half, as
-// clients without input do at once, has not.
+// clients without input do at once, has not: below TLS that is not seen, so that there
+// the end of what it sends is its own.
 func (s *Session) notice() {
-	conn := s.conn
+	conn, wanted := s.conn, int16(0)
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
+		conn, wanted = t.NetConn(), unix.POLLRDHUP
 	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -112,9 +113,9 @@ func (s *Session) notice() {
 		}
 		gone := false
 		err := raw.Control(func(fd uintptr) {
-			fds := []unix.PollFd{{Fd: int32(fd)}}
+			fds := []unix.PollFd{{Fd: int32(fd), Events: wanted}}
 			if n, err := unix.Poll(fds, 0); err == nil && n > 0 {
-				gone = fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+				gone = fds[0].Revents&(unix.POLLHUP|unix.POLLERR|wanted) != 0
 			}
 		})
 		if gone || err != nil {
