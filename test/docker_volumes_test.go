@@ -45,6 +45,9 @@ func TestDockerVolumes(t *testing.T) {
 	if out := k.must("-n", "default", "get", "volumes.swarm.trireme.dev", "dvol-etc", "-o", "jsonpath={.metadata.finalizers}"); !strings.Contains(out, "in-use") {
 		t.Errorf("nothing holds the volume: %s", out)
 	}
+	if out := d.must("run", "--rm", "-v", "Dvol_1:/x", busybox, "cat", "/x/log"); out != "dvols\ndvols2" {
+		t.Errorf("docker run has %q of the volume", out)
+	}
 	d.must("service", "rm", "dvols2")
 	await(t, h, 30*time.Second, "the volumes have gone with their data", func() error {
 		if out, err := d.run("volume", "rm", "--force", "Dvol_1", "dvol-etc"); err != nil {

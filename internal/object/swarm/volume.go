@@ -125,7 +125,7 @@ func NamedVolume(v *corev1.Volume) (name string, fill, ok bool) {
 // named returns the source of a volume with a name: what its options say, or a folder
 // of the node.
 func (b *builder) named(field, name string, m mount.Mount) (v corev1.VolumeSource, err error) {
-	at := PlaceVolume(name, b.service.Spec.Labels)
+	at := object.Key{Namespace: b.service.Namespace, Name: fold(name)} // a pod has those of its namespace
 	labels, options, nocopy := map[string]string(nil), map[string]string(nil), false
 	if o := m.VolumeOptions; o != nil {
 		labels, nocopy = o.Labels, o.NoCopy

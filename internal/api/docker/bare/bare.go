@@ -67,6 +67,8 @@ type Container struct {
 	*container.CreateRequest
 	// Network returns the network of a name or id, for a pod of the namespace.
 	Network func(target, namespace string) (object.Key, error)
+	// Volume returns what is known of a volume with a name, nil where there is none yet.
+	Volume func(object.Key) *ours.VolumeSpec
 }
 
 // Pod returns the container's pod, not started: a gate holds it. Errors name the field.
@@ -112,7 +114,7 @@ func (c Container) template() (*corev1.PodTemplateSpec, error) {
 		return nil, err
 	}
 	var lost error
-	task := ours.Task{ID: c.ID, Name: c.Name, Slot: "1", Node: ours.Node{ID: c.ID, Hostname: c.Name}}
+	task := ours.Task{ID: c.ID, Name: c.Name, Slot: "1", Node: ours.Node{ID: c.ID, Hostname: c.Name}, Volume: c.Volume}
 	if c.Network != nil {
 		task.Network = func(target string) (object.Key, bool) {
 			key, err := c.Network(target, s.Namespace)

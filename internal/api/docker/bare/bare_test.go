@@ -10,6 +10,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/network"
+	ours "trireme/internal/object/swarm"
 )
 
 func request(t *testing.T, text string) *container.CreateRequest {
@@ -92,5 +93,25 @@ func TestNetworks(t *testing.T) {
 	c.Network = func(string, string) (object.Key, error) { return object.Key{}, errors.New("network red not found") }
 	if _, err := c.Pod(); err == nil || err.Error() != "network red not found" {
 		t.Errorf("a network that is not there: %v", err)
+	}
+}
+
+// TestVolumeOptions: a volume that was made with options is what they say, not a folder of
+// the node.
+func TestVolumeOptions(t *testing.T) {
+	req := &container.CreateRequest{Config: &container.Config{Image: "i"}, HostConfig: &container.HostConfig{Binds: []string{"shared:/data"}}}
+	var asked object.Key
+	p, err := Container{ID: "a", Name: "box", CreateRequest: req, Volume: func(key object.Key) *ours.VolumeSpec {
+		asked = key
+		return &ours.VolumeSpec{Options: map[string]string{"type": "nfs", "o": "addr=192.0.2.1", "device": ":/export"}}
+	}}.Pod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := p.Spec.Volumes[0]; v.NFS == nil || v.NFS.Server != "192.0.2.1" || v.NFS.Path != "/export" {
+		t.Errorf("the volume is %+v", v)
+	}
+	if asked.String() != "default/shared" {
+		t.Errorf("asked for %s", asked)
 	}
 }
