@@ -61,7 +61,7 @@ func TestDockerVolumes(t *testing.T) {
 }
 
 // TestDockerFields: what Kubernetes has no field for reaches the container, by our own
-// runtime driver; the other refuses it by name.
+// runtime driver; a node that has a generic resource runs who asks for it.
 func TestDockerFields(t *testing.T) {
 	h := ownMachines(t, 1)[0]
 	if err := bringUp(t.Context(), h, "--runtime", "native"); err != nil {

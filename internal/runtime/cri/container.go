@@ -96,13 +96,13 @@ func (r *Runtime) containerConfig(sandbox *runtime.SandboxConfig, cfg *runtime.C
 		LogPath:     cfg.LogPath,
 		Labels:      r.label(cfg.Labels, pod(sandbox), sandbox.UID, cfg.Name),
 		Annotations: cfg.Annotations,
-		StopSignal:  stopSignal(cfg.StopSignal),
 		Stdin:       cfg.Stdin, StdinOnce: cfg.StdinOnce, Tty: cfg.TTY,
 		Linux: &criv1.LinuxContainerConfig{
 			Resources:       resources(cfg.Resources),
 			SecurityContext: r.containerSecurity(sandbox, cfg),
 		},
 	}
+	out.StopSignal, _ = stopSignal(cfg.StopSignal) // unable refuses others
 	for _, e := range cfg.Env {
 		out.Envs = append(out.Envs, &criv1.KeyValue{Key: e.Key, Value: []byte(e.Value)})
 	}

@@ -11,6 +11,9 @@ import (
 
 // unable names what is asked for that the protocol has no field for.
 func unable(cfg *runtime.ContainerConfig) error {
+	if _, ok := stopSignal(cfg.StopSignal); !ok {
+		return fmt.Errorf("container %s: CRI has no stop signal %q", cfg.Name, cfg.StopSignal)
+	}
 	for _, o := range []struct {
 		name  string
 		asked bool
@@ -25,8 +28,12 @@ func unable(cfg *runtime.ContainerConfig) error {
 	return nil
 }
 
-// stopSignal returns a signal in the protocol's words, RUNTIME_DEFAULT where none is
-// said: SIGRTMIN+3 is SIGRTMINPLUS3 there.
-func stopSignal(name string) criv1.Signal {
-	return criv1.Signal(criv1.Signal_value[strings.NewReplacer("+", "PLUS", "-", "MINUS").Replace(name)])
+// stopSignal returns a signal in the protocol's words, the image's where none is said:
+// SIGRTMIN+3 is SIGNAL_SIGRTMINPLUS3 there. false: it has no word for it.
+func stopSignal(name string) (criv1.Signal, bool) {
+	if name == "" {
+		return criv1.Signal_SIGNAL_RUNTIME_DEFAULT, true
+	}
+	n, ok := criv1.Signal_value["SIGNAL_"+strings.NewReplacer("+", "PLUS", "-", "MINUS").Replace(name)]
+	return criv1.Signal(n), ok
 }

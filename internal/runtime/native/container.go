@@ -194,15 +194,19 @@ func stopSignal(name string) (int, error) {
 	if !strings.HasPrefix(upper, "SIG") {
 		upper = "SIG" + upper
 	}
-	if upper, n, ok := strings.Cut(upper, "SIGRTMIN+"); ok && upper == "" { // SIGRTMIN+3, systemd's
-		if i, err := strconv.Atoi(n); err == nil && i >= 0 && i <= 30 {
-			return 34 + i, nil
+	for base, first := range map[string]int{"SIGRTMIN": 34, "SIGRTMAX": 64} { // SIGRTMIN+3, systemd's
+		if upper == base {
+			return first, nil
+		}
+		n, ok := strings.CutPrefix(upper, base)
+		if i, err := strconv.Atoi(n); ok && err == nil && first+i >= 34 && first+i <= 64 { // +3, -2
+			return first + i, nil
 		}
 	}
 	if n := unix.SignalNum(upper); n != 0 {
 		return int(n), nil
 	}
-	return 0, kind.New(kind.Invalid, "the image's stop signal %q is unknown", name)
+	return 0, kind.New(kind.Invalid, "the stop signal %q is unknown", name)
 }
 
 // StartContainer starts a created container; one that runs is left alone.
