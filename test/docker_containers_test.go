@@ -175,7 +175,7 @@ func (d *docker) executes(t *testing.T, node *cluster.Host) {
 	if out := d.must("top", id); !strings.Contains(out, "sleep 1000") {
 		t.Errorf("docker top: %s", out)
 	}
-	d.says("MiB", "stats", "--no-stream", "--format", "{{.MemUsage}}", id)
+	d.says("iB / ", "stats", "--no-stream", "--format", "{{.MemUsage}}", id)
 
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("text"), 0o640); err != nil {
