@@ -39,7 +39,7 @@ func fleet(t *testing.T) (*engine, *hollow) {
 		return err
 	})
 	f := &hollow{e: newEngine(t, h)}
-	f.start(t, h, "hollow-", "18")
+	f.start(t, h, "hollow-", "20")
 	f.victims = f.start(t, h, "victim-", "2")
 	await(t, h, 30*time.Second, "the hollow nodes are there", func() error {
 		f.free = nil
@@ -48,7 +48,7 @@ func fleet(t *testing.T) (*engine, *hollow) {
 				f.free = append(f.free, n.ID)
 			}
 		}
-		if len(f.free) != 18 {
+		if len(f.free) != 20 {
 			return fmt.Errorf("%w: %d are", errNotYet, len(f.free))
 		}
 		return nil
@@ -130,6 +130,8 @@ var hollowSemantics = map[string]func(e *engine, name string, nodes *hollow){
 	"18_ports":           publishedPorts,
 	"22_states":          states,
 	"23_convergence":     convergence,
+	"o_drain_in_order":   drainInOrder,
+	"n_autoscale":        autoscaled,
 }
 
 func updateWorkers(e *engine, name string, _ *hollow) {
@@ -239,6 +241,44 @@ func drainAndPause(e *engine, name string, nodes *hollow) {
 	available(mine[0], swarm.NodeAvailabilityActive)
 	if after := ids(e.runs(id, 4)); !slices.Equal(before, after) {
 		e.t.Errorf("a node that is back drew tasks: %v, %v", before, after)
+	}
+}
+
+// drainInOrder: by a label tasks leave a node as an update would replace them.
+func drainInOrder(e *engine, name string, nodes *hollow) {
+	mine := nodes.take(e, 2, name)
+	e.changeNode(mine[1], func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityPause })
+	spec := on(name, 3)
+	spec.Labels = map[string]string{"trireme.dev/drain": "update-order"}
+	spec.UpdateConfig.Order = swarm.UpdateOrderStartFirst
+	id := e.create(spec)
+	e.runs(id, 3)
+	e.changeNode(mine[1], func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityActive })
+	e.changeNode(mine[0], func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityDrain })
+	e.await("all tasks have left the node", func() error {
+		run := e.tasks(id, wanted, is(swarm.TaskStateRunning))
+		if len(run) < 3 {
+			e.t.Errorf("%d of 3 run while others leave: %s", len(run), told(e.tasks(id)))
+		}
+		if each(run)[mine[1]] != 3 {
+			return fmt.Errorf("%w: %s", errNotYet, told(e.tasks(id)))
+		}
+		return nil
+	})
+}
+
+// autoscaled: by a label an autoscaler counts the tasks.
+func autoscaled(e *engine, name string, _ *hollow) {
+	spec := plain(name, 1)
+	spec.Labels = map[string]string{"trireme.dev/autoscale": "min=2,max=5,cpu=70"}
+	if code, text := e.ask(http.MethodPost, "/services/create", spec); code != http.StatusBadRequest || !strings.Contains(text, "Resources.Reservations") {
+		e.t.Errorf("percent of nothing: %d: %s", code, text)
+	}
+	spec.TaskTemplate.Resources = &swarm.ResourceRequirements{Reservations: &swarm.Resources{NanoCPUs: 1e7}}
+	id := e.create(spec)
+	e.runs(id, 2)
+	if s := e.service(id); *s.Spec.Mode.Replicated.Replicas != 2 {
+		e.t.Errorf("the service has %d replicas", *s.Spec.Mode.Replicated.Replicas)
 	}
 }
 

@@ -20,6 +20,9 @@ func (s *Service) Check() error {
 	if err := s.checkMode(); err != nil {
 		return err
 	}
+	if err := s.checkLabels(); err != nil {
+		return err
+	}
 	for field, c := range map[string]*swarm.UpdateConfig{"UpdateConfig": spec.UpdateConfig, "RollbackConfig": spec.RollbackConfig} {
 		if err := checkUpdate(c, field == "UpdateConfig"); err != nil {
 			return fmt.Errorf("%s.%w", field, err)

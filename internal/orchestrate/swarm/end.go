@@ -91,11 +91,30 @@ func (s *step) verdict(name string) func(task) (string, bool) {
 	case !ok:
 		return nil
 	case ours.Drained(n):
+		if s.svc.Orderly() {
+			return nil
+		}
 		return func(task) (string, bool) { return "", true }
 	case mayRun(n) && !s.placement.Fits(n):
 		return func(task) (string, bool) { return misplaced, true }
 	}
 	return nil
+}
+
+// drain ends the tasks on drained nodes as an update would, where the service's user wants
+// that and no update is about.
+func (s *step) drain(wanted []string, u *ours.Update) {
+	if !s.svc.Orderly() || u != nil && u.Completed == nil && !paused(u) {
+		return
+	}
+	rules := s.svc.Rules()
+	s.replace(wanted, rules, s.drained)
+}
+
+// drained reports whether the task is on a node that is drained.
+func (s *step) drained(t task) bool {
+	n, ok := tables.Nodes.Get(s.tx, object.Key{Name: t.head.Node})
+	return ok && ours.Drained(n)
 }
 
 // some returns the slots that are chosen, in order.

@@ -19,10 +19,16 @@ type Loop struct {
 
 	services map[object.Key]*swarm.Service
 	keys     map[types.UID]object.Key
-	owners   map[object.Key]object.Key // of pods
+	pods     map[object.Key]known
 	waiting  dependents
 	agenda   loop.Agenda
 	history  int64 // tasks that a slot keeps; negative: all
+}
+
+// known is what the loop last saw of a pod.
+type known struct {
+	service object.Key
+	stand   stand
 }
 
 // New returns the loop.
@@ -34,16 +40,16 @@ func (l *Loop) Name() string { return "orchestrate/swarm" }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.Nodes.ID(), tables.Services.ID(),
-		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID(), tables.Secrets.ID(), tables.ConfigMaps.ID()}
+		tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID(), tables.Secrets.ID(), tables.ConfigMaps.ID(), tables.HorizontalPodAutoscalers.ID()}
 }
 
 func (l *Loop) Writes() []store.TableID {
-	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Secrets.ID(), tables.Events.ID())
+	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Secrets.ID(), tables.HorizontalPodAutoscalers.ID(), tables.Events.ID())
 }
 
 func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, owners: map[object.Key]object.Key{}, history: swarm.HistoryMax}
+		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, pods: map[object.Key]known{}, history: swarm.HistoryMax}
 	}
 	l.observe(tx)
 	start := tx.Writes()
@@ -83,7 +89,7 @@ func (l *Loop) observe(tx *store.Tx) {
 			l.agenda.Mark(key)
 		}
 	}
-	if len(l.services) == 0 && len(l.owners) == 0 {
+	if len(l.services) == 0 && len(l.pods) == 0 {
 		return
 	}
 	l.observeFiles(tx)
@@ -94,6 +100,9 @@ func (l *Loop) observe(tx *store.Tx) {
 		for _, name := range servicesFor(key) {
 			l.mark(name)
 		}
+	}
+	for key := range tables.HorizontalPodAutoscalers.Changed(tx) {
+		l.mark(key)
 	}
 	for range tables.Nodes.Changed(tx) {
 		for key := range l.services {
@@ -148,22 +157,35 @@ func (l *Loop) observeService(tx *store.Tx, key object.Key) {
 // markAll marks the service, and those whose tasks wait for it.
 func (l *Loop) markAll(key object.Key) {
 	l.agenda.Mark(key)
+	l.markWaiting(key)
+}
+
+func (l *Loop) markWaiting(key object.Key) {
 	for other := range l.waiting.wait[key] {
 		l.agenda.Mark(other)
 	}
 }
 
+// observePod marks the service of a pod that stands otherwise than it did. Whether it runs
+// and is ready matters to services only that replace tasks.
 func (l *Loop) observePod(tx *store.Tx, key object.Key) {
-	if was, ok := l.owners[key]; ok {
-		l.markAll(was)
-		delete(l.owners, key)
+	was, had := l.pods[key]
+	delete(l.pods, key)
+	now, has := known{}, false
+	if row, ok := tables.Pods.Row(tx, key); ok {
+		if now.service, has = l.keys[row.Head().Owner]; has {
+			now.stand = standOf(row.Head())
+			l.pods[key] = now
+		}
 	}
-	row, ok := tables.Pods.Row(tx, key)
-	if !ok {
+	if had && was != now {
+		l.markAll(was.service)
+	}
+	if !has {
 		return
 	}
-	if svc, ours := l.keys[row.Head().Owner]; ours {
-		l.owners[key] = svc
-		l.markAll(svc)
+	l.markWaiting(now.service)
+	if was != now || l.services[now.service].Replaces() {
+		l.agenda.Mark(now.service)
 	}
 }

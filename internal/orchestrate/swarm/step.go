@@ -69,6 +69,7 @@ func (s *step) run() error {
 		return nil
 	}
 	s.endpoints()
+	s.autoscale()
 	if s.svc.Job() {
 		return s.runJob()
 	}
@@ -77,6 +78,7 @@ func (s *step) run() error {
 	s.drop(wanted)
 	s.leave()
 	update := s.update(wanted)
+	s.drain(wanted, update)
 	for _, name := range wanted {
 		s.fill(s.slots[name])
 	}
@@ -99,15 +101,14 @@ func (s *step) gather() {
 			continue
 		}
 		t, sl := task{row.Key(), h}, s.slot(h.Labels[ours.SlotLabel])
-		shut := h.Labels[ours.DesiredLabel] == ours.Shutdown
-		switch {
-		case h.Deleting, shut && !h.Ended():
+		switch standOf(h) {
+		case going:
 			sl.going = append(sl.going, t)
-		case shut:
+		case kept:
 			sl.kept = append(sl.kept, t)
-		case h.Ended():
+		case over:
 			sl.ended = append(sl.ended, t)
-		default:
+		case live:
 			sl.live = append(sl.live, t)
 		}
 	}
@@ -116,6 +117,30 @@ func (s *step) gather() {
 		slices.SortFunc(sl.ended, older)
 	}
 	s.release()
+}
+
+// stand is how a task stands in its slot.
+type stand uint8
+
+// The stands.
+const (
+	live  stand = iota // it runs or is to
+	going              // on its way out
+	over               // it ended by itself
+	kept               // it was ended, and stays as history
+)
+
+func standOf(h *tables.PodHead) stand {
+	shut := h.Labels[ours.DesiredLabel] == ours.Shutdown
+	switch {
+	case h.Deleting, shut && !h.Ended():
+		return going
+	case shut:
+		return kept
+	case h.Ended():
+		return over
+	}
+	return live
 }
 
 func older(a, b task) int {

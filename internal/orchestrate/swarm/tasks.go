@@ -32,6 +32,7 @@ func (s *step) tryMake(sl *slot) error {
 	s.room--
 	if row, ok := tables.Pods.Row(s.tx, object.KeyOf(pod)); ok {
 		sl.live = append(sl.live, task{row.Key(), row.Head()})
+		s.loop.pods[row.Key()] = known{s.key, live}
 	}
 	return nil
 }

@@ -32,15 +32,20 @@ func (s *step) update(wanted []string) *ours.Update {
 	if paused(u) {
 		return u
 	}
-	places, order := s.places(wanted, rules)
+	s.replace(wanted, rules, func(t task) bool { return s.old(t) || s.svc.Orderly() && s.drained(t) })
+	return s.complete(u, wanted, rules)
+}
+
+// replace takes the next step from tasks that are old to new ones.
+func (s *step) replace(wanted []string, rules swarm.UpdateConfig, old func(task) bool) {
+	places, order := s.places(wanted, rules, old)
 	moves := rollout.Replace(policy(rules, len(places)), places)
 	for _, i := range moves.End {
-		s.retireAll(s.slots[order[i]], func(t task) (string, bool) { return "", s.old(t) })
+		s.retireAll(s.slots[order[i]], func(t task) (string, bool) { return "", old(t) })
 	}
 	for _, i := range moves.Start {
 		s.start(s.slots[order[i]])
 	}
-	return s.complete(u, wanted, rules)
 }
 
 // begin notes an update that has tasks to replace.
@@ -95,17 +100,17 @@ func policy(r swarm.UpdateConfig, slots int) rollout.Policy {
 
 // places shows slots to the engine. A new task is available when it has run for the
 // delay, so that every worker waits for it before it takes another slot.
-func (s *step) places(wanted []string, r swarm.UpdateConfig) (places []rollout.Place, order []string) {
+func (s *step) places(wanted []string, r swarm.UpdateConfig, old func(task) bool) (places []rollout.Place, order []string) {
 	for _, name := range wanted {
 		sl, p := s.slots[name], rollout.Place{}
 		for _, t := range sl.going {
-			if s.old(t) && s.blocked(sl) {
+			if old(t) && s.blocked(sl) {
 				p.Old = rollout.Ending
 			}
 		}
 		for _, t := range sl.live {
 			switch {
-			case !s.old(t):
+			case !old(t):
 				p.New = s.stand(t, r.Delay)
 			case t.head.Ready:
 				p.Old = rollout.Available
