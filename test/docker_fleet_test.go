@@ -130,8 +130,8 @@ var hollowSemantics = map[string]func(e *engine, name string, nodes *hollow){
 	"18_ports":           publishedPorts,
 	"22_states":          states,
 	"23_convergence":     convergence,
-	"o_drain_in_order":   drainInOrder,
-	"n_autoscale":        autoscaled,
+	"25_drain_in_order":  drainInOrder,
+	"26_autoscale":       autoscaled,
 }
 
 func updateWorkers(e *engine, name string, _ *hollow) {
@@ -350,9 +350,12 @@ func noNode(e *engine, name string, nodes *hollow) {
 	spec.TaskTemplate.Placement.MaxReplicas = 2
 	id := e.create(spec)
 	e.waits(id, "max replicas per node limit exceed")
-	if got := e.tasks(id, is(swarm.TaskStateRunning)); len(got) != 4 {
-		e.t.Errorf("two a node of two: %s", told(e.tasks(id)))
-	}
+	e.await("two run on each of two nodes", func() error {
+		if got := e.tasks(id, is(swarm.TaskStateRunning)); len(got) != 4 {
+			return fmt.Errorf("%w: %s", errNotYet, told(e.tasks(id)))
+		}
+		return nil
+	})
 	spec = on(name, 1)
 	spec.Name += "-big"
 	spec.TaskTemplate.Resources = &swarm.ResourceRequirements{Reservations: &swarm.Resources{NanoCPUs: 1e12}}

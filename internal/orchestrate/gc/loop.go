@@ -211,6 +211,14 @@ func (o owner) get(tx *store.Tx) (store.Object, bool) {
 // settled reports whether the owner is there and not on its way out: nothing is
 // to be done for its dependents.
 func (l *Loop) settled(tx *store.Tx, o owner) bool {
+	if o.table == nil {
+		return false
+	}
+	if row, ok := o.table.Row(tx, o.key); ok { // one owner of 10,000 pods is not decoded for each
+		if h, cold := row.Head().(*tables.CustomHead); cold && h.UID == o.uid && !h.Deleting {
+			return true
+		}
+	}
 	have, ok := o.get(tx)
 	return ok && (have.GetDeletionTimestamp() == nil || policyOf(have) == "")
 }
