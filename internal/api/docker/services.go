@@ -50,7 +50,7 @@ func (c *call) service(s *ours.Service) swarm.Service {
 		}
 	}
 	out.Endpoint.VirtualIPs = append(out.Endpoint.VirtualIPs, c.virtualIPs(s)...)
-	if u := s.Status.Update; u != nil {
+	if u := s.Status.Update; u != nil && u.Seen == s.ObjectMeta.Generation {
 		started := u.Started.UTC()
 		out.UpdateStatus = &swarm.UpdateStatus{State: u.State, Message: u.Message, StartedAt: &started}
 		if u.Completed != nil {

@@ -99,6 +99,9 @@ type Update struct {
 	Slots     int32             `json:"slots,omitempty"` // that it replaces
 	// Generation is what it is an update to.
 	Generation string `json:"generation,omitempty"`
+	// Seen is the metadata.generation that it stands for: what a user wrote since has
+	// another update, or none.
+	Seen int64 `json:"seen,omitempty"`
 }
 
 // FromUnstructured reads a service out of tables.CustomObjects or a client's answer.

@@ -55,7 +55,11 @@ func (s *step) begin(wanted []string) *ours.Update {
 		u = &ours.Update{}
 		*u = *was
 	}
-	if u != nil && u.Generation == s.current {
+	written := s.svc.ObjectMeta.Generation
+	if again := u != nil && paused(u) && u.Seen != written; u != nil && u.Generation == s.current && !again {
+		if u.Completed == nil {
+			u.Seen = written
+		}
 		return u
 	}
 	var dirty int32
@@ -64,15 +68,16 @@ func (s *step) begin(wanted []string) *ours.Update {
 			dirty++
 		}
 	}
-	if dirty == 0 {
+	back := u != nil && u.State == swarm.UpdateStateRollbackStarted && s.svc.Rollback // it may have lost all it had replaced
+	if dirty == 0 && !back {
 		return u
 	}
-	next := &ours.Update{State: swarm.UpdateStateUpdating, Message: "update in progress", Started: s.now(), Slots: dirty, Generation: s.current}
+	next := &ours.Update{State: swarm.UpdateStateUpdating, Message: "update in progress", Started: s.now(), Slots: dirty, Generation: s.current, Seen: written}
 	if !s.svc.Rollback {
 		return next
 	}
 	next.State, next.Message = swarm.UpdateStateRollbackStarted, "rollback in progress"
-	if u != nil && u.State == swarm.UpdateStateRollbackStarted {
+	if back {
 		next.Message = u.Message // why it goes back
 	}
 	return next
