@@ -255,6 +255,8 @@ var realSemantics = map[string]func(e *engine, name string){
 	"07_restart":            restarts,
 	"15_jobs":               jobs,
 	"19_health":             healthy,
+	"21_templates":          templates,
+	"27_logs":               serviceLogs,
 }
 
 func failuresCounted(e *engine, name string) {
@@ -428,6 +430,54 @@ func jobs(e *engine, name string) {
 	spec.Name, spec.UpdateConfig = name+"-bad", &swarm.UpdateConfig{}
 	if code, text := e.ask(http.MethodPost, "/services/create", spec); code != http.StatusBadRequest || !strings.Contains(text, "UpdateConfig") {
 		e.t.Errorf("a job with an update config: %d: %s", code, text)
+	}
+}
+
+func templates(e *engine, name string) {
+	spec := plain(name, 2, "sh", "-c", "echo $WHO; exec sleep 1000")
+	spec.Labels = map[string]string{"tier": "front"}
+	spec.TaskTemplate.ContainerSpec.Env = []string{`WHO={{.Service.Name}} {{index .Service.Labels "tier"}} {{.Task.Slot}} {{.Task.Name}}`}
+	id := e.create(spec)
+	for _, t := range e.runs(id, 2) {
+		want := fmt.Sprintf("%s front %d %s.%d.%s", name, t.Slot, name, t.Slot, t.ID)
+		e.await("the task says "+want, func() error {
+			if code, text := e.ask(http.MethodGet, "/tasks/"+t.ID+"/logs?stdout=1", nil); code != http.StatusOK || !strings.Contains(text, want) {
+				return fmt.Errorf("%w: %d: %q", errNotYet, code, text)
+			}
+			return nil
+		})
+	}
+}
+
+// serviceLogs: the two outputs are told apart, and who follows sees tasks that come later.
+func serviceLogs(e *engine, name string) {
+	id := e.create(plain(name, 1, "sh", "-c", "echo one; echo two >&2; exec sleep 1000"))
+	e.runs(id, 1)
+	for query, want := range map[string]string{
+		"stdout=1": "\x01\x00\x00\x00\x00\x00\x00\x04one\n", "stderr=1": "\x02\x00\x00\x00\x00\x00\x00\x04two\n",
+	} {
+		e.await("the log is there", func() error {
+			if code, text := e.ask(http.MethodGet, "/services/"+id+"/logs?"+query, nil); code != http.StatusOK || text+"\n" != want {
+				return fmt.Errorf("%w: %d: %q", errNotYet, code, text)
+			}
+			return nil
+		})
+	}
+	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/v1.44/services/"+id+"/logs?stdout=1&follow=1", nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	resp, err := e.web.Do(req)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	e.change(id, func(s *swarm.ServiceSpec) { *s.Mode.Replicated.Replicas = 2 })
+	frame := make([]byte, 2*len("\x01\x00\x00\x00\x00\x00\x00\x04one\n"))
+	if _, err := io.ReadFull(resp.Body, frame); err != nil || strings.Count(string(frame), "one\n") != 2 {
+		e.t.Errorf("following a service: %v: %q, want a line of the task that was there and of the one that came", err, frame)
 	}
 }
 
