@@ -50,7 +50,7 @@ const (
 
 // known are all labels of services that are ours; AddressLabel has a name after it.
 var known = []string{
-	DependsOnLabel, DevicesLabel, FollowLabel, InitLabel, IPCLabel, KeepClientLabel, PIDLabel, PostStartLabel, PreStopLabel, PrivilegedLabel,
+	AutoscaleLabel, DependsOnLabel, DevicesLabel, DrainLabel, FollowLabel, InitLabel, IPCLabel, KeepClientLabel, PIDLabel, PostStartLabel, PreStopLabel, PrivilegedLabel,
 	PublishAddressLabel, ResourcesLabel, ScheduleLabel, AddressLabel,
 }
 
