@@ -57,7 +57,8 @@ func TestDockerFiles(t *testing.T) {
 	d.must("service", "create", "--name", "dfstack_web", "--label", "com.docker.stack.namespace=dfstack", "--detach", "--no-resolve-image", "--secret", "dpassword", "--stop-grace-period", "1s",
 		busybox, "sh", "-c", "cat /run/secrets/dpassword; echo; sleep 1000")
 	d.says("n3w", "service", "logs", "--raw", "dfstack_web")
-	d.must("service", "update", "--detach", "--secret-rm", "dpassword", "dfstack_web")
+	d.must("service", "update", "--detach", "--secret-rm", "dpassword", "--update-monitor", "1s", "dfstack_web")
+	d.says("completed", "service", "inspect", "dfstack_web", "--format", "{{.UpdateStatus.State}}") // else its end comes between
 	d.must("service", "update", "--detach", "--label-add", "a=b", "dfstack_web")
 	if out := k.must("-n", "dfstack", "get", "secrets", "-o", "name"); strings.Contains(out, "web-") {
 		t.Errorf("a copy that no spec refers to is left: %s", out)
