@@ -75,7 +75,7 @@ var refused = map[string]map[string]string{
 	"UlimitsConfig":     {},
 	"EnvFile":           {},
 	"ServiceNetworkConfig": {
-		"gw_priority":            "a task leaves by the cluster's network: leave it away",
+		"gw_priority":            "a task leaves by the first of its networks that is not internal: leave it away",
 		"interface_name":         "interfaces are named by the cluster: leave it away",
 		"link_local_ips":         "addresses are given by the cluster: leave it away",
 		"mac_address":            "addresses are given by the cluster: leave it away",

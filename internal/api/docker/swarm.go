@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/http"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -30,7 +31,7 @@ type JoinToken interface {
 
 // cluster returns the swarm as docker's clients know it.
 func (c *call) cluster() *swarm.ClusterInfo {
-	info := &swarm.ClusterInfo{ID: c.clusterID(), DataPathPort: 4789, SubnetSize: 24}
+	info := &swarm.ClusterInfo{ID: c.clusterID(), DataPathPort: 4789, DefaultAddrPool: []netip.Prefix{pool4}, SubnetSize: uint32(bits4)}
 	set := tables.SwarmCluster(c.snap)
 	if set.Name != "" {
 		info.Meta = meta(set)
