@@ -144,7 +144,7 @@ func TestDockerExec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := hosts[1].Trireme(t.Context(), "image", "import", tarball); err != nil {
+	if _, err := h.Trireme(t.Context(), "image", "import", tarball); err != nil { // on both
 		t.Fatal(err)
 	}
 	d.must("service", "create", "--name", "dexec", "--mode", "global", "--no-resolve-image", "--stop-grace-period", "1s", busybox, "sh", "-c", "echo said; sleep 1000")
@@ -154,6 +154,7 @@ func TestDockerExec(t *testing.T) {
 }
 
 func (d *docker) executes(t *testing.T, node *cluster.Host) {
+	d = newDocker(t, d.h)
 	of := strings.Fields(d.must("node", "inspect", node.Name, "--format", "{{.ID}}"))[0]
 	id := d.must("ps", "-q", "--filter", "label=com.docker.swarm.node.id="+of)
 	if out := d.must("ps", "--filter", "id="+id, "--format", "{{.Names}} {{.Label \"com.docker.swarm.service.name\"}}"); !strings.HasPrefix(out, "dexec."+of+".") || !strings.HasSuffix(out, " dexec") {
