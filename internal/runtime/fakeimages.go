@@ -97,6 +97,35 @@ func (f *Fake) Import(ctx context.Context, archive io.Reader) ([]string, error) 
 	return names, nil
 }
 
+// Tag gives a fake image another name.
+func (f *Fake) Tag(ctx context.Context, ref, as string) error {
+	if err := f.call(ctx, "Tag", ref, 0); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.findImageLocked(ref)
+	if img == nil {
+		return notFound("looking for image", ref)
+	}
+	f.images[as] = img
+	return nil
+}
+
+// Untag takes a fake image's name away.
+func (f *Fake) Untag(ctx context.Context, ref string) error {
+	if err := f.call(ctx, "Untag", ref, 0); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.images[ref] == nil {
+		return notFound("looking for image", ref)
+	}
+	delete(f.images, ref)
+	return nil
+}
+
 // Descriptor returns that of the fake image of the name.
 func (f *Fake) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error) {
 	if err := f.call(ctx, "Descriptor", ref, 0); err != nil {

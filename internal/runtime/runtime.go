@@ -73,6 +73,10 @@ type Images interface {
 	Image(ctx context.Context, ref string) (*Image, error)
 	ListImages(ctx context.Context) ([]Image, error)
 	RemoveImage(ctx context.Context, id string) error
+	// Tag gives the image that ref names another name, which no other image has then;
+	// Untag takes a name away, and with the last one the image.
+	Tag(ctx context.Context, ref, as string) error
+	Untag(ctx context.Context, ref string) error
 	// Import reads a docker or OCI archive and returns the names it brought.
 	Import(ctx context.Context, archive io.Reader) (names []string, err error)
 	// Descriptor returns the manifest or index that a reference names, kind.NotFound

@@ -314,6 +314,42 @@ func (m *Manager) Import(ctx context.Context, archive io.Reader) ([]string, erro
 	return names, err
 }
 
+// Pull brings an image, also one that is here, for somebody who is no container.
+func (m *Manager) Pull(ctx context.Context, ref string, creds []runtime.Credentials) (*runtime.Image, error) {
+	m.mu.Lock()
+	m.forgiveLocked(ref) // who asks waits for the answer
+	m.mu.Unlock()
+	return m.Ensure(ctx, Request{Ref: ref, Policy: corev1.PullAlways, Credentials: creds})
+}
+
+// Tag gives the image that ref names another name.
+func (m *Manager) Tag(ctx context.Context, ref, as string) error {
+	err := m.cfg.Runtime.Tag(ctx, ref, as)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.known) // by as, another one may have been known
+	return err
+}
+
+// Untag takes a name away; the last one of an image that a container uses stays:
+// kind.Conflict.
+func (m *Manager) Untag(ctx context.Context, ref string) error {
+	img, err := m.cfg.Runtime.Image(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if len(img.Names) <= 1 {
+		return m.Remove(ctx, ref)
+	}
+	if err := m.cfg.Runtime.Untag(ctx, ref); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.known)
+	return nil
+}
+
 // List returns the images that are here.
 func (m *Manager) List(ctx context.Context) ([]runtime.Image, error) {
 	return m.cfg.Runtime.ListImages(ctx)

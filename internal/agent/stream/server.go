@@ -48,6 +48,10 @@ type Images interface {
 	Import(ctx context.Context, archive io.Reader) ([]string, error)
 	List(ctx context.Context) ([]runtime.Image, error)
 	Remove(ctx context.Context, ref string) error
+	// Pull brings an image; Tag and Untag give and take names.
+	Pull(ctx context.Context, ref string, creds []runtime.Credentials) (*runtime.Image, error)
+	Tag(ctx context.Context, ref, as string) error
+	Untag(ctx context.Context, ref string) error
 	// Descriptor and Content give an image away: see runtime.Images.
 	Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error)
 	Content(ctx context.Context, digest string, offset int64) (body io.ReadCloser, size int64, err error)
@@ -93,6 +97,8 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /stop/{ns}/{pod}/{container}", s.stop)
 	s.mux.HandleFunc("GET /images", s.listImages)
 	s.mux.HandleFunc("POST /images/import", s.importImages)
+	s.mux.HandleFunc("POST /images/pull", s.pullImage)
+	s.mux.HandleFunc("POST /images/tag", s.tagImage)
 	s.mux.HandleFunc("GET /images/descriptor", s.describeImage)
 	s.mux.HandleFunc("GET "+contentPath+"{digest}", s.imageContent)
 	s.mux.HandleFunc("DELETE /images/{ref...}", s.removeImage)
@@ -336,6 +342,33 @@ func (s *Server) describeImage(w http.ResponseWriter, r *http.Request) {
 	answer(w, d)
 }
 
+// pullImage brings an image, with the credentials that the body holds.
+func (s *Server) pullImage(w http.ResponseWriter, r *http.Request) {
+	var creds []runtime.Credentials
+	if err := json.NewDecoder(io.LimitReader(r.Body, credentialsMax)).Decode(&creds); err != nil && !errors.Is(err, io.EOF) {
+		fail(w, kind.New(kind.Malformed, "reading credentials: %v", err))
+		return
+	}
+	i, err := s.cfg.Images.Pull(r.Context(), r.URL.Query().Get("ref"), creds)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, imageInfo{i.ID, i.Names, i.Digests, i.SizeBytes, i.Pinned})
+}
+
+// credentialsMax bounds the credentials of a pull, in bytes.
+const credentialsMax = 64 << 10
+
+func (s *Server) tagImage(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if err := s.cfg.Images.Tag(r.Context(), q.Get("ref"), q.Get("as")); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // imageContent gives what the image store holds under a digest to the manager,
 // or to a node that pulls.
 func (s *Server) imageContent(w http.ResponseWriter, r *http.Request) {
@@ -368,7 +401,11 @@ func (s *Server) imageContent(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) removeImage(w http.ResponseWriter, r *http.Request) {
-	if err := s.cfg.Images.Remove(r.Context(), r.PathValue("ref")); err != nil {
+	remove := s.cfg.Images.Remove
+	if flag(r.URL.Query(), "untag") {
+		remove = s.cfg.Images.Untag
+	}
+	if err := remove(r.Context(), r.PathValue("ref")); err != nil {
 		fail(w, err)
 		return
 	}

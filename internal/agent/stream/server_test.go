@@ -64,6 +64,15 @@ func (fakeImages) Content(_ context.Context, d string, offset int64) (io.ReadClo
 	}
 	return io.NopCloser(strings.NewReader("content"[min(offset, 7):])), 7, nil
 }
+func (fakeImages) Pull(_ context.Context, ref string, creds []runtime.Credentials) (*runtime.Image, error) {
+	return &runtime.Image{ID: "sha256:2", Names: []string{ref, creds[0].Username}}, nil
+}
+func (fakeImages) Tag(_ context.Context, ref, as string) error {
+	return kind.New(kind.NotFound, "no %s to call %s", ref, as)
+}
+func (fakeImages) Untag(_ context.Context, ref string) error {
+	return kind.New(kind.NotFound, "nothing is called %s", ref)
+}
 func (fakeImages) Remove(_ context.Context, ref string) error {
 	return kind.New(kind.Conflict, "image %s is in use", ref)
 }
@@ -234,6 +243,10 @@ func TestPaths(t *testing.T) {
 		{"GET", "/images/content/sha256:here?offset=-1", "", 400, "offset"},
 		{"GET", "/images/content/sha256:there", "", 404, "no sha256:there"},
 		{"DELETE", "/images/reg.example/a/b:1", "", 409, "reg.example/a/b:1 is in use"},
+		{"DELETE", "/images/reg.example/a/b:1?untag=1", "", 404, "nothing is called reg.example/a/b:1"},
+		{"POST", "/images/tag?ref=a:1&as=b:2", "", 404, "no a:1 to call b:2"},
+		{"POST", "/images/pull?ref=a:1", `[{"Username":"jane"}]`, 200, `"names":["a:1","jane"]`},
+		{"POST", "/images/pull?ref=a:1", "[", 400, "reading credentials"},
 		{"POST", "/exec/ns/p/c", "", 400, "at least 1 command"},
 		{"POST", "/exec/ns/gone/c?command=x", "", 404, "not found"},
 		{"POST", "/portForward/ns/p?port=80", "", 404, "not on this node"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -113,7 +114,8 @@ type table interface {
 // may reports whether the caller may do the verb to a resource of a group; in no
 // namespace, or in all, where the key names none.
 func (c *call) may(verb, group, resource string, key object.Key) bool {
-	return c.rights.may(access.Request{Verb: verb, APIGroup: group, Resource: resource, Namespace: key.Namespace, Name: key.Name})
+	resource, sub, _ := strings.Cut(resource, "/")
+	return c.rights.may(access.Request{Verb: verb, APIGroup: group, Resource: resource, Subresource: sub, Namespace: key.Namespace, Name: key.Name})
 }
 
 // rights are what one caller may do, as RBAC has it at each moment.

@@ -8,6 +8,7 @@ import (
 
 	"trireme/internal/api/docker/engine"
 	"trireme/internal/api/docker/happen"
+	"trireme/internal/api/docker/images"
 	"trireme/internal/kind"
 	"trireme/internal/object"
 )
@@ -47,18 +48,35 @@ var engineRoutes = func() map[string]handler {
 	all := map[string]handler{}
 	for pattern, h := range engine.Routes() {
 		all[pattern] = func(c *call) (any, error) {
-			body, err := h(c.door.engine, c.engine())
-			if err != nil {
-				return nil, plain{err}
-			}
-			if a, ok := body.(engine.Answer); ok {
-				return answer{a.Code, a.Body}, nil
-			}
-			return body, nil
+			return engines(h(c.door.engine, c.engine()))
 		}
 	}
 	return all
 }()
+
+// imageRoutes are those of images, whose errors are an engine's own too.
+var imageRoutes = func() map[string]handler {
+	all := map[string]handler{}
+	for pattern, h := range images.Routes() {
+		all[pattern] = func(c *call) (any, error) {
+			return engines(h(c.door.images, images.Request{
+				Request: c.Request, Snap: c.snap, All: c.all, May: c.may, Who: c.rights.who.Name, Out: c.out, Raw: c.raw, Typed: c.typed(),
+			}))
+		}
+	}
+	return all
+}()
+
+// engines returns what an engine's handler answers as a handler of the door does.
+func engines(body any, err error) (any, error) {
+	if err != nil {
+		return nil, plain{err}
+	}
+	if a, ok := body.(engine.Answer); ok {
+		return answer{a.Code, a.Body}, nil
+	}
+	return body, nil
+}
 
 // engine returns the request as the engine's part of the door has it.
 func (c *call) engine() engine.Request {

@@ -46,7 +46,7 @@ var streamed = answer{}
 type handler func(*call) (any, error)
 
 // parts are what the door serves.
-var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes, volumeRoutes, engineRoutes}
+var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes, volumeRoutes, engineRoutes, imageRoutes}
 
 // routes returns the door's handler. Patterns are those of the Docker Engine API
 // without its version.

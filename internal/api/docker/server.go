@@ -17,6 +17,7 @@ import (
 
 	"trireme/internal/access"
 	"trireme/internal/api/docker/engine"
+	"trireme/internal/api/docker/images"
 	"trireme/internal/kind"
 	"trireme/internal/store"
 )
@@ -55,6 +56,7 @@ type Server struct {
 	callers *lru.Cache // clients by the key of their Caller
 	fronts  []server
 	engine  *engine.Server
+	images  *images.Server
 }
 
 // server answers on one listener.
@@ -71,7 +73,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: lru.New(clientsMax)}
+	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: lru.New(clientsMax), images: images.New(cfg.Node)}
 	own, err := srv.clients(cfg.Owner)
 	if err != nil {
 		return nil, err

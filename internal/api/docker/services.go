@@ -267,12 +267,19 @@ func createService(c *call) (any, error) {
 	u.SetGroupVersionKind(ours.Kind)
 	u.SetNamespace(at.Namespace)
 	u.SetName(at.Name)
+	auth, err := c.keepAuth(s)
+	if err != nil {
+		return nil, err
+	}
+	if auth != "" {
+		u.SetAnnotations(map[string]string{ours.RegistryAuthAnnotation: auth})
+	}
 	made, err := c.custom().Resource(ours.Services).Namespace(at.Namespace).Create(c.Context(), u, metav1.CreateOptions{FieldManager: "docker"})
 	if err != nil {
 		return nil, fromKubernetes(err)
 	}
 	s.UID = made.GetUID()
-	if err := c.copyFiles(s, foreign); err != nil {
+	if err := errors.Join(c.copyFiles(s, foreign), c.ownAuth(s, auth)); err != nil {
 		return nil, errors.Join(err, c.deleteService(s))
 	}
 	return answer{http.StatusCreated, swarm.ServiceCreateResponse{ID: ours.ID(made.GetUID())}}, nil
@@ -355,6 +362,14 @@ func (c *call) change(next *unstructured.Unstructured, s *ours.Service) error {
 	}
 	if err := c.copyFiles(asked, foreign); err != nil {
 		return err
+	}
+	auth, err := c.keepAuth(asked)
+	if err != nil {
+		return err
+	}
+	if auth != "" {
+		metav1.SetMetaDataAnnotation(&asked.ObjectMeta, ours.RegistryAuthAnnotation, auth)
+		next.SetAnnotations(asked.Annotations)
 	}
 	next.Object["previousSpec"] = next.Object["spec"]
 	next.Object["spec"] = raw

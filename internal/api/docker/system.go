@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"trireme/internal/kind"
 	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
@@ -23,7 +22,6 @@ import (
 
 var systemRoutes = map[string]handler{
 	"GET /_ping": ping, "HEAD /_ping": ping, "GET /version": version, "GET /info": info,
-	"GET /distribution/{name...}": distribution,
 }
 
 func ping(c *call) (any, error) {
@@ -108,12 +106,6 @@ func (c *call) swarmInfo() swarm.Info {
 		}
 	}
 	return i
-}
-
-// distribution is asked for an image's digest, which clients then write into specs. No
-// registry is asked: the client keeps the reference as its user wrote it and warns.
-func distribution(c *call) (any, error) {
-	return nil, kind.New(kind.NotFound, "digests of images are not looked up: nodes resolve %s when they pull it", c.PathValue("name"))
 }
 
 // meta returns what docker's clients know of every object of a cluster. When it was last

@@ -85,8 +85,14 @@ func (l *loopbackOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	if in.Host == "" {
 		in.Host = in.URL.Host
 	}
-	if in.Body == nil {
+	switch in.Body {
+	case nil:
 		in.Body = http.NoBody
+	case http.NoBody:
+	default:
+		if in.ContentLength == 0 { // of a client's request: unknown; of a server's: nothing
+			in.ContentLength = -1
+		}
 	}
 	w := newAnswer(cancel)
 	var out http.ResponseWriter = w

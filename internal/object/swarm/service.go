@@ -45,6 +45,10 @@ const (
 	ReasonAnnotation = "swarm.trireme.dev/reason"     // why a task was rejected
 )
 
+// RegistryAuthAnnotation of a service names the Secret beside it with what its user showed
+// to be passed on to registries (docker service create --with-registry-auth).
+const RegistryAuthAnnotation = "swarm.trireme.dev/registry-auth"
+
 // Shutdown is the DesiredLabel of a task that is to end and stays as history.
 const Shutdown = string(swarm.TaskStateShutdown)
 

@@ -78,6 +78,9 @@ func (s *Service) Template(t Task) (*corev1.PodTemplateSpec, error) {
 	b.pod.Spec.Tolerations = []corev1.Toleration{lost(corev1.TaintNodeNotReady), lost(corev1.TaintNodeUnreachable), drained}
 	b.pod.Spec.EnableServiceLinks, b.pod.Spec.AutomountServiceAccountToken = new(bool), new(bool)
 	b.pod.Spec.Containers = []corev1.Container{b.container}
+	if secret := s.Annotations[RegistryAuthAnnotation]; secret != "" {
+		b.pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: secret}}
+	}
 	return &b.pod, nil
 }
 

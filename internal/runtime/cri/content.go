@@ -7,13 +7,55 @@ import (
 
 	content "github.com/containerd/containerd/api/services/content/v1"
 	images "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/api/types"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trireme/internal/chunk"
 	"trireme/internal/kind"
 )
+
+// Tag gives an image of containerd's store another name.
+func (r *Runtime) Tag(ctx context.Context, ref, as string) error {
+	from, err := r.Descriptor(ctx, ref)
+	if err != nil {
+		return err
+	}
+	named, err := reference.ParseDockerRef(as)
+	if err != nil {
+		return &kind.Error{Kind: kind.Invalid, Op: "reading image name", Object: as, Err: err}
+	}
+	made := &images.Image{
+		Name: named.String(), Labels: map[string]string{managedLabel: "managed"},
+		Target: &types.Descriptor{MediaType: from.MediaType, Digest: string(from.Digest), Size: from.Size},
+	}
+	quick, cancel := context.WithTimeout(inNamespace(ctx), quickTimeout)
+	defer cancel()
+	client := images.NewImagesClient(r.conn)
+	_, err = client.Create(quick, &images.CreateImageRequest{Image: made})
+	if status.Code(err) == codes.AlreadyExists {
+		_, err = client.Update(quick, &images.UpdateImageRequest{Image: made})
+	}
+	if err != nil {
+		return classify(err, "naming image", as)
+	}
+	return r.appear(ctx, []string{made.Name})
+}
+
+// Untag takes a name away from containerd's store.
+func (r *Runtime) Untag(ctx context.Context, ref string) error {
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return &kind.Error{Kind: kind.Invalid, Op: "reading image name", Object: ref, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(inNamespace(ctx), quickTimeout)
+	defer cancel()
+	_, err = images.NewImagesClient(r.conn).Delete(ctx, &images.DeleteImageRequest{Name: named.String(), Sync: true})
+	return classify(err, "removing image", ref)
+}
 
 // Descriptor returns the manifest or index that a reference names in
 // containerd's image store.

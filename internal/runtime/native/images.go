@@ -39,6 +39,16 @@ func (r *Runtime) Import(ctx context.Context, archive io.Reader) ([]string, erro
 	return r.cfg.Images.Import(ctx, archive)
 }
 
+// Tag gives an image another name.
+func (r *Runtime) Tag(ctx context.Context, ref, as string) error {
+	return r.cfg.Images.Tag(ctx, ref, as)
+}
+
+// Untag takes a name away.
+func (r *Runtime) Untag(ctx context.Context, ref string) error {
+	return r.cfg.Images.Untag(ctx, ref)
+}
+
 // Descriptor returns the manifest or index that a reference names.
 func (r *Runtime) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, error) {
 	return r.cfg.Images.Descriptor(ctx, ref)
