@@ -23,9 +23,12 @@ func (c *converter) container(path string, s types.ContainerSpec) *swarm.Contain
 		Dir: s.WorkingDir, User: s.User, Groups: s.GroupAdd, Init: s.Init, StopSignal: s.StopSignal, ReadOnly: s.ReadOnly,
 		StopGracePeriod: durationOf(s.StopGracePeriod), Sysctls: map[string]string(s.Sysctls), CapabilityAdd: s.CapAdd, CapabilityDrop: s.CapDrop, OomScoreAdj: s.OomScoreAdj,
 	}
-	for field, words := range map[string]types.ShellCommand{"entrypoint": s.Entrypoint, "command": s.Command} {
-		if words != nil && len(words) == 0 {
-			c.refuse(path+"."+field, "the image's own cannot be taken away: write what is to run")
+	for _, w := range []struct {
+		field string
+		words types.ShellCommand
+	}{{"entrypoint", s.Entrypoint}, {"command", s.Command}} {
+		if w.words != nil && len(w.words) == 0 {
+			c.refuse(path+"."+w.field, "the image's own cannot be taken away: write what is to run")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {

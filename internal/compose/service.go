@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,18 +76,18 @@ func (c *converter) shared(path string, labels map[string]string, s types.Contai
 	if s.Privileged {
 		labels[ours.PrivilegedLabel] = "true"
 	}
-	for field, f := range map[string]struct{ value, label string }{"pid": {s.Pid, ours.PIDLabel}, "ipc": {s.Ipc, ours.IPCLabel}} {
+	for _, f := range []struct{ field, value, label string }{{"pid", s.Pid, ours.PIDLabel}, {"ipc", s.Ipc, ours.IPCLabel}} {
 		switch f.value {
 		case "":
 		case "host":
 			labels[f.label] = f.value
 		case "private", "shareable":
-			if field == "ipc" {
+			if f.field == "ipc" {
 				continue
 			}
 			fallthrough
 		default:
-			c.refuse(path+"."+field, "%q cannot be honoured: a task has its own, or its node's: host", f.value)
+			c.refuse(path+"."+f.field, "%q cannot be honoured: a task has its own, or its node's: host", f.value)
 		}
 	}
 	var devices, wanted []string
@@ -205,7 +206,7 @@ func (c *converter) preStart(path string, spec *swarm.ServiceSpec, name string, 
 	for i, h := range s.PreStart {
 		field := fmt.Sprintf("%s.pre_start[%d]", path, i)
 		if h.PerReplica {
-			inits = append(inits, c.container(field, h.ContainerSpec))
+			inits = append(inits, within(c.container(field, h.ContainerSpec), spec.TaskTemplate.ContainerSpec))
 			continue
 		}
 		own := fmt.Sprintf("%s-pre-start-%d", name, i)
@@ -229,6 +230,17 @@ func (c *converter) preStart(path string, spec *swarm.ServiceSpec, name string, 
 func runsOnce() swarm.ServiceMode {
 	once := uint64(1)
 	return swarm.ServiceMode{ReplicatedJob: &swarm.ReplicatedJob{MaxConcurrent: &once, TotalCompletions: &once}}
+}
+
+// within leaves away what a hook in a task's pod has of its task.
+func within(hook, task *swarm.ContainerSpec) *swarm.ContainerSpec {
+	hook.Secrets = slices.DeleteFunc(hook.Secrets, func(r *swarm.SecretReference) bool {
+		return slices.ContainsFunc(task.Secrets, func(of *swarm.SecretReference) bool { return reflect.DeepEqual(r, of) })
+	})
+	hook.Configs = slices.DeleteFunc(hook.Configs, func(r *swarm.ConfigReference) bool {
+		return slices.ContainsFunc(task.Configs, func(of *swarm.ConfigReference) bool { return reflect.DeepEqual(r, of) })
+	})
+	return hook
 }
 
 // inherit gives a hook the mounts of its service that another task can have too, where

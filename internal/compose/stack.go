@@ -27,7 +27,7 @@ type Stack struct {
 	External []string
 	Secrets  []swarm.SecretSpec
 	Configs  []swarm.ConfigSpec
-	Services []swarm.ServiceSpec // in the order of names
+	Services []swarm.ServiceSpec // those that others depend on first, else in the order of names
 	// Notes are what the user should know and is no error.
 	Notes []string
 }
@@ -50,8 +50,36 @@ func Convert(p *types.Project) (*Stack, error) {
 		c.job(name, p.Jobs[name])
 	}
 	c.networks()
-	slices.SortFunc(c.stack.Services, func(a, b swarm.ServiceSpec) int { return strings.Compare(a.Name, b.Name) })
+	c.order()
 	return c.stack, errors.Join(c.errs...)
+}
+
+// order sorts the services, each behind those that it depends on: a changed one is to see
+// them as they will be.
+func (c *converter) order() {
+	slices.SortFunc(c.stack.Services, func(a, b swarm.ServiceSpec) int { return strings.Compare(a.Name, b.Name) })
+	var out []swarm.ServiceSpec
+	placed := map[string]bool{}
+	var place func(name string)
+	place = func(name string) {
+		i := slices.IndexFunc(c.stack.Services, func(s swarm.ServiceSpec) bool { return s.Name == name })
+		if i < 0 || placed[name] {
+			return
+		}
+		placed[name] = true
+		depends, err := (&ours.Service{Spec: c.stack.Services[i]}).DependsOn()
+		if err != nil {
+			c.errs = append(c.errs, fmt.Errorf("service %s: %w", name, err))
+		}
+		for _, d := range depends {
+			place(c.stack.Name + "_" + d.Service)
+		}
+		out = append(out, c.stack.Services[i])
+	}
+	for i := range c.stack.Services {
+		place(c.stack.Services[i].Name)
+	}
+	c.stack.Services = out
 }
 
 // converter makes one stack and notes what it cannot make.

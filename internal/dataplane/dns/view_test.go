@@ -88,6 +88,8 @@ func TestViews(t *testing.T) {
 	}
 	check(only, "web.default.svc.cluster.local.", "10.0.9.2")
 	check(only, "tasks.web.default.svc.cluster.local.", "10.0.9.2")
+	check(only, "web.", "10.0.9.2")
+	check(only, "tasks.web.", "10.0.9.2")
 	check(only, "web-1.default.svc.cluster.local.", "10.0.9.2")
 	check(only, "db.default.svc.cluster.local.", "none")
 

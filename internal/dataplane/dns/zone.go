@@ -232,7 +232,7 @@ func (z *Zone) lookupLocked(q dns.Question, v View) Reply {
 	}
 	rest, ok := strings.CutSuffix(name, "."+z.domain)
 	if !ok {
-		return Reply{}
+		return z.lookupBare(name, q, v)
 	}
 	labels := strings.Split(rest, ".")
 	kind, labels := labels[len(labels)-1], labels[:len(labels)-1]
@@ -250,6 +250,23 @@ func (z *Zone) lookupLocked(q dns.Question, v View) Reply {
 			r.Answer = []dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT), Txt: []string{"1.1.0"}}}
 		}
 	}
+	r.Ours = true
+	return r
+}
+
+// lookupBare answers for a name without a domain that a network of the asker knows, and for
+// its tasks, as docker's own resolver does (Docker, "Container networking", DNS services):
+// programs that know no search path ask so. What no network knows is somebody else's.
+func (z *Zone) lookupBare(name string, q dns.Question, v View) Reply {
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	if len(v.Networks) == 0 || labels[0] == "" || len(labels) > 2 || len(labels) == 2 && labels[0] != "tasks" {
+		return Reply{}
+	}
+	s := z.seenLocked(labels, v, v.Networks)
+	if s == nil {
+		return Reply{}
+	}
+	r := z.lookupWithin(labels, s, "", q)
 	r.Ours = true
 	return r
 }
