@@ -121,14 +121,14 @@ func followEvents(c *call) (any, error) {
 			media = m
 		}
 	}
+	past, coming := c.door.told.Join() // before the client hears that it follows
+	defer c.door.told.Leave(coming)
 	c.Out.Header().Set("Content-Type", media)
 	c.Out.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(c.Out).Flush
 	if flush() != nil {
 		return Streamed, nil
 	}
-	past, coming := c.door.told.Join()
-	defer c.door.told.Leave(coming)
 	send := func(h *happen.Happening) error {
 		if m, known := h.Message(); known && f.event(&m) && c.Sees(h.Table, h.Key) {
 			_, err := c.Out.Write(h.Line())
