@@ -35,7 +35,7 @@ func TestDockerAccess(t *testing.T) {
 	label := "--label=com.docker.stack.namespace=" + stack
 	jane := dockerAs(t, h, "jane", "--group", "dev")
 	for _, name := range []string{"dhidden", stack + "_web"} {
-		t.Cleanup(func() { d.clean(name) })
+		t.Cleanup(func() { d.quietly("service", "rm", name) })
 	}
 	d.must("service", "create", "--name", "dhidden", "--detach", "--no-resolve-image", busybox, "sleep", "1000")
 

@@ -40,11 +40,7 @@ func (d *docker) with(stdin string, args ...string) (stdout, stderr string, code
 
 // dispose removes a container that a test may have left.
 func (d *docker) dispose(names ...string) {
-	d.t.Cleanup(func() {
-		cmd := d.h.Command(context.Background(), "docker", append([]string{"rm", "-f"}, names...)...)
-		cmd.Env = append(cmd.Environ(), "DOCKER_HOST=unix://"+filepath.Join(d.h.Root, "docker.sock"))
-		_ = cmd.Run()
-	})
+	d.t.Cleanup(func() { d.quietly(append([]string{"rm", "-f"}, names...)...) })
 }
 
 // TestDockerRun: docker run makes a bare pod and gives its streams, its exit code and its

@@ -22,9 +22,9 @@ func TestDockerFiles(t *testing.T) {
 		return path
 	}
 	t.Cleanup(func() {
-		d.quiet("service", "rm", "dfiles", "dfstack_web")
-		d.quiet("secret", "rm", "dpassword")
-		d.quiet("config", "rm", "Dfiles.conf")
+		d.quietly("service", "rm", "dfiles", "dfstack_web")
+		d.quietly("secret", "rm", "dpassword")
+		d.quietly("config", "rm", "Dfiles.conf")
 		_, _ = k.run(context.Background(), "", "delete", "namespace", "dfstack", "--ignore-not-found", "--wait=false")
 	})
 	d.must("secret", "create", "--label", "team=red", "dpassword", file("p", "s3cret"))
@@ -66,11 +66,4 @@ func TestDockerFiles(t *testing.T) {
 	d.must("service", "rm", "dfiles", "dfstack_web")
 	d.must("secret", "rm", "dpassword")
 	d.must("config", "rm", "Dfiles.conf")
-}
-
-// quiet runs a command that takes away what a test may have left.
-func (d *docker) quiet(args ...string) {
-	cmd := d.h.Command(context.Background(), "docker", args...)
-	cmd.Env = append(cmd.Environ(), "DOCKER_HOST=unix://"+filepath.Join(d.h.Root, "docker.sock"))
-	_ = cmd.Run() // it may not be there
 }

@@ -20,7 +20,7 @@ func TestDockerImages(t *testing.T) {
 	for _, name := range []string{one, mine} {
 		t.Cleanup(func() { _, _ = d.run("rmi", "--force", name) })
 	}
-	t.Cleanup(func() { d.clean("dlocked") })
+	t.Cleanup(func() { d.quietly("service", "rm", "dlocked") })
 
 	d.refused("no basic auth credentials", "pull", one)
 	d.refused("nauthorized", "login", "--username", registryUser, "--password", "wrong", at)

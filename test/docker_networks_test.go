@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,11 +115,4 @@ func TestDockerNetworks(t *testing.T) {
 	d.must("service", "update", "--detach", "--network-rm", "netouter", "netrr")
 	d.must("stack", "rm", "--detach=true", "netb")
 	hears("neta", "ask", "get $(at web) 80", "web-")
-}
-
-// quietly runs a command for its traces alone: it is no error where there are none.
-func (d *docker) quietly(args ...string) {
-	cmd := d.h.Command(context.Background(), "docker", args...)
-	cmd.Env = append(cmd.Environ(), "DOCKER_HOST=unix://"+filepath.Join(d.h.Root, "docker.sock"))
-	_ = cmd.Run()
 }

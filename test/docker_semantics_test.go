@@ -254,8 +254,11 @@ var realSemantics = map[string]func(e *engine, name string){
 	"06_update_order":       updateOrder,
 	"07_restart":            restarts,
 	"15_jobs":               jobs,
+	"17_virtual_addresses":  virtualAddresses,
 	"19_health":             healthy,
+	"20_images_kept":        imagesKept,
 	"21_templates":          templates,
+	"24_stack_deploys":      stackDeploys,
 	"27_logs":               serviceLogs,
 }
 

@@ -71,9 +71,7 @@ func gone(t *testing.T, h *cluster.Host, d *docker, k *client, stack string) {
 func (d *docker) cleanStack(t *testing.T, stack string) {
 	t.Helper()
 	t.Cleanup(func() {
-		cmd := d.h.Command(context.Background(), "docker", "stack", "rm", stack)
-		cmd.Env = append(cmd.Environ(), "DOCKER_HOST=unix://"+filepath.Join(d.h.Root, "docker.sock"))
-		_ = cmd.Run() // it is no error where nothing is left
+		d.quietly("stack", "rm", stack)
 		if out, err := d.h.Kubectl(context.Background(), "delete", "namespace", stack, "--ignore-not-found", "--wait=false"); err != nil {
 			t.Errorf("removing the stack's namespace: %v: %s", err, out)
 		}

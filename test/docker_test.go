@@ -69,7 +69,7 @@ func (d *docker) says(words string, args ...string) {
 func TestDockerService(t *testing.T) {
 	h := machine(t)
 	d, k := newDocker(t, h), newClient(t, h)
-	t.Cleanup(func() { d.clean("dweb") })
+	t.Cleanup(func() { d.quietly("service", "rm", "dweb") })
 	if out := d.must("version", "--format", "{{.Server.Platform.Name}}"); out != "Trireme" {
 		t.Errorf("docker version: %s", out)
 	}
@@ -119,7 +119,7 @@ func TestDockerNodes(t *testing.T) {
 	h := machine(t)
 	d := newDocker(t, h)
 	for _, name := range []string{"dagent", "dfail", "dback"} {
-		t.Cleanup(func() { d.clean(name) })
+		t.Cleanup(func() { d.quietly("service", "rm", name) })
 	}
 	if out := d.must("node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}}"); out != h.Name+" Ready Active Leader" {
 		t.Errorf("docker node ls: %s", out)
@@ -149,9 +149,10 @@ func TestDockerNodes(t *testing.T) {
 	}
 }
 
-// clean removes a service that a test may have left: it is no error where it is not there.
-func (d *docker) clean(name string) {
-	cmd := d.h.Command(context.Background(), "docker", "service", "rm", name)
+// quietly runs a command that takes away what a test may have left: it is no error where
+// nothing is.
+func (d *docker) quietly(args ...string) {
+	cmd := d.h.Command(context.Background(), "docker", args...)
 	cmd.Env = append(cmd.Environ(), d.env...)
 	_ = cmd.Run()
 }

@@ -15,8 +15,8 @@ func TestDockerVolumes(t *testing.T) {
 	h := machine(t)
 	d, k := newDocker(t, h), newClient(t, h)
 	t.Cleanup(func() {
-		d.quiet("service", "rm", "dvols", "dvols2")
-		d.quiet("volume", "rm", "Dvol_1", "dvol-etc")
+		d.quietly("service", "rm", "dvols", "dvols2")
+		d.quietly("volume", "rm", "Dvol_1", "dvol-etc")
 	})
 	if out := d.must("volume", "create", "--label", "a=b", "Dvol_1"); out != "Dvol_1" {
 		t.Errorf("docker volume create: %s", out)
