@@ -40,31 +40,56 @@ func (s *stacks) kept(ctx context.Context, name string) (out []file, err error) 
 	return out, nil
 }
 
-// ensureSecrets makes the secrets that are not there, and writes the ids of all into
-// the services.
-func (d *deploy) ensureSecrets(ctx context.Context) error {
-	all, err := d.api.SecretList(ctx, client.SecretListOptions{})
-	if err != nil {
-		return err
-	}
-	have := map[string]swarm.Secret{}
-	ids := map[string]string{}
-	for _, o := range all.Items {
-		have[o.Spec.Name], ids[o.Spec.Name] = o, o.ID
-	}
-	for _, spec := range d.stack.Secrets {
-		if was, ok := have[spec.Name]; ok {
-			if _, err := d.api.SecretUpdate(ctx, was.ID, client.SecretUpdateOptions{Version: was.Version, Spec: spec}); err != nil {
-				return fmt.Errorf("secret %s is there with another content, which is not changed under a name of the file's own: leave its name away, or give another: %w", spec.Name, err)
+// wantedFile is a secret or config that the file has: how it is made, and how one that is
+// there is told its labels again.
+type wantedFile struct {
+	name   string
+	create func() (id string, err error)
+	update func() error
+}
+
+// ensureFiles makes what is not there, and notes the ids of all.
+func (d *deploy) ensureFiles(word string, ids map[string]string, all []wantedFile) error {
+	for _, w := range all {
+		if _, there := ids[w.name]; there {
+			if err := w.update(); err != nil {
+				return fmt.Errorf("%s %s is there with another content, which is not changed under a name of the file's own: leave its name away, or give another: %w", word, w.name, err)
 			}
 			continue
 		}
-		made, err := d.api.SecretCreate(ctx, client.SecretCreateOptions{Spec: spec})
+		id, err := w.create()
 		if err != nil {
-			return fmt.Errorf("making secret %s: %w", spec.Name, err)
+			return fmt.Errorf("making %s %s: %w", word, w.name, err)
 		}
-		ids[spec.Name] = made.ID
-		d.say("secret %s created", spec.Name)
+		ids[w.name] = id
+		d.say("%s %s created", word, w.name)
+	}
+	return nil
+}
+
+// ensureSecrets makes the secrets that are not there, and writes the ids of all into
+// the services.
+func (d *deploy) ensureSecrets(ctx context.Context) error {
+	have, err := d.api.SecretList(ctx, client.SecretListOptions{})
+	if err != nil {
+		return err
+	}
+	ids, versions := map[string]string{}, map[string]swarm.Version{}
+	for _, o := range have.Items {
+		ids[o.Spec.Name], versions[o.Spec.Name] = o.ID, o.Version
+	}
+	var all []wantedFile
+	for _, spec := range d.stack.Secrets {
+		all = append(all, wantedFile{spec.Name, func() (string, error) {
+			made, err := d.api.SecretCreate(ctx, client.SecretCreateOptions{Spec: spec})
+			return made.ID, err
+		}, func() error {
+			_, err := d.api.SecretUpdate(ctx, ids[spec.Name], client.SecretUpdateOptions{Version: versions[spec.Name], Spec: spec})
+			return err
+		}})
+	}
+	if err := d.ensureFiles("secret", ids, all); err != nil {
+		return err
 	}
 	return d.refer(ids, "secret", func(c *swarm.ContainerSpec) (out []reference) {
 		for _, r := range c.Secrets {
@@ -76,28 +101,26 @@ func (d *deploy) ensureSecrets(ctx context.Context) error {
 
 // ensureConfigs does the same for configs.
 func (d *deploy) ensureConfigs(ctx context.Context) error {
-	all, err := d.api.ConfigList(ctx, client.ConfigListOptions{})
+	have, err := d.api.ConfigList(ctx, client.ConfigListOptions{})
 	if err != nil {
 		return err
 	}
-	have := map[string]swarm.Config{}
-	ids := map[string]string{}
-	for _, o := range all.Items {
-		have[o.Spec.Name], ids[o.Spec.Name] = o, o.ID
+	ids, versions := map[string]string{}, map[string]swarm.Version{}
+	for _, o := range have.Items {
+		ids[o.Spec.Name], versions[o.Spec.Name] = o.ID, o.Version
 	}
+	var all []wantedFile
 	for _, spec := range d.stack.Configs {
-		if was, ok := have[spec.Name]; ok {
-			if _, err := d.api.ConfigUpdate(ctx, was.ID, client.ConfigUpdateOptions{Version: was.Version, Spec: spec}); err != nil {
-				return fmt.Errorf("config %s is there with another content, which is not changed under a name of the file's own: leave its name away, or give another: %w", spec.Name, err)
-			}
-			continue
-		}
-		made, err := d.api.ConfigCreate(ctx, client.ConfigCreateOptions{Spec: spec})
-		if err != nil {
-			return fmt.Errorf("making config %s: %w", spec.Name, err)
-		}
-		ids[spec.Name] = made.ID
-		d.say("config %s created", spec.Name)
+		all = append(all, wantedFile{spec.Name, func() (string, error) {
+			made, err := d.api.ConfigCreate(ctx, client.ConfigCreateOptions{Spec: spec})
+			return made.ID, err
+		}, func() error {
+			_, err := d.api.ConfigUpdate(ctx, ids[spec.Name], client.ConfigUpdateOptions{Version: versions[spec.Name], Spec: spec})
+			return err
+		}})
+	}
+	if err := d.ensureFiles("config", ids, all); err != nil {
+		return err
 	}
 	return d.refer(ids, "config", func(c *swarm.ContainerSpec) (out []reference) {
 		for _, r := range c.Configs {
