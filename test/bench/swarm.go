@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -24,16 +25,18 @@ import (
 )
 
 // The service of the comparison: this many tasks of a real busybox container, as many
-// times after one to warm up.
+// times after one to warm up. Docker's engine asks the registry before each task: one
+// that refuses at once, and has it run what it has.
 const (
 	swarmReplicas = 50
 	swarmRounds   = 3
-	swarmImage    = "trireme.local/busybox:1"
+	swarmImage    = "127.0.0.1:1/busybox:1"
 )
 
 // swarms measures how long a service of 50 tasks takes to run on one machine, from the
 // request to the last task that runs, here and on Docker's own swarm of Debian
-// (docker.io), which is unpacked below build and runs on a socket and data of its own.
+// (docker.io), which is unpacked below build and runs on a socket and data of its own. Ours is
+// measured with both runtime drivers; the ratios are those of the default one.
 // Its tasks are on its bridge, without rules of a firewall (this kernel has none of the
 // modules that it asks for); ours are as ever. Both are looked at every 20 ms, in turn.
 func swarms(ctx context.Context, c *config) (lines []line, err error) {
@@ -46,33 +49,43 @@ func swarms(ctx context.Context, c *config) (lines []line, err error) {
 	if out, err := exec.CommandContext(ctx, "go", "run", "./hack/mkimage", "-busybox", "-name", swarmImage, "-o", image).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("making the image: %w: %s", err, out)
 	}
-	err = hosts(ctx, c, 2, func(ctx context.Context, cl *cluster.Cluster) error {
-		h, other := cl.Hosts[0], cl.Hosts[1] // the second is the machine of Docker's
-		if _, err := h.Trireme(ctx, "image", "import", image); err != nil {
-			return err
+	err = hosts(ctx, c, 3, func(ctx context.Context, cl *cluster.Cluster) error {
+		engines := map[string]engine{}
+		for i, name := range []string{"trireme", "native"} { // by CRI, and by our own runtime
+			h := cl.Hosts[i]
+			if name == "native" {
+				if err := errors.Join(h.Start("up", "--runtime", "native"), h.Ready(ctx)); err != nil {
+					return err
+				}
+			}
+			if _, err := h.Trireme(ctx, "image", "import", image); err != nil {
+				return err
+			}
+			engines[name] = engine{filepath.Join(h.Root, "docker.sock"), h.Root}
 		}
-		theirs, err := startDockerd(ctx, other, dir, image)
+		theirs, err := startDockerd(ctx, cl.Hosts[2], dir, image)
 		if err != nil {
 			return err
 		}
-		lines, err = compareSwarms(ctx, engine{filepath.Join(h.Root, "docker.sock"), h.Root}, theirs.engine)
+		engines["docker"] = theirs.engine
+		lines, err = compareSwarms(ctx, engines)
 		return errors.Join(err, theirs.stop())
 	})
 	return lines, err
 }
 
-func compareSwarms(ctx context.Context, ours, theirs engine) ([]line, error) {
+func compareSwarms(ctx context.Context, engines map[string]engine) ([]line, error) {
 	took, used := map[string][]time.Duration{}, map[string]float64{}
-	names := []string{"trireme", "docker"}
+	names := slices.Sorted(maps.Keys(engines))
 	for round := range swarmRounds + 1 {
-		for i, e := range []engine{ours, theirs} {
-			d, mb, err := e.round(ctx)
+		for _, name := range names {
+			d, mb, err := engines[name].round(ctx)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", names[i], err)
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			if round > 0 {
-				took[names[i]] = append(took[names[i]], d)
-				used[names[i]] = max(used[names[i]], mb)
+				took[name] = append(took[name], d)
+				used[name] = max(used[name], mb)
 			}
 		}
 	}
