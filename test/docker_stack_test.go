@@ -84,14 +84,14 @@ func TestDockerStackShop(t *testing.T) {
 	h := machine(t)
 	d, k := newDocker(t, h), newClient(t, h)
 	d.cleanStack(t, "shop")
-	d.must("stack", "deploy", "-c", stackFile(t, "shop.yaml"), "shop")
+	d.must("stack", "deploy", "--resolve-image", "never", "-c", stackFile(t, "shop.yaml"), "shop")
 	for _, want := range []string{"shop_web 2/2", "shop_db 1/1", "shop_cache 1/1", "shop_worker 2/2"} {
 		d.says(want, "stack", "services", "shop", "--format", "{{.Name}} {{.Replicas}}")
 	}
 	page := "http://" + h.Address + ":8094/"
 	pageSays(t, h, page, "from shop-")
 	d.says("worked on order 1, cache hit, greeting hello", "service", "logs", "--raw", "shop_worker")
-	d.must("stack", "deploy", "-c", changed(t, "shop.yaml", "shop-{{.Task.Slot}}", "second-{{.Task.Slot}}"), "shop")
+	d.must("stack", "deploy", "--resolve-image", "never", "-c", changed(t, "shop.yaml", "shop-{{.Task.Slot}}", "second-{{.Task.Slot}}"), "shop")
 	pageSays(t, h, page, "from second-")
 	d.must("service", "scale", "--detach", "shop_worker=3")
 	d.says("shop_worker 3/3", "stack", "services", "shop", "--format", "{{.Name}} {{.Replicas}}")
@@ -114,7 +114,7 @@ func TestDockerStackMonitoring(t *testing.T) {
 	h := machine(t)
 	d, k := newDocker(t, h), newClient(t, h)
 	d.cleanStack(t, "monitoring")
-	d.must("stack", "deploy", "-c", stackFile(t, "monitoring.yaml"), "monitoring")
+	d.must("stack", "deploy", "--resolve-image", "never", "-c", stackFile(t, "monitoring.yaml"), "monitoring")
 	pageSays(t, h, "http://"+h.Address+":8095/all.txt", `load1{node="`+h.Name+`"}`)
 	d.must("stack", "rm", "monitoring")
 	gone(t, h, d, k, "monitoring")
@@ -126,7 +126,7 @@ func TestDockerStackCI(t *testing.T) {
 	h := machine(t)
 	d, k := newDocker(t, h), newClient(t, h)
 	d.cleanStack(t, "ci")
-	d.must("stack", "deploy", "-c", stackFile(t, "ci.yaml"), "ci")
+	d.must("stack", "deploy", "--resolve-image", "never", "-c", stackFile(t, "ci.yaml"), "ci")
 	d.says("(1/1 completed)", "stack", "services", "ci", "--format", "{{.Name}} {{.Replicas}}")
 	d.says("ci_runner 3/3", "stack", "services", "ci", "--format", "{{.Name}} {{.Replicas}}")
 	d.says("runner-2 with t0ken runs build 7", "service", "logs", "--raw", "ci_runner")
@@ -177,7 +177,7 @@ func TestStack(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		args = append([]string{"stack", "--docker-host", "unix://" + filepath.Join(h.Root, "docker.sock"), "deploy", "-c", path}, args...)
+		args = append([]string{"stack", "--docker-host", "unix://" + filepath.Join(h.Root, "docker.sock"), "deploy", "--resolve-image", "never", "-c", path}, args...)
 		return h.Trireme(t.Context(), append(args, "modern")...)
 	}
 	out, err := deploy(strings.Replace(current, "    profiles: [never]", "    container_name: mine\n    cpuset: \"0\"", 1))
