@@ -287,18 +287,24 @@ func toImage(c *call) (any, error) {
 	return nil, kind.New(kind.Unsupported, "%s %s is not served by this door; see docs/docker.md for what is", c.Method, c.URL.Path)
 }
 
+// configured returns an image with its configuration, read from a node that has it.
+func (c *call) configured(ref string) (h *held, i v1.Image, conf *v1.ConfigFile, err error) {
+	if h, _, err = c.findImage(ref); err != nil {
+		return nil, nil, nil, err
+	}
+	if i, err = c.open(h); err != nil {
+		return nil, nil, nil, err
+	}
+	if conf, err = i.ConfigFile(); err != nil {
+		return nil, nil, nil, engine.FromKubernetes(err)
+	}
+	return h, i, conf, nil
+}
+
 func inspectImage(c *call, ref string) (any, error) {
-	h, _, err := c.findImage(ref)
+	h, _, conf, err := c.configured(ref)
 	if err != nil {
 		return nil, err
-	}
-	i, err := c.open(h)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := i.ConfigFile()
-	if err != nil {
-		return nil, engine.FromKubernetes(err)
 	}
 	raw, err := json.Marshal(conf.Config)
 	if err != nil {
@@ -315,17 +321,9 @@ func inspectImage(c *call, ref string) (any, error) {
 }
 
 func historyOf(c *call, ref string) (any, error) {
-	h, _, err := c.findImage(ref)
+	h, i, conf, err := c.configured(ref)
 	if err != nil {
 		return nil, err
-	}
-	i, err := c.open(h)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := i.ConfigFile()
-	if err != nil {
-		return nil, engine.FromKubernetes(err)
 	}
 	manifest, err := i.Manifest()
 	if err != nil {
