@@ -31,7 +31,7 @@ func TestDockerVolumes(t *testing.T) {
 	}
 	service("dvols")
 	d.says("nobody:x:65534", "service", "logs", "--raw", "dvols") // the image's
-	if out := d.must("volume", "ls", "--filter", "name=vol", "--format", "{{.Name}} {{.Driver}}"); out != "Dvol_1 local\ndvol-etc local" {
+	if out := d.must("volume", "ls", "--filter", "name=Dvol_1", "--filter", "name=dvol-etc", "--format", "{{.Name}} {{.Driver}}"); out != "Dvol_1 local\ndvol-etc local" {
 		t.Errorf("docker volume ls: %s", out)
 	}
 	d.refused("volume is in use", "volume", "rm", "Dvol_1")
