@@ -19,13 +19,8 @@ const Prog = "/prog"
 // BuildProg builds the program, statically, and returns its path.
 func BuildProg(t testing.TB) string {
 	t.Helper()
-	_, here, _, ok := goruntime.Caller(0)
-	if !ok {
-		t.Fatal("no source path to build the test program from")
-	}
 	out := filepath.Join(t.TempDir(), "prog")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
-	cmd.Dir = filepath.Join(filepath.Dir(here), "testdata", "prog")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "trireme/internal/runtime/runtimetest/testdata/prog")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the test program: %v\n%s", err, b)
