@@ -45,9 +45,11 @@ go build "${flags[@]}" -o "$dir.new/bin/trireme-shim" ./cmd/trireme-shim
 go build "${flags[@]}" -o "$dir.new/bin/trireme-tunnel" ./cmd/trireme-tunnel
 gcc -Os -static -s -o build/pause images/pause/pause.c
 gcc -Os -static -s -o "$dir.new/bin/trireme-init" images/init/init.c
+gcc -Os -static -s -o build/host images/host/host.c
 go build "${flags[@]}" -o build/web ./images/web
 go build -o build/mkimage ./hack/mkimage
 build/mkimage -name trireme.local/pause:1 -o "$dir.new/images/pause.tar" -user 65534 -entrypoint /pause build/pause=/pause
+build/mkimage -name trireme.local/host:1 -o "$dir.new/images/host.tar" -entrypoint /run-on-host build/host=/run-on-host
 for v in 1 2; do
   build/mkimage -name trireme.local/web:$v -o "$dir.new/images/web-$v.tar" -env WEB_VERSION=$v -entrypoint /web build/web=/web
 done

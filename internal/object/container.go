@@ -98,3 +98,9 @@ func OptionsOf(p *corev1.Pod, container string) (o ContainerOptions, err error) 
 	}
 	return o, nil
 }
+
+var literally = strings.NewReplacer("$$", "$$$$", "$(", "$$(")
+
+// Literal returns what Kubernetes makes text of where it expands $(NAME) and $$ in commands,
+// arguments and variables, for doors whose users mean what they write.
+func Literal(text string) string { return literally.Replace(text) }

@@ -227,3 +227,13 @@ func TestDevicesOfTheNode(t *testing.T) {
 		t.Errorf("devices differ (-want +got), mounts %v:\n%s", got.Mounts, diff)
 	}
 }
+
+// TestLiteral: what is meant literally comes out of the expansion as it went in.
+func TestLiteral(t *testing.T) {
+	lookup := func(string) (string, bool) { return "WRONG", true }
+	for _, text := range []string{"", "$", "$$", "$$$", "$(A)", "$$(A)", "$$$(A)", "$$$$", "echo $$ $A ${A} $(A) $((1+1))", "$(", "a$"} {
+		if got := Expand(object.Literal(text), lookup); got != text {
+			t.Errorf("%q comes out as %q", text, got)
+		}
+	}
+}

@@ -126,18 +126,15 @@ func (b *builder) words() error {
 		if err != nil {
 			return err
 		}
-		b.container.Env = append(b.container.Env, corev1.EnvVar{Name: name, Value: literal(value)})
+		b.container.Env = append(b.container.Env, corev1.EnvVar{Name: name, Value: object.Literal(value)})
 	}
 	b.container.Env = late(b.container.Env)
 	return nil
 }
 
-// literal keeps Kubernetes from expanding $(NAME), which docker does not.
-func literal(text string) string { return strings.ReplaceAll(text, "$(", "$$(") }
-
 func literals(all []string) (out []string) {
 	for _, text := range all {
-		out = append(out, literal(text))
+		out = append(out, object.Literal(text))
 	}
 	return out
 }
