@@ -29,6 +29,7 @@ import (
 	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/object/gateway"
+	"trireme/internal/object/mesos"
 	"trireme/internal/object/network"
 	"trireme/internal/object/route"
 	"trireme/internal/object/snapshot"
@@ -51,23 +52,10 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
-	images, err := registry.Definition()
+	kinds, err := ownKinds()
 	if err != nil {
 		return err
 	}
-	kinds, err := floating.Definitions()
-	if err != nil {
-		return err
-	}
-	networks, err := network.Definition()
-	if err != nil {
-		return err
-	}
-	services, err := swarm.Definitions()
-	if err != nil {
-		return err
-	}
-	kinds = append(append(kinds, images, networks), services...)
 	if _, err := s.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)
@@ -110,6 +98,25 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 		return fmt.Errorf("writing the kubeconfig: %w", err)
 	}
 	return os.Rename(tmp, m.cfg.KubeconfigPath())
+}
+
+// ownKinds returns the definitions of our own kinds.
+func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
+	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition} {
+		d, err := one()
+		if err != nil {
+			return nil, err
+		}
+		kinds = append(kinds, d)
+	}
+	for _, many := range []func() ([]*apiextensionsv1.CustomResourceDefinition, error){floating.Definitions, swarm.Definitions, mesos.Definitions} {
+		some, err := many()
+		if err != nil {
+			return nil, err
+		}
+		kinds = append(kinds, some...)
+	}
+	return kinds, nil
 }
 
 // shared are kinds that others define and install too, and the class of them that nodes

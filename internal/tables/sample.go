@@ -46,5 +46,6 @@ func samples(kind string) schema.GroupVersionKind {
 func Samples() []*store.Table[store.Object, any] {
 	return []*store.Table[store.Object, any]{
 		NodeSamples.Any(), PodSamples.Any(), ScaleHistories.Any(), AdapterAnswers.Any(), Refusals.Any(), PeerGroups.Any(), Routes.Any(), NetworkMembers.Any(),
+		MesosOffers.Any(), MesosAccepts.Any(), MesosTasks.Any(), MesosNotices.Any(),
 	}
 }

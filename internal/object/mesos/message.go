@@ -1,0 +1,31 @@
+package mesos
+
+import (
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// Message is a message of Mesos as a field of an object: its JSON is Mesos' own.
+type Message[M proto.Message] struct{ M M }
+
+// MarshalJSON returns Mesos' JSON of the message, null where there is none.
+func (m Message[M]) MarshalJSON() ([]byte, error) {
+	if !m.M.ProtoReflect().IsValid() {
+		return []byte("null"), nil
+	}
+	return protojson.MarshalOptions{UseProtoNames: true, AllowPartial: true}.Marshal(m.M)
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (m *Message[M]) UnmarshalJSON(b []byte) error {
+	var none M
+	if m.M = none; string(b) == "null" {
+		return nil
+	}
+	out := none.ProtoReflect().Type().New().Interface().(M)
+	if err := (protojson.UnmarshalOptions{AllowPartial: true, DiscardUnknown: true}).Unmarshal(b, out); err != nil {
+		return err
+	}
+	m.M = out
+	return nil
+}
