@@ -19,8 +19,6 @@ const (
 	RoleAnnotation      = "mesos.trireme.dev/role"         // on pods of tasks, and on namespaces whose name is folded
 	TaskAnnotation      = "mesos.trireme.dev/task"         // TaskInfo in Mesos' JSON; of a group TaskGroupInfo's tasks, a JSON list
 	ExecutorAnnotation  = "mesos.trireme.dev/executor"     // ExecutorInfo in Mesos' JSON
-	RootAnnotation      = "mesos.trireme.dev/root"         // RootHost: commands run on the node's own root file system
-	RootHost            = "host"
 )
 
 // Counters on the Namespace kube-system: how many ids of each kind were given.
