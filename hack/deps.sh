@@ -1,10 +1,12 @@
 #!/bin/bash
 # Installs from Debian's packages what building, running and testing needs and
-# this machine lacks. Does nothing, and needs no network, where all is there.
+# this machine lacks. Does nothing, and needs no network, where all is there. With the
+# word test: also what only tests need.
 set -euo pipefail
 declare -A need=(
   [gcc]=gcc [git]=git [curl]=curl [ip]=iproute2 [nft]=nftables [pkg-config]=pkg-config [mkfs.xfs]=xfsprogs [mkfs.btrfs]=btrfs-progs
 )
+[ "${1:-}" != test ] || need+=([mpirun]=openmpi-bin [mpicc]=libopenmpi-dev)
 missing=()
 for tool in "${!need[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${need[$tool]}")

@@ -5,11 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # As make build has compiled them: nothing is compiled twice.
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
+hack/deps.sh test
 hack/lint.sh
 # The lint has vetted the tests; nobody debugs these binaries.
 flags=(-vet=off '-ldflags=-s -w')
 echo "== packages"
-go test "${flags[@]}" -p 2 -timeout 15m ./cmd/... ./hack/... ./images/... ./internal/...
+go test "${flags[@]}" -p 2 -timeout 15m ./cmd/... ./examples/... ./hack/... ./images/... ./internal/...
 echo "== race"
 CGO_ENABLED=1 go test "${flags[@]}" -p 2 -race -timeout 15m ./internal/{kind,store,loop,rollout,orchestrate,allocate,schedule,wire,dispatch,agent}/... ./internal/api/kube/view ./internal/api/docker/...
 echo "== the binary, on real containers"

@@ -19,7 +19,7 @@ func (a *app) simCommand() *cobra.Command {
 		Short: "Attach hollow nodes: real sessions, no containers",
 		Long: `Attach hollow nodes to a cluster. Each joins with its own certificate and keeps a
 session of its own; the pods it gets "start" after --start-delay and end when they
-are deleted. They stay until the command ends, and then count as lost.`,
+are deleted, or after what SIM_RUN_FOR in a container's environment says ("2s"). They stay until the command ends, and then count as lost.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Count < 1 {

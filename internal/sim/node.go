@@ -36,6 +36,7 @@ type pod struct {
 	uid     types.UID
 	timer   *time.Timer // until it runs
 	end     *time.Timer // until its deadline; nil: it has none
+	work    *time.Timer // until its work is done (RunForEnv); nil: it has none
 	running bool
 	gone    bool
 }
@@ -124,7 +125,7 @@ func (n *node) drop(p *pod) {
 	if p == nil {
 		return
 	}
-	for _, t := range []*time.Timer{p.timer, p.end} {
+	for _, t := range []*time.Timer{p.timer, p.end, p.work} {
 		if t != nil {
 			t.Stop()
 		}
@@ -157,18 +158,24 @@ func (n *node) step(key object.Key, h *pod, p *corev1.Pod, new bool) {
 		h.end = time.AfterFunc(time.Duration(*d)*time.Second, func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			if n.pods[key] == h && !h.gone {
-				n.drop(h)
-				n.client.ReportPod(wire.PodReport{Key: key, UID: p.UID, Status: overdueStatus(p, metav1.Now().Rfc3339Copy())})
-			}
+			n.finish(key, h, p, corev1.PodFailed, "DeadlineExceeded")
 		})
 	}
 }
 
-// overdueStatus is the status of a pod whose deadline has passed.
-func overdueStatus(p *corev1.Pod, at metav1.Time) *corev1.PodStatus {
+// finish ends a pod that is still there. Called with mu held.
+func (n *node) finish(key object.Key, h *pod, p *corev1.Pod, phase corev1.PodPhase, reason string) {
+	if n.pods[key] == h && !h.gone {
+		n.drop(h)
+		s := endedStatus(p, metav1.Now().Rfc3339Copy())
+		s.Phase, s.Reason = phase, reason
+		n.client.ReportPod(wire.PodReport{Key: key, UID: p.UID, Status: s})
+	}
+}
+
+// endedStatus is the status of a pod whose containers have ended, but for its phase.
+func endedStatus(p *corev1.Pod, at metav1.Time) *corev1.PodStatus {
 	s := runningStatus(p, at)
-	s.Phase, s.Reason = corev1.PodFailed, "DeadlineExceeded"
 	for i := range s.Conditions {
 		if c := &s.Conditions[i]; c.Type == corev1.PodReady || c.Type == corev1.ContainersReady {
 			c.Status = corev1.ConditionFalse
@@ -187,6 +194,30 @@ func (n *node) start(key object.Key, h *pod, p *corev1.Pod) {
 	h.running = true
 	n.f.running.Add(1)
 	n.client.ReportPod(wire.PodReport{Key: key, UID: p.UID, Status: runningStatus(p, metav1.Now().Rfc3339Copy())})
+	if d := runFor(p); d > 0 {
+		h.work = time.AfterFunc(d, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.finish(key, h, p, corev1.PodSucceeded, "")
+		})
+	}
+}
+
+// RunForEnv, in the environment of a container, says after how long its pod succeeds on
+// a hollow node: a duration as "2s". Without it a pod runs until it is deleted.
+const RunForEnv = "SIM_RUN_FOR"
+
+// runFor returns how long the pod's work takes; 0: it has no end.
+func runFor(p *corev1.Pod) time.Duration {
+	for i := range p.Spec.Containers {
+		for _, e := range p.Spec.Containers[i].Env {
+			if e.Name == RunForEnv {
+				d, _ := time.ParseDuration(e.Value) // one that is none: no end
+				return d
+			}
+		}
+	}
+	return 0
 }
 
 // runningStatus is the status of a pod all of whose containers run and are ready.
