@@ -16,6 +16,7 @@ var mayImport = map[string][]string{
 	"loop":        {"kind", "object", "store"},
 	"etcdlog":     {"kind", "object", "store"},
 	"rollout":     {"kind", "object"},
+	"share":       {"object"},
 	"compose":     {"kind", "object"},
 	"tell":        {"kind", "object", "store", "tables"},
 	"review":      {"kind", "object", "store", "tables", "policy", "tell"},

@@ -34,6 +34,7 @@ import (
 	"trireme/internal/object/route"
 	"trireme/internal/object/snapshot"
 	"trireme/internal/object/swarm"
+	"trireme/internal/object/tenant"
 	"trireme/internal/policy"
 	"trireme/internal/registry"
 	"trireme/internal/store"
@@ -102,7 +103,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 
 // ownKinds returns the definitions of our own kinds.
 func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
-	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition} {
+	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition, tenant.Definition} {
 		d, err := one()
 		if err != nil {
 			return nil, err
