@@ -51,11 +51,6 @@ func (s *session) sendPolicies(out *outbox, snap *store.Snapshot, look selecting
 	if len(look.namespaces) == 0 && len(look.policies) == 0 {
 		return nil
 	}
-	pods := map[string][]podRow{} // of the node, by namespace
-	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
-		ns := row.Key().Namespace
-		pods[ns] = append(pods[ns], row)
-	}
 	for ns := range look.namespaces {
 		for row := range tables.NetworkPolicies.Rows(snap, ns) {
 			look.policies[row.Key().String()] = true
@@ -65,6 +60,14 @@ func (s *session) sendPolicies(out *outbox, snap *store.Snapshot, look selecting
 		if look.namespaces[object.ParseKey(key).Namespace] {
 			look.policies[key] = true
 		}
+	}
+	if len(look.policies) == 0 {
+		return nil
+	}
+	pods := map[string][]podRow{} // of the node, by namespace
+	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
+		ns := row.Key().Namespace
+		pods[ns] = append(pods[ns], row)
 	}
 	for _, key := range slices.Sorted(maps.Keys(look.policies)) {
 		p, ok := tables.NetworkPolicies.Get(snap, object.ParseKey(key))

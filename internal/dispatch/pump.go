@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -84,8 +83,8 @@ func (d *Dispatcher) markAll() {
 func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 	i := item{e.Table(), e.Key().String()}
 	var nodes map[string]bool
-	if p, ok := e.Object().(*networkingv1.NetworkPolicy); ok && e.Type() != store.Deleted {
-		nodes = d.nodesOf(p)
+	if i.table == tables.NetworkPolicies.ID() && e.Type() != store.Deleted { // by its table: a pod is not decoded for this
+		nodes = d.nodesOf(e.Object().(*networkingv1.NetworkPolicy))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,8 +112,10 @@ func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 			}
 		}
 	}
-	if at, ok := cmp.Or(e.Object(), e.Old()).(*storagev1.VolumeAttachment); ok && d.sessions[at.Spec.NodeName] != nil {
-		mark(d.sessions[at.Spec.NodeName]) // its node does not change
+	if i.table == tables.VolumeAttachments.ID() {
+		if node := e.Object().(*storagev1.VolumeAttachment).Spec.NodeName; d.sessions[node] != nil {
+			mark(d.sessions[node]) // it does not change
+		}
 	}
 	if i.table == tables.CustomObjects.ID() {
 		for _, node := range placedNodes(e) {

@@ -3,6 +3,7 @@ package store
 import (
 	"unique"
 	"unsafe"
+	"weak"
 )
 
 // alikeMin is the size from which a part is worth sharing: the table of shared
@@ -15,9 +16,15 @@ type encoded struct {
 	own    []byte
 	at     int // where in own the middle belongs
 	middle unique.Handle[string]
+	was    weak.Pointer[Object] // decoded, until it is collected
 }
 
 var none unique.Handle[string]
+
+// with returns the same encoding, which knows its decoded object.
+func (e *encoded) with(o *Object) *encoded {
+	return &encoded{own: e.own, at: e.at, middle: e.middle, was: weak.Make(o)}
+}
 
 // bytes returns the whole encoding, which is not to be changed. It is put together
 // anew where a part is shared.

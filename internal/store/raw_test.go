@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"context"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -107,6 +109,14 @@ func TestAlike(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing is collected but where it says so
+	for name := range want {
+		row, _ := tables.Pods.Row(s.Snapshot(), object.Key{Namespace: "default", Name: name})
+		if first := row.Object(); row.Object() != first {
+			t.Errorf("%s is decoded again though nothing was collected", name)
+		}
+	}
+	runtime.GC()
 	for name, p := range want {
 		row, _ := tables.Pods.Row(s.Snapshot(), object.Key{Namespace: "default", Name: name})
 		raw := &corev1.Pod{}

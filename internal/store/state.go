@@ -33,7 +33,8 @@ func (d *tableDef) definition() *tableDef { return d }
 
 // row is immutable but for where its object lives: decoded until the commit,
 // encoded from then on (tables that are not cold keep both), and then perhaps in
-// parts, of which rows that are alike share one.
+// parts, of which rows that are alike share one. What was decoded of a cold row is
+// found again until it is collected: a commit has many readers, all at once.
 type row struct {
 	def     *tableDef
 	key     string
@@ -56,15 +57,30 @@ func (r *row) object() Object {
 	if o := r.decoded.Load(); o != nil {
 		return *o
 	}
-	o, err := decode(r.def, r.encoded.Load().bytes())
+	e := r.encoded.Load()
+	if o := e.was.Value(); o != nil {
+		return *o
+	}
+	o, err := decode(r.def, e.bytes())
 	if err != nil {
 		// The bytes were made by encode or accepted by Load: a broken invariant.
 		panic("store: row " + r.def.prefix + r.key + ": " + err.Error())
 	}
-	if !r.def.cold {
+	if r.def.cold {
+		r.encoded.CompareAndSwap(e, e.with(&o))
+	} else {
 		r.decoded.Store(&o)
 	}
 	return o
+}
+
+// gave reports whether o is the object that readers of the row share.
+func (r *row) gave(o Object) bool {
+	d := r.decoded.Load()
+	if e := r.encoded.Load(); d == nil && e != nil {
+		d = e.was.Value()
+	}
+	return d != nil && *d == o
 }
 
 // bytes returns the encoded object, encoding it once.
@@ -87,13 +103,16 @@ func (r *row) settle() {
 	if !r.def.cold || e == nil {
 		return
 	}
+	if r.def.alike != nil && e.middle == none {
+		if from, to := r.def.alike(e.own); to-from >= alikeMin {
+			e = e.split(from, to)
+		}
+	}
+	if o := r.decoded.Load(); o != nil {
+		e = e.with(o)
+	}
+	r.encoded.Store(e)
 	r.decoded.Store(nil)
-	if r.def.alike == nil || e.middle != none {
-		return
-	}
-	if from, to := r.def.alike(e.own); to-from >= alikeMin {
-		r.encoded.Store(e.split(from, to))
-	}
 }
 
 // tableState is one table at one moment.

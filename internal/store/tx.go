@@ -22,6 +22,7 @@ type Tx struct {
 	writes  map[writeKey]*write
 	journal []journalEntry
 	written map[*tableDef]int // journal length after the table's last write
+	read    map[span][]string // what changed returned: many loops read the same
 	now     time.Time
 
 	view *view
@@ -30,6 +31,13 @@ type Tx struct {
 type writeKey struct {
 	def *tableDef
 	key string
+}
+
+// span is writes to a table: from a revision to the base, and entries of the journal.
+type span struct {
+	def      *tableDef
+	since    Rev
+	from, to int
 }
 
 // write is the net effect on one key.
@@ -108,10 +116,8 @@ func (tx *Tx) put(def *tableDef, key string, o Object) {
 		panic(fmt.Sprintf("store: put into %s without a name", def.id))
 	}
 	old, _ := tx.cur.table(def).get(key)
-	if old != nil {
-		if d := old.decoded.Load(); d != nil && *d == o {
-			panic(fmt.Sprintf("store: %s %s was put back: change a DeepCopy", def.id, key))
-		}
+	if old != nil && old.gave(o) {
+		panic(fmt.Sprintf("store: %s %s was put back: change a DeepCopy", def.id, key))
 	}
 	if o.GetUID() == "" {
 		o.SetUID(tx.NewID())
@@ -168,12 +174,14 @@ func (tx *Tx) rollback(n int) {
 		e.w.new = e.prev
 	}
 	tx.journal = tx.journal[:n]
+	clear(tx.read)
 	for def, at := range tx.written {
 		tx.written[def] = min(at, n)
 	}
 }
 
-// changed returns the keys of def's table that changed since the view's cursor.
+// changed returns the keys of def's table that changed since the view's cursor, not to
+// be changed.
 func (tx *Tx) changed(def *tableDef) []string {
 	if tx.view == nil || !tx.view.since.read {
 		return tx.allKeys(def)
@@ -182,10 +190,14 @@ func (tx *Tx) changed(def *tableDef) []string {
 	if def.volatile {
 		since = tx.view.since.volatile
 	}
+	to := tx.written[def]
+	all := span{def, since, min(tx.view.since.journal, to), to}
+	if keys, ok := tx.read[all]; ok {
+		return keys
+	}
 	var keys []string
 	if tx.base.table(def).rev > since {
-		ring := tx.s.rings[def]
-		events, ok := ring.after(since)
+		events, ok := tx.s.rings[def].after(since)
 		if !ok {
 			return tx.allKeys(def)
 		}
@@ -193,13 +205,18 @@ func (tx *Tx) changed(def *tableDef) []string {
 			keys = append(keys, e.key())
 		}
 	}
-	for _, e := range tx.journal[min(tx.view.since.journal, len(tx.journal)):] {
+	for _, e := range tx.journal[all.from:to] {
 		if e.w.def == def {
 			keys = append(keys, e.w.key)
 		}
 	}
 	slices.Sort(keys)
-	return slices.Compact(keys)
+	keys = slices.Compact(keys)
+	if tx.read == nil {
+		tx.read = map[span][]string{}
+	}
+	tx.read[all] = keys
+	return keys
 }
 
 func (tx *Tx) allKeys(def *tableDef) []string {

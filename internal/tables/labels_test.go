@@ -33,9 +33,10 @@ func TestAlikeLabels(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	left := func() (n int) {
-		labelSets.Range(func(_, _ any) bool { n++; return true })
-		return n
+	left := func() int {
+		labelSets.RLock()
+		defer labelSets.RUnlock()
+		return len(labelSets.byText)
 	}
 	for deadline := time.Now().Add(10 * time.Second); left() > 1 && time.Now().Before(deadline); {
 		runtime.GC() // cleanups run some time after it

@@ -29,7 +29,7 @@ import (
 type restOptions struct {
 	server    *Server
 	table     view.Table
-	encodings map[string]view.Encode
+	encodings map[string]view.Encoding
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter. The storage config is new
@@ -136,7 +136,7 @@ func (s *Server) storages(r resource) (map[string]rest.Storage, error) {
 	if r.plural == "pods" {
 		st.DeleteStrategy = podStrategy{base}
 	}
-	if err := st.CompleteWithOptions(&generic.StoreOptions{RESTOptions: restOptions{s, r.table, encodings(s.codecs, r.gv)}, AttrFunc: attrs}); err != nil {
+	if err := st.CompleteWithOptions(&generic.StoreOptions{RESTOptions: restOptions{s, r.table, encodings(s.codecs, r.gv, r.table.GVK())}, AttrFunc: attrs}); err != nil {
 		return nil, fmt.Errorf("serving %s: %w", r.plural, err)
 	}
 	out := map[string]rest.Storage{r.plural: &registryStore{st, r}}

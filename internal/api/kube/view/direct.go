@@ -12,8 +12,13 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// Encode returns an event as it goes to a client: encoded and framed.
-type Encode func(t watch.EventType, o runtime.Object) ([]byte, error)
+// Encoding is how events go to a client: encoded and framed.
+type Encoding struct {
+	Encode func(t watch.EventType, o runtime.Object) ([]byte, error)
+	// Stored does the same with an object as it stands in the log, if that is what
+	// clients read; else it returns nil. It may be nil.
+	Stored func(t watch.EventType, value []byte) []byte
+}
 
 // Direct lets watches write to their clients themselves. The library's handler sees to
 // the request, the headers and the time-out as ever; but what it would be handed over a
@@ -95,7 +100,7 @@ func (v *View) takeDirect(ctx context.Context) *direct {
 type stream struct {
 	d       *direct
 	media   string
-	encode  Encode
+	encode  Encoding
 	pending bool // written and not flushed
 	count   interface{ Inc() }
 	size    interface{ Observe(float64) }
@@ -103,15 +108,15 @@ type stream struct {
 
 // begin waits for the answer's head and returns where to write, nil where the events go
 // over the channel.
-func (d *direct) begin(ctx context.Context, encodings map[string]Encode) *stream {
+func (d *direct) begin(ctx context.Context, encodings map[string]Encoding) *stream {
 	select {
 	case <-d.begun:
 	case <-ctx.Done():
 		return nil
 	}
 	media := d.Header().Get("Content-Type")
-	encode := encodings[media]
-	if encode == nil || d.code != http.StatusOK || d.Header().Get("Content-Encoding") != "" {
+	encode, ok := encodings[media]
+	if !ok || d.code != http.StatusOK || d.Header().Get("Content-Encoding") != "" {
 		return nil
 	}
 	directs.Add(1)
@@ -124,13 +129,15 @@ func (d *direct) begin(ctx context.Context, encodings map[string]Encode) *stream
 
 // write sends an event with the next flush and reports whether it could.
 func (s *stream) write(e watch.Event) bool {
-	var b []byte
-	var err error
-	if o, ok := e.Object.(*shared); ok {
-		b, err = o.framed(s.media, e.Type, s.encode)
-	} else {
-		b, err = s.encode(e.Type, e.Object)
-	}
+	return s.out(s.encode.Encode(e.Type, e.Object))
+}
+
+// writeShared is write for what other watchers are sent too.
+func (s *stream) writeShared(t watch.EventType, e *told) bool {
+	return s.out(e.framed(s.media, t, s.encode))
+}
+
+func (s *stream) out(b []byte, err error) bool {
 	if err != nil {
 		return false
 	}

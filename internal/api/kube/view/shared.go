@@ -19,30 +19,74 @@ const sharedMax = 256
 // that it is decoded once and each form that they ask for is encoded once.
 type sharing struct {
 	mu     sync.Mutex
-	byRev  map[store.Rev]*shared
+	byRev  map[store.Rev]*told
 	recent [sharedMax]store.Rev // a ring
 	next   int
 }
 
-// of returns the event's object, as it is after the write.
-func (s *sharing) of(e *store.Event) *shared {
+// of returns what is kept of the event.
+func (s *sharing) of(e *store.Event) *told {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o, ok := s.byRev[e.Rev]; ok {
-		return o
+	if t, ok := s.byRev[e.Rev]; ok {
+		return t
 	}
-	o := &shared{Object: e.Object()}
+	t := &told{event: e}
 	if e.Rev <= s.recent[s.next] { // older than all that is kept
-		return o
+		return t
 	}
 	if s.byRev == nil {
-		s.byRev = map[store.Rev]*shared{}
+		s.byRev = map[store.Rev]*told{}
 	}
 	delete(s.byRev, s.recent[s.next])
 	s.recent[s.next] = e.Rev
 	s.next = (s.next + 1) % sharedMax
-	s.byRev[e.Rev] = o
-	return o
+	s.byRev[e.Rev] = t
+	return t
+}
+
+// told is an event that many watchers are sent.
+type told struct {
+	event *store.Event
+
+	mu     sync.Mutex
+	object *shared // nil: nobody has asked for it
+	wires  map[wire]*form
+}
+
+// shared returns the event's object, as it is after the write.
+func (t *told) shared() *shared {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.object == nil {
+		t.object = &shared{Object: t.event.Object()}
+	}
+	return t.object
+}
+
+// framed returns the event as it goes to clients: from what is stored, where that is
+// what they read.
+func (t *told) framed(media string, as watch.EventType, in Encoding) ([]byte, error) {
+	k := wire{media, as}
+	t.mu.Lock()
+	if t.wires == nil {
+		t.wires = map[wire]*form{}
+	}
+	f := t.wires[k]
+	if f == nil {
+		f = &form{}
+		t.wires[k] = f
+	}
+	t.mu.Unlock()
+	f.once.Do(func() {
+		if row, ok := t.event.Row(); ok && in.Stored != nil {
+			if f.b = in.Stored(as, row.Stored()); f.b != nil {
+				return
+			}
+		}
+		f.b, f.err = in.Encode(as, t.shared().GetObject())
+	})
+	return f.b, f.err
 }
 
 // shared is an object that many watchers are sent. It implements
@@ -52,7 +96,6 @@ type shared struct {
 
 	mu    sync.Mutex
 	forms map[runtime.Identifier]*form
-	wires map[wire]*form
 }
 
 // wire is what a client reads: an event of a type in a media type.
@@ -93,21 +136,4 @@ func (s *shared) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 	}
 	_, err := w.Write(f.b)
 	return err
-}
-
-// framed returns the event as it goes to clients.
-func (s *shared) framed(media string, t watch.EventType, encode Encode) ([]byte, error) {
-	k := wire{media, t}
-	s.mu.Lock()
-	if s.wires == nil {
-		s.wires = map[wire]*form{}
-	}
-	f := s.wires[k]
-	if f == nil {
-		f = &form{}
-		s.wires[k] = f
-	}
-	s.mu.Unlock()
-	f.once.Do(func() { f.b, f.err = encode(t, s.GetObject()) })
-	return f.b, f.err
 }

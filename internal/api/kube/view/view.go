@@ -46,7 +46,7 @@ type View struct {
 	form      Form
 	kept      kept
 	sharing   sharing
-	encodings map[string]Encode // by media type
+	encodings map[string]Encoding // by media type
 	versioner storage.APIObjectVersioner
 }
 
@@ -66,7 +66,7 @@ func (v *View) In(f Form) *View {
 
 // Encoding returns the view with how its events are encoded, by the media type of the
 // answer: watches in these may write to their clients themselves.
-func (v *View) Encoding(e map[string]Encode) *View {
+func (v *View) Encoding(e map[string]Encoding) *View {
 	v.encodings = e
 	return v
 }

@@ -190,12 +190,12 @@ func (w *watcher) sendEvent(ctx context.Context, e *store.Event) bool {
 	}
 	switch {
 	case is && was:
-		return w.send(ctx, watch.Event{Type: watch.Modified, Object: w.view.sharing.of(e)})
+		return w.sendShared(ctx, watch.Modified, e)
 	case is:
-		return w.send(ctx, watch.Event{Type: watch.Added, Object: w.view.sharing.of(e)})
+		return w.sendShared(ctx, watch.Added, e)
 	case was:
 		if e.Type() == store.Deleted {
-			return w.send(ctx, watch.Event{Type: watch.Deleted, Object: w.view.sharing.of(e)})
+			return w.sendShared(ctx, watch.Deleted, e)
 		}
 		// The last state that matched, at the revision that ended it.
 		o := shallow(e.Old()).(store.Object)
@@ -219,7 +219,7 @@ func (w *watcher) matches(e *store.Event, before, after bool) (was, is bool) {
 		was, _ = w.pred.Matches(e.Old())
 	}
 	if after {
-		is, _ = w.pred.Matches(w.view.sharing.of(e).Object)
+		is, _ = w.pred.Matches(w.view.sharing.of(e).shared().Object)
 	}
 	return was, is
 }
@@ -277,6 +277,15 @@ func (w *watcher) match(ctx context.Context, row Row) (store.Object, bool, error
 	}
 	ok, err := w.pred.Matches(o)
 	return o, ok && err == nil, nil
+}
+
+// sendShared sends what other watchers of the table are sent too.
+func (w *watcher) sendShared(ctx context.Context, t watch.EventType, e *store.Event) bool {
+	all := w.view.sharing.of(e)
+	if w.stream != nil {
+		return ctx.Err() == nil && w.stream.writeShared(t, all)
+	}
+	return w.send(ctx, watch.Event{Type: t, Object: all.shared()})
 }
 
 func (w *watcher) send(ctx context.Context, e watch.Event) bool {
