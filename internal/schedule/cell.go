@@ -1,13 +1,12 @@
 package schedule
 
 import (
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/schedule/room"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -34,18 +33,14 @@ type cell struct {
 // node is one node of the cell. It exists while pods name it, with a nil row
 // where the node itself is not there.
 type node struct {
-	name    string
-	row     *corev1.Node
-	can     object.Demand // what it can give
-	canPods int64
-	used    object.Demand
-	pods    int64
-	owners  map[types.UID]int64 // pods by controller
-	ports   map[object.HostPort]int
-	served  map[served]int // volumes of CSI drivers, and the pods that have each
-	limits  map[string]int // of these, by driver; one that is missing has none
-	stored  int64          // bytes of volumes on its disk
-	held    []*use         // of the pods, in no order
+	name string
+	row  *corev1.Node
+	room.Room
+	owners map[types.UID]int64 // pods by controller
+	served map[served]int      // volumes of CSI drivers, and the pods that have each
+	limits map[string]int      // of these, by driver; one that is missing has none
+	stored int64               // bytes of volumes on its disk
+	held   []*use              // of the pods, in no order
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
 	version   uint64 // moves with every change
@@ -77,7 +72,7 @@ func newCell() *cell {
 func (c *cell) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name, owners: map[types.UID]int64{}, ports: map[object.HostPort]int{}, nominated: map[object.Key]*use{}}
+		n = &node{name: name, Room: room.Of(), owners: map[types.UID]int64{}, nominated: map[object.Key]*use{}}
 		c.nodes[name] = n
 	}
 	return n
@@ -108,13 +103,13 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 		c.drop(n)
 		return
 	}
-	n.can, n.canPods = object.CapacityOf(row.Status.Allocatable)
+	n.Has(row)
 	c.improve(n)
 }
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 {
+	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 {
 		delete(c.nodes, n.name)
 	}
 }
@@ -222,40 +217,10 @@ func (c *cell) release(key object.Key) {
 
 // add counts a pod in (sign 1) or out (sign -1).
 func (n *node) add(u *use, sign int64) {
-	n.used.CPUMilli += sign * u.demand.CPUMilli
-	n.used.MemoryBytes += sign * u.demand.MemoryBytes
-	n.used.EphemeralBytes += sign * u.demand.EphemeralBytes
-	if len(u.demand.Extended) > 0 {
-		used := maps.Clone(n.used.Extended)
-		if used == nil {
-			used = map[corev1.ResourceName]int64{}
-		}
-		for k, v := range u.demand.Extended {
-			if used[k] += sign * v; used[k] == 0 {
-				delete(used, k)
-			}
-		}
-		n.used.Extended = used
-	}
-	n.pods += sign
+	n.Count(u.demand, u.ports, sign)
 	if u.owner != "" && n.owners != nil {
 		if n.owners[u.owner] += sign; n.owners[u.owner] == 0 {
 			delete(n.owners, u.owner)
 		}
 	}
-	for _, p := range u.ports {
-		if n.ports[p] += int(sign); n.ports[p] == 0 {
-			delete(n.ports, p)
-		}
-	}
-}
-
-// bound reports whether the port is taken: any address clashes with every one.
-func (n *node) bound(p object.HostPort) bool {
-	for have := range n.ports {
-		if have.Clashes(p) {
-			return true
-		}
-	}
-	return false
 }

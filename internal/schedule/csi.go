@@ -104,9 +104,9 @@ func (n *node) count(u *use, sign int) {
 	}
 }
 
-// room returns what the class's driver says of its free room, and whether it says
+// capacities returns what the class's driver says of its free room, and whether it says
 // anything (API reference, CSIStorageCapacity).
-func room(r store.Reader, class *storagev1.StorageClass) (out []*storagev1.CSIStorageCapacity, says bool) {
+func capacities(r store.Reader, class *storagev1.StorageClass) (out []*storagev1.CSIStorageCapacity, says bool) {
 	d, ok := tables.CSIDrivers.Get(r, object.Key{Name: class.Provisioner})
 	if !ok || d.Spec.StorageCapacity == nil || !*d.Spec.StorageCapacity {
 		return nil, false

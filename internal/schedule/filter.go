@@ -112,32 +112,17 @@ func filterPods(c *class, _ *node) []string {
 }
 
 func filterPorts(c *class, n *node) []string {
-	if slices.ContainsFunc(c.ports, n.bound) {
+	if slices.ContainsFunc(c.ports, n.Bound) {
 		return []string{"node(s) didn't have free ports for the requested pod ports"}
 	}
 	return nil
 }
 
 func filterResources(c *class, n *node) []string {
-	var lack []string
-	if n.pods+1 > n.canPods {
-		lack = append(lack, "Too many pods")
-	}
-	for _, r := range []struct {
-		name            string
-		want, used, can int64
-	}{
-		{"cpu", c.demand.CPUMilli, n.used.CPUMilli, n.can.CPUMilli},
-		{"memory", c.demand.MemoryBytes, n.used.MemoryBytes, n.can.MemoryBytes},
-		{"ephemeral-storage", c.demand.EphemeralBytes, n.used.EphemeralBytes, n.can.EphemeralBytes},
-	} {
-		if r.want > 0 && r.want > r.can-r.used {
-			lack = append(lack, "Insufficient "+r.name)
-		}
-	}
-	for name, want := range c.demand.Extended {
-		if want > n.can.Extended[name]-n.used.Extended[name] {
-			lack = append(lack, "Insufficient "+string(name))
+	lack := n.Lacks(c.demand)
+	for i, name := range lack {
+		if lack[i] = "Insufficient " + name; name == "pods" {
+			lack[i] = "Too many pods"
 		}
 	}
 	slices.Sort(lack)
@@ -179,8 +164,8 @@ func (c *class) score(n *node) float64 {
 	if c.owner == "" {
 		s = 0
 	}
-	s += leastPoints * (left(n.used.CPUMilli+c.demand.CPUMilli, n.can.CPUMilli) +
-		left(n.used.MemoryBytes+c.demand.MemoryBytes, n.can.MemoryBytes) + left(n.pods+1, n.canPods)) / 3
+	s += leastPoints * (left(n.Used.CPUMilli+c.demand.CPUMilli, n.Can.CPUMilli) +
+		left(n.Used.MemoryBytes+c.demand.MemoryBytes, n.Can.MemoryBytes) + left(n.Pods+1, n.CanPods)) / 3
 	if c.preferred != nil && c.weight > 0 {
 		s += affinityPoints * float64(c.preferred.Score(n.row)) / float64(c.weight)
 	}

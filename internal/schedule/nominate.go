@@ -1,8 +1,6 @@
 package schedule
 
 import (
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
@@ -74,7 +72,7 @@ func (n *node) beside(priority int32, pod object.Key) *node {
 // that are leaving have left. What only scores look at is not in it.
 func (n *node) settled() *node {
 	out := *n
-	out.owners, out.ports = nil, maps.Clone(n.ports)
+	out.owners, out.Room = nil, n.Room.Clone()
 	for _, u := range n.held {
 		if u.leaving {
 			out.add(u, -1)

@@ -145,7 +145,7 @@ func checkCell(t *testing.T, s *store.Store, sched *Scheduler) {
 		t.Fatalf("the cell is not what the tables say (-tables +cell):\n%s", d)
 	}
 	for _, n := range fresh.nodes {
-		for p, count := range n.ports {
+		for p, count := range n.Ports {
 			if count > 1 {
 				t.Fatalf("port %v of %s is bound %d times", p, n.name, count)
 			}
@@ -177,7 +177,7 @@ type nodeState struct {
 func state(c *cell) map[string]nodeState {
 	out := map[string]nodeState{}
 	for name, n := range c.nodes {
-		st := nodeState{n.used, n.pods, len(n.ports), n.owners, map[object.Key]bool{}, map[object.Key]bool{}}
+		st := nodeState{n.Used, n.Pods, len(n.Ports), n.owners, map[object.Key]bool{}, map[object.Key]bool{}}
 		for _, u := range n.held {
 			st.Held[u.key] = u.leaving
 		}

@@ -100,7 +100,7 @@ func (v *volumes) take(r store.Reader, p *corev1.Pod, name string, own bool) str
 		return notBound
 	}
 	w := wish{claim: c, class: class}
-	w.room, w.tracked = room(r, class)
+	w.room, w.tracked = capacities(r, class)
 	for row := range tables.PersistentVolumes.By(r, tables.VolumesFree, class.Name) {
 		if pv := row.Object(); claim.Fits(pv, c) {
 			w.free = append(w.free, pv)

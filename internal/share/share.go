@@ -21,6 +21,8 @@ type Tree struct {
 
 // Node is a tenant.
 type Node struct {
+	Of any // what the caller keeps with it
+
 	tree   *Tree
 	path   string
 	parent *Node
@@ -106,18 +108,18 @@ func (n *Node) SetWeight(w float64) {
 
 // Charge books one allocation to the tenant (sign 1), or takes it back (-1).
 func (n *Node) Charge(d object.Demand, sign int64) {
-	n.own, n.ownCount = plus(n.own, d, sign), n.ownCount+int(sign)
+	n.own, n.ownCount = Plus(n.own, d, sign), n.ownCount+int(sign)
 	t := n.tree
 	if !t.stale {
 		n.ownShare = t.dominant(n.own)
 	}
 	for m := n; m != t.root; m = m.parent {
 		if t.stale {
-			m.used, m.count = plus(m.used, d, sign), m.count+int(sign)
+			m.used, m.count = Plus(m.used, d, sign), m.count+int(sign)
 			continue
 		}
 		was := m.place()
-		m.used, m.count = plus(m.used, d, sign), m.count+int(sign)
+		m.used, m.count = Plus(m.used, d, sign), m.count+int(sign)
 		m.share = t.dominant(m.used) / m.weight
 		m.settle(was)
 	}
@@ -296,11 +298,11 @@ func (n *Node) shareAs(leaf *Node, less object.Demand) float64 {
 	if n == leaf && len(n.all) > 0 {
 		used, weight = n.own, 1 // as Mesos' virtual leaf
 	}
-	return t.dominant(plus(used, less, -1)) / weight
+	return t.dominant(Plus(used, less, -1)) / weight
 }
 
-// plus returns a and sign times b.
-func plus(a, b object.Demand, sign int64) object.Demand {
+// Plus returns a and sign times b.
+func Plus(a, b object.Demand, sign int64) object.Demand {
 	a.CPUMilli += sign * b.CPUMilli
 	a.MemoryBytes += sign * b.MemoryBytes
 	a.EphemeralBytes += sign * b.EphemeralBytes

@@ -26,7 +26,7 @@ func fill(t *Tree, asks map[string]object.Demand) map[string]int {
 			n.Want(false)
 			continue
 		}
-		left = plus(left, d, -1)
+		left = Plus(left, d, -1)
 		n.Charge(d, 1)
 		got[n.Path()]++
 	}
