@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"trireme/internal/kind"
 )
 
 // Media is one of the two forms that a message has on the wire.
@@ -78,6 +80,25 @@ type Refusal struct {
 // Refuse returns a refusal with words formatted as by fmt.Sprintf.
 func Refuse(status int, format string, args ...any) *Refusal {
 	return &Refusal{Status: status, Text: fmt.Sprintf(format, args...)}
+}
+
+// statuses are what errors of a kind are answered with, wherever Mesos' API is spoken.
+var statuses = map[kind.Kind]int{
+	kind.Internal: http.StatusInternalServerError, kind.NotFound: http.StatusNotFound, kind.Exists: http.StatusConflict,
+	kind.Conflict: http.StatusConflict, kind.Invalid: http.StatusBadRequest, kind.Malformed: http.StatusBadRequest,
+	kind.Denied: http.StatusForbidden, kind.Unauthenticated: http.StatusUnauthorized, kind.Gone: http.StatusGone,
+	kind.Unavailable: http.StatusServiceUnavailable, kind.Exhausted: http.StatusForbidden, kind.TooLarge: http.StatusRequestEntityTooLarge,
+	kind.Timeout: http.StatusServiceUnavailable, kind.Unsupported: http.StatusNotImplemented,
+}
+
+// RefusalOf returns the refusal that an error is: itself, or its words with its kind's
+// status.
+func RefusalOf(err error) *Refusal {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return Refuse(statuses[kind.Of(err)], "%v", err)
 }
 
 // NotValid refuses a call that breaks a rule: 400 "Failed to validate

@@ -3,6 +3,7 @@ package codec
 import (
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"trireme/internal/kind"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/mesos/v1/master"
 	"trireme/internal/mesos/v1/scheduler"
@@ -47,6 +49,17 @@ func TestDecodeRefuses(t *testing.T) {
 		if w.Code != tt.status || w.Body.String() != tt.want || (tt.status == 405) != (w.Header().Get("Allow") == "POST") {
 			t.Errorf("answered %d %s %v", w.Code, w.Body, w.Header())
 		}
+	}
+}
+
+func TestEveryKindIsRefused(t *testing.T) {
+	for _, k := range kind.All() {
+		if r := RefusalOf(fmt.Errorf("doing so: %w", kind.New(k, "not so"))); r.Status < 400 || r.Text != "doing so: not so" {
+			t.Errorf("%s: %d %s", k, r.Status, r.Text)
+		}
+	}
+	if r := RefusalOf(fmt.Errorf("x: %w", Refuse(409, "taken"))); r.Status != 409 || r.Text != "taken" {
+		t.Errorf("a refusal: %+v", r)
 	}
 }
 
