@@ -27,6 +27,8 @@ import (
 	"trireme/internal/agent/grant"
 	"trireme/internal/agent/host"
 	"trireme/internal/agent/image"
+	"trireme/internal/agent/mesos/fetch"
+	"trireme/internal/agent/mesos/workdir"
 	"trireme/internal/agent/mirror"
 	"trireme/internal/agent/podresources"
 	"trireme/internal/agent/pressure"
@@ -135,6 +137,8 @@ type Agent struct {
 	drivers     *csi.Drivers
 	snapshots   *snapshot.Keeper
 	keeper      *credential.Keeper
+	sandboxes   *workdir.Keeper
+	fetcher     *fetch.Fetcher
 	images      *image.Manager
 	providers   *provider.Providers // nil: none
 	mirror      *mirror.Mirror      // nil: none
@@ -202,8 +206,11 @@ func New(cfg Config) (*Agent, error) {
 		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Grown: a.reportStorage, Log: cfg.Log,
 	})
 	a.snapshots = a.newSnapshots()
+	if err := a.openSandboxes(); err != nil {
+		return nil, err
+	}
 	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{
-		Claims: a.objects, Drivers: a.drivers, Images: layers{a}, Copies: a.snapshots, Made: func() { a.refreshNode(a.runContext()) },
+		Claims: a.objects, Drivers: a.drivers, Images: layers{a}, Copies: a.snapshots, Sandboxes: a.sandboxes, Made: func() { a.refreshNode(a.runContext()) },
 	})
 	a.images = image.New(image.Config{Runtime: cfg.Runtime, BackOffMin: cfg.BackOffMin, PullsMax: cfg.PullsMax, InUse: a.imagesInUse, Keep: cfg.PauseImage, Log: cfg.Log})
 	if err := errors.Join(a.watchPressure(), a.openDevices(), a.openProviders(), a.bound(), a.openSwap(), a.openCPUs()); err != nil {
@@ -261,6 +268,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.cacheLoop(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.rotateLoop(ctx) })
+	g.Go(func() error { return a.sandboxes.Run(ctx) })
 	g.Go(func() error { return a.pressure.Run(ctx) })
 	g.Go(func() error { return a.credentialLoop(ctx) })
 	g.Go(func() error { return a.leaseLoop(ctx) })

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ func (a *Agent) watchPressure() error {
 	}
 	tree, _ := a.cgroups.(*cgroup.Tree)
 	a.meter = &usage.Meter{
-		Root: a.cfg.Root, ImageRoot: a.path("containerd"), Runtime: a.cfg.Runtime, Tree: tree, All: a.Pods, LogDir: a.logDir, EmptyDir: a.volumes.EmptyDir,
+		Root: a.cfg.Root, ImageRoot: a.path("containerd"), Runtime: a.cfg.Runtime, Tree: tree, All: a.Pods, LogDir: a.logDir, EmptyDir: a.emptyDir,
 		Traffic: a.cfg.Network.Traffic,
 	}
 	var m pressure.Meter = a.meter
@@ -55,7 +56,9 @@ func (e evictor) Evict(uid types.UID, message string, grace *int64) <-chan struc
 }
 
 // Reclaim implements pressure.Agent.
-func (e evictor) Reclaim(ctx context.Context) error { return e.a.images.Reclaim(ctx) }
+func (e evictor) Reclaim(ctx context.Context) error {
+	return errors.Join(e.a.images.Reclaim(ctx), e.a.sandboxes.Reclaim(), e.a.fetcher.Reclaim())
+}
 
 // PressureChanged implements pressure.Agent.
 func (e evictor) PressureChanged(ctx context.Context) { e.a.refreshNode(ctx) }

@@ -21,6 +21,7 @@ import (
 	"trireme/internal/agent/volume"
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/sandbox"
 	"trireme/internal/runtime"
 )
 
@@ -34,10 +35,22 @@ const hashAnnotation = "trireme.dev/spec-image"
 func (w *worker) prepare(ctx context.Context) {
 	w.o.Preparing = true
 	pod := w.pod
+	opCtx, cancel := context.WithCancel(ctx)
+	w.starts["\x00prepare"] = cancel
 	w.op(ctx, func() func() {
-		volumes, err := w.a.prepare(pod)
+		defer cancel()
+		volumes, err := w.a.prepare(opCtx, pod)
+		going := err != nil && opCtx.Err() != nil
 		return func() {
 			w.o.Preparing = false
+			if errors.As(err, &fetchError{}) {
+				w.o.Failure = &machine.Failure{Reason: sandbox.ReasonFetch, Message: err.Error()}
+				w.event(corev1.EventTypeWarning, sandbox.ReasonFetch, err.Error(), "")
+				return
+			}
+			if going {
+				return
+			}
 			if err != nil {
 				w.log.Warn("preparing the pod", "err", err)
 				w.event(corev1.EventTypeWarning, "FailedMount", err.Error(), "")
@@ -52,7 +65,7 @@ func (w *worker) prepare(ctx context.Context) {
 }
 
 // prepare is what must be there before a pod's sandbox.
-func (a *Agent) prepare(pod *corev1.Pod) (map[string]volume.Volume, error) {
+func (a *Agent) prepare(ctx context.Context, pod *corev1.Pod) (map[string]volume.Volume, error) {
 	if err := os.MkdirAll(a.logDir(pod), 0o755); err != nil {
 		return nil, fmt.Errorf("making the log directory: %w", err)
 	}
@@ -62,7 +75,14 @@ func (a *Agent) prepare(pod *corev1.Pod) (map[string]volume.Volume, error) {
 	if err := a.cgroups.Create(pod); err != nil {
 		return nil, err
 	}
-	return a.volumes.Setup(pod)
+	volumes, err := a.volumes.Setup(pod)
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := volumes[sandbox.Volume]; ok {
+		err = a.fetch(ctx, pod, v.Path)
+	}
+	return volumes, err
 }
 
 func (a *Agent) logDir(pod *corev1.Pod) string {
@@ -330,6 +350,9 @@ func (j *startJob) create(ctx context.Context, img *runtime.Image) (string, erro
 		return "", err
 	}
 	if err := j.use(ctx, cfg); err != nil {
+		return "", err
+	}
+	if err := j.sandboxed(cfg); err != nil {
 		return "", err
 	}
 	cfg.TargetID, j.cpus = j.targetID, cfg.Resources.CPUs

@@ -172,6 +172,7 @@ func (a *Agent) removePod(ctx context.Context, pod *corev1.Pod, sandboxes []stri
 			return err
 		}
 	}
+	a.leaveSandbox(pod)
 	return errors.Join(a.volumes.Teardown(pod.UID), a.cgroups.Remove(pod.UID), os.RemoveAll(a.logDir(pod)))
 }
 

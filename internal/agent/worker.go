@@ -160,6 +160,7 @@ func (w *worker) turn(ctx context.Context) time.Time {
 	w.execute(ctx, s)
 	w.lookNow(ctx)
 	w.keepProbes(ctx)
+	w.followOutputs(ctx)
 	if at := w.report(); !at.IsZero() {
 		s.At(at)
 	}

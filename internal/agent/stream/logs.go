@@ -172,8 +172,8 @@ func (r *logFiles) follow(ctx context.Context, path string, running func() bool,
 			file = now.next
 			continue
 		}
-		if p.flush(); now.err != nil || now.ended {
-			return now.err
+		if err := p.flush(); err != nil || now.err != nil || now.ended {
+			return errors.Join(err, now.err)
 		}
 		late = true // what begins from here on is read from its beginning
 		select {
@@ -238,12 +238,19 @@ type printer struct {
 	partial bool // the last line had no end
 	inside  bool // the last piece was of a line that goes on
 	shown   bool // that line is printed
+
+	to    Lines // takes what w would; nil: w does
+	isErr bool  // the last line was of stderr
 }
 
-func (p *printer) flush() {
+func (p *printer) flush() error {
+	if p.to != nil {
+		return p.to.Flush()
+	}
 	if f, ok := p.w.(http.Flusher); ok {
 		f.Flush()
 	}
+	return nil
 }
 
 // piece prints a line, or as much of it as the buffer holds.
@@ -282,6 +289,13 @@ func (p *printer) line(b []byte) error {
 	}
 	p.shown = true
 	whole := !bytes.HasPrefix(tag, []byte{'P'})
+	if p.to != nil {
+		if !whole {
+			text = bytes.TrimSuffix(text, []byte{'\n'})
+		}
+		p.partial = !whole
+		return p.pass(stamp, name, text)
+	}
 	if p.o.Origin && !p.partial {
 		origin := "1 "
 		if bytes.Equal(name, []byte("stderr")) {
@@ -304,6 +318,9 @@ func (p *printer) line(b []byte) error {
 }
 
 func (p *printer) write(b []byte) error {
+	if p.to != nil {
+		return p.to.Line(p.isErr, time.Time{}, b)
+	}
 	over := p.limit > 0 && p.written+int64(len(b)) >= p.limit
 	if over {
 		b = b[:p.limit-p.written]

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/agent/cgroup"
 	"trireme/internal/agent/host"
@@ -28,7 +27,7 @@ type Meter struct {
 	Tree      *cgroup.Tree // nil: what only groups tell is not known
 	All       func() []*corev1.Pod
 	LogDir    func(*corev1.Pod) string
-	EmptyDir  func(uid types.UID, name string) string
+	EmptyDir  func(pod *corev1.Pod, volume string) string
 	Traffic   func() (map[string]link.Traffic, error)
 }
 
@@ -89,7 +88,7 @@ func (m *Meter) usage(p *corev1.Pod, stats []runtime.Usage) pressure.Usage {
 	}
 	for i := range p.Spec.Volumes {
 		if v := &p.Spec.Volumes[i]; v.EmptyDir != nil && v.EmptyDir.Medium == "" {
-			bytes, inodes := DiskUse(m.EmptyDir(p.UID, v.Name))
+			bytes, inodes := DiskUse(m.EmptyDir(p, v.Name))
 			u.EmptyDirs[v.Name] = bytes
 			u.DiskBytes, u.Inodes = u.DiskBytes+bytes, u.Inodes+inodes
 		}

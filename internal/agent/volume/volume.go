@@ -21,6 +21,7 @@ import (
 	"trireme/internal/agent/config"
 	"trireme/internal/agent/csi"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/sandbox"
 	"trireme/internal/object/swarm"
 )
 
@@ -68,6 +69,8 @@ type Persistent struct {
 	Drivers *csi.Drivers
 	Images  Images
 	Copies  Copies
+	// Sandboxes are volumes that Mesos' tasks have; nil: none are kept beyond their pods.
+	Sandboxes Sandboxes
 	// Made is called when a volume that outlives pods has been made here, which the
 	// node's status is to say; may be nil.
 	Made func()
@@ -77,6 +80,11 @@ type Persistent struct {
 type Copies interface {
 	// Fault says why one could not be made; nil: it is not known to have failed.
 	Fault(volume string) error
+}
+
+// Sandboxes makes the sandbox of a pod that has one, and returns where it lies.
+type Sandboxes interface {
+	Make(*corev1.Pod) (dir string, ok bool, err error)
 }
 
 // New returns a manager whose volumes lie below root. node is asked for each
@@ -107,6 +115,11 @@ func (m *Manager) Setup(pod *corev1.Pod) (map[string]Volume, error) {
 
 func (m *Manager) setup(pod *corev1.Pod, v *corev1.Volume) (Volume, error) {
 	switch {
+	case v.EmptyDir != nil && v.Name == sandbox.Volume && m.keep.Sandboxes != nil:
+		if dir, ok, err := m.keep.Sandboxes.Make(pod); ok || err != nil {
+			return Volume{Path: dir}, err
+		}
+		fallthrough
 	case v.EmptyDir != nil:
 		dir := m.dir(pod.UID, "empty-dir", v.Name)
 		return Volume{Path: dir}, m.emptyDir(pod, v.EmptyDir, dir)

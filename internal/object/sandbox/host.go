@@ -95,3 +95,11 @@ func OnHostRoot(p *corev1.Pod, c *corev1.Container, dir string, cmd Command) {
 		sc.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
 	}
 }
+
+// UserOf returns the user that a container on the node's root becomes, empty: root.
+func UserOf(c *corev1.Container) string {
+	if len(c.Command) > 2 && c.Command[0] == helper && c.Command[1] == "-u" {
+		return c.Command[2]
+	}
+	return ""
+}
