@@ -19,6 +19,6 @@
 // that declare a default; 64-bit integers as numbers; everything that is not ASCII
 // as \uXXXX, so that no client mistakes characters for bytes.
 //
-// Descriptors are walked once a message type; all functions may be called by many
+// Descriptors are walked once a message type, which has to be a generated one; all functions may be called by many
 // at a time, a Writer, a Reader or a Stream by one.
 package codec

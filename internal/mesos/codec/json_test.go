@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/mesos/v1/master"
@@ -50,13 +51,25 @@ func TestPrint(t *testing.T) {
 }
 
 func TestStoredFormIsTheSameMessageAgain(t *testing.T) {
-	event := offers(3)
-	again := &scheduler.Event{}
-	if err := ParseJSON(AppendStored(nil, event), again); err != nil {
-		t.Fatal(err)
+	constraint := func(s *scheduler.AttributeConstraint_Selector, p *scheduler.AttributeConstraint_Predicate) *scheduler.AttributeConstraint {
+		return &scheduler.AttributeConstraint{Selector: s, Predicate: p}
 	}
-	if !proto.Equal(event, again) {
-		t.Errorf("came back as %v\nwant         %v", again, event)
+	for _, m := range []proto.Message{offers(3), &scheduler.OfferConstraints{RoleConstraints: map[string]*scheduler.OfferConstraints_RoleConstraints{
+		"é": {Groups: []*scheduler.OfferConstraints_RoleConstraints_Group{{AttributeConstraints: []*scheduler.AttributeConstraint{
+			constraint(&scheduler.AttributeConstraint_Selector{Selector: &scheduler.AttributeConstraint_Selector_AttributeName{AttributeName: "rack"}},
+				&scheduler.AttributeConstraint_Predicate{Predicate: &scheduler.AttributeConstraint_Predicate_TextEquals_{TextEquals: &scheduler.AttributeConstraint_Predicate_TextEquals{Value: proto.String("r1")}}}),
+			constraint(&scheduler.AttributeConstraint_Selector{Selector: &scheduler.AttributeConstraint_Selector_PseudoattributeType_{PseudoattributeType: scheduler.AttributeConstraint_Selector_HOSTNAME}},
+				&scheduler.AttributeConstraint_Predicate{Predicate: &scheduler.AttributeConstraint_Predicate_Exists_{Exists: &scheduler.AttributeConstraint_Predicate_Exists{}}}),
+		}}}},
+	}}, &master.Call_DrainAgent{AgentId: &mesosv1.AgentID{Value: proto.String("a")}, MaxGracePeriod: durationpb.New(3), MarkGone: proto.Bool(false)},
+		&mesosv1.TaskInfo{Data: []byte{}, Name: proto.String("")}} {
+		again := m.ProtoReflect().New().Interface()
+		if err := ParseJSON(AppendStored(nil, m), again); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(m, again) {
+			t.Errorf("came back as %v\nwant         %v", again, m)
+		}
 	}
 }
 

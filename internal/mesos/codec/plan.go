@@ -1,17 +1,23 @@
 package codec
 
 import (
+	"reflect"
+	"strconv"
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// plan is what printing and parsing need to know of a message type.
+// plan is what printing and parsing need to know of a message type. Printing reads
+// the generated struct, several times as fast as by reflection over messages.
 type plan struct {
 	fields []*field // in the order of declaration
 	byName map[string]*field
+	empty  reflect.Value // a struct with nothing set
 }
 
 type field struct {
@@ -21,6 +27,8 @@ type field struct {
 	kind     protoreflect.Kind
 	required bool
 	list     bool
+	at       int    // in the struct; -1: it is one of several (oneof), and read by protoreflect
+	pointer  bool   // the struct has a pointer to its value
 	fallback []byte // the declared default as printed where unset; nil: none
 	sub      *plan  // of a message
 	enum     *enum
@@ -39,55 +47,86 @@ var (
 	building sync.Mutex
 )
 
-func planOf(d protoreflect.MessageDescriptor) *plan {
-	if p, ok := plans.Load(d.FullName()); ok {
+func planOf(m protoreflect.Message) *plan {
+	if p, ok := plans.Load(m.Descriptor().FullName()); ok {
 		return p.(*plan)
 	}
 	building.Lock()
 	defer building.Unlock()
 	made := map[protoreflect.FullName]*plan{}
-	p := build(d, made)
+	p := build(m.Descriptor(), reflect.TypeOf(m.Interface()), made)
 	for name, p := range made {
 		plans.Store(name, p)
 	}
 	return p
 }
 
-func build(d protoreflect.MessageDescriptor, made map[protoreflect.FullName]*plan) *plan {
+// build makes the plan of a message whose generated type is a pointer, t.
+func build(d protoreflect.MessageDescriptor, t reflect.Type, made map[protoreflect.FullName]*plan) *plan {
 	if p, ok := plans.Load(d.FullName()); ok {
 		return p.(*plan)
 	}
 	if p, ok := made[d.FullName()]; ok {
 		return p
 	}
-	p := &plan{byName: map[string]*field{}}
+	t = t.Elem()
+	p := &plan{byName: map[string]*field{}, empty: reflect.New(t).Elem()}
 	made[d.FullName()] = p
+	places := map[string]int{} // by the number of the field
+	for i := range t.NumField() {
+		if _, rest, ok := strings.Cut(t.Field(i).Tag.Get("protobuf"), ","); ok {
+			number, _, _ := strings.Cut(rest, ",")
+			places[number] = i
+		}
+	}
 	for i := range d.Fields().Len() {
-		f := buildField(d.Fields().Get(i), made)
+		fd := d.Fields().Get(i)
+		place, ok := places[strconv.Itoa(int(fd.Number()))]
+		f := &field{at: -1}
+		if ok {
+			f = &field{at: place, pointer: t.Field(place).Type.Kind() == reflect.Pointer}
+			f.fill(fd, t.Field(place).Type, made)
+		} else {
+			f.fill(fd, nil, made)
+		}
 		p.fields = append(p.fields, f)
 		p.byName[f.name] = f
 	}
 	return p
 }
 
-func buildField(fd protoreflect.FieldDescriptor, made map[protoreflect.FullName]*plan) *field {
-	name := string(fd.Name())
-	f := &field{
-		fd: fd, name: name, key: append(appendString(nil, name), ':'), kind: fd.Kind(),
-		required: fd.Cardinality() == protoreflect.Required, list: fd.IsList(),
-	}
+// fill sets what a field's descriptor tells; t is the type in the struct, nil of one
+// of several.
+func (f *field) fill(fd protoreflect.FieldDescriptor, t reflect.Type, made map[protoreflect.FullName]*plan) {
+	f.fd, f.name, f.kind = fd, string(fd.Name()), fd.Kind()
+	f.key = append(appendString(nil, f.name), ':')
+	f.required, f.list = fd.Cardinality() == protoreflect.Required, fd.IsList()
 	switch {
 	case fd.IsMap():
-		f.mapValue = buildField(fd.MapValue(), made)
+		f.mapValue = &field{}
+		f.mapValue.fill(fd.MapValue(), t.Elem(), made)
 	case fd.Message() != nil:
-		f.sub = build(fd.Message(), made)
+		if f.list {
+			t = t.Elem()
+		} else if t == nil {
+			t = generated(fd.Message())
+		}
+		f.sub = build(fd.Message(), t, made)
 	case fd.Enum() != nil:
 		f.enum = buildEnum(fd.Enum())
 	}
 	if fd.HasDefault() && !deprecated(fd) {
-		f.fallback = f.appendValue(nil, fd.Default(), true)
+		f.fallback = f.appendDefault(fd.Default())
 	}
-	return f
+}
+
+// generated returns the type of a message, which is linked in where it is a field's.
+func generated(d protoreflect.MessageDescriptor) reflect.Type {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
+	if err != nil {
+		panic("codec: " + err.Error())
+	}
+	return reflect.TypeOf(t.Zero().Interface())
 }
 
 func deprecated(fd protoreflect.FieldDescriptor) bool {
@@ -114,7 +153,7 @@ func Missing(m proto.Message) []string {
 		return nil
 	}
 	r := m.ProtoReflect()
-	return missing(nil, planOf(r.Descriptor()), r, "")
+	return missing(nil, planOf(r), r, "")
 }
 
 func missing(found []string, p *plan, m protoreflect.Message, at string) []string {

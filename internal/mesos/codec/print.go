@@ -3,8 +3,10 @@ package codec
 import (
 	"encoding/base64"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -12,23 +14,28 @@ import (
 )
 
 // AppendJSON appends m as Mesos sends it: compact, in one line.
-func AppendJSON(to []byte, m proto.Message) []byte {
-	r := m.ProtoReflect()
-	return appendMessage(to, planOf(r.Descriptor()), r, true)
-}
+func AppendJSON(to []byte, m proto.Message) []byte { return appendRoot(to, m, true) }
 
 // AppendStored appends m without the defaults of fields that are not set, so that
 // ParseJSON gives the very same message again.
-func AppendStored(to []byte, m proto.Message) []byte {
-	r := m.ProtoReflect()
-	return appendMessage(to, planOf(r.Descriptor()), r, false)
+func AppendStored(to []byte, m proto.Message) []byte { return appendRoot(to, m, false) }
+
+func appendRoot(to []byte, m proto.Message, defaults bool) []byte {
+	p := planOf(m.ProtoReflect())
+	return p.append(to, reflect.ValueOf(m), defaults)
 }
 
-func appendMessage(to []byte, p *plan, m protoreflect.Message, defaults bool) []byte {
+// append prints the message that v points to; a nil one is empty.
+func (p *plan) append(to []byte, v reflect.Value, defaults bool) []byte {
+	if v.IsNil() {
+		v = p.empty
+	} else {
+		v = v.Elem()
+	}
 	start := len(to) + 1
 	to = append(to, '{')
 	for _, f := range p.fields {
-		set := m.Has(f.fd)
+		value, set := f.of(v)
 		if !set && (!defaults || f.fallback == nil) {
 			continue
 		}
@@ -40,61 +47,80 @@ func appendMessage(to []byte, p *plan, m protoreflect.Message, defaults bool) []
 		case !set:
 			to = append(to, f.fallback...)
 		case f.mapValue != nil:
-			to = f.appendMap(to, m.Get(f.fd).Map(), defaults)
+			to = f.appendMap(to, value, defaults)
 		case f.list:
-			to = f.appendList(to, m.Get(f.fd).List(), defaults)
+			to = f.appendList(to, value, defaults)
 		default:
-			to = f.appendValue(to, m.Get(f.fd), defaults)
+			to = f.appendValue(to, value, defaults)
 		}
 	}
 	return append(to, '}')
 }
 
-func (f *field) appendList(to []byte, l protoreflect.List, defaults bool) []byte {
+// of returns the field's value in a struct, and whether it is set.
+func (f *field) of(v reflect.Value) (reflect.Value, bool) {
+	if f.at < 0 {
+		m := v.Addr().Interface().(proto.Message).ProtoReflect()
+		if !m.Has(f.fd) {
+			return v, false
+		}
+		if f.sub != nil {
+			return reflect.ValueOf(m.Get(f.fd).Message().Interface()), true
+		}
+		return reflect.ValueOf(m.Get(f.fd).Interface()), true
+	}
+	v = v.Field(f.at)
+	switch {
+	case f.mapValue != nil || f.list:
+		return v, v.Len() > 0
+	case f.pointer:
+		if v.IsNil() {
+			return v, false
+		}
+		if f.sub == nil {
+			v = v.Elem()
+		}
+		return v, true
+	}
+	return v, !v.IsZero() // bytes; of proto3, whose zero is unset
+}
+
+func (f *field) appendList(to []byte, l reflect.Value, defaults bool) []byte {
 	to = append(to, '[')
 	for i := range l.Len() {
 		if i > 0 {
 			to = append(to, ',')
 		}
-		to = f.appendValue(to, l.Get(i), defaults)
+		to = f.appendValue(to, l.Index(i), defaults)
 	}
 	return append(to, ']')
 }
 
 // appendMap prints the entries by key, so that equal messages print alike.
-func (f *field) appendMap(to []byte, m protoreflect.Map, defaults bool) []byte {
-	var keys []string
-	values := map[string]protoreflect.Value{}
-	m.Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-		keys = append(keys, k.String())
-		values[k.String()] = v
-		return true
-	})
-	slices.Sort(keys)
+func (f *field) appendMap(to []byte, m reflect.Value, defaults bool) []byte {
+	keys := m.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	to = append(to, '{')
 	for i, k := range keys {
 		if i > 0 {
 			to = append(to, ',')
 		}
-		to = append(appendString(to, k), ':')
-		to = f.mapValue.appendValue(to, values[k], defaults)
+		to = append(appendString(to, k.String()), ':')
+		to = f.mapValue.appendValue(to, m.MapIndex(k), defaults)
 	}
 	return append(to, '}')
 }
 
-func (f *field) appendValue(to []byte, v protoreflect.Value, defaults bool) []byte {
+func (f *field) appendValue(to []byte, v reflect.Value, defaults bool) []byte {
 	switch f.kind {
 	case protoreflect.StringKind:
 		return appendString(to, v.String())
-	case protoreflect.MessageKind, protoreflect.GroupKind:
-		return appendMessage(to, f.sub, v.Message(), defaults)
+	case protoreflect.MessageKind:
+		return f.sub.append(to, v, defaults)
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		return appendFloat(to, v.Float())
 	case protoreflect.EnumKind:
-		if name, ok := f.enum.names[v.Enum()]; ok {
-			return append(to, name...)
-		}
-		return strconv.AppendInt(to, int64(v.Enum()), 10)
+		return f.enum.append(to, protoreflect.EnumNumber(v.Int()))
 	case protoreflect.BoolKind:
 		return strconv.AppendBool(to, v.Bool())
 	case protoreflect.BytesKind:
@@ -106,6 +132,21 @@ func (f *field) appendValue(to []byte, v protoreflect.Value, defaults bool) []by
 	default:
 		return strconv.AppendInt(to, v.Int(), 10)
 	}
+}
+
+// appendDefault prints a declared default.
+func (f *field) appendDefault(v protoreflect.Value) []byte {
+	if f.kind == protoreflect.EnumKind {
+		return f.enum.append(nil, v.Enum())
+	}
+	return f.appendValue(nil, reflect.ValueOf(v.Interface()), false)
+}
+
+func (e *enum) append(to []byte, n protoreflect.EnumNumber) []byte {
+	if name, ok := e.names[n]; ok {
+		return append(to, name...)
+	}
+	return strconv.AppendInt(to, int64(n), 10)
 }
 
 // appendFloat prints the shortest digits that give x again, and always shows that

@@ -280,7 +280,16 @@ func allocated(role string, all []*mesosv1.Resource) []*mesosv1.Resource {
 	if !slices.ContainsFunc(all, func(r *mesosv1.Resource) bool { return r.AllocationInfo == nil }) {
 		return all
 	}
-	return listOf(role, all).Messages(true)
+	to := &mesosv1.Resource_AllocationInfo{Role: &role}
+	out := make([]*mesosv1.Resource, 0, len(all))
+	for i, r := range all {
+		if _, ok := plainScalar(r); ok {
+			out = append(out, &mesosv1.Resource{Name: r.Name, Type: r.Type, Scalar: r.Scalar, AllocationInfo: to})
+		} else {
+			out = append(out, listOf(role, all[i:i+1]).Messages(true)...)
+		}
+	}
+	return out
 }
 
 func getRoles(v *view, _ *master.Call, out *master.Response) error {

@@ -272,7 +272,7 @@ type legacyTask struct {
 	ExecutorID  string          `json:"executor_id"`
 	SlaveID     string          `json:"slave_id"`
 	State       string          `json:"state"`
-	Resources   fields          `json:"resources"`
+	Resources   json.RawMessage `json:"resources"`
 	Limits      json.RawMessage `json:"limits,omitempty"`
 	Role        string          `json:"role"`
 	Statuses    []legacyStatus  `json:"statuses"`
@@ -298,7 +298,7 @@ type legacyLabel struct {
 
 func legacyTaskOf(t *mesos.Task, f *mesos.Framework) legacyTask {
 	out := legacyTask{
-		ID: t.Name, Name: t.Info.GetName(), FrameworkID: t.Namespace, SlaveID: t.Agent, State: t.State.String(), Resources: flat(listOf(t.Role, t.Info.GetResources())),
+		ID: t.Name, Name: t.Info.GetName(), FrameworkID: t.Namespace, SlaveID: t.Agent, State: t.State.String(), Resources: flatJSON(t.Info.GetResources()),
 		Role: t.Role, User: taskUser(t, f), Labels: labels(t.Info.GetLabels()), Statuses: []legacyStatus{},
 	}
 	if t.Executor != nil {
@@ -333,8 +333,7 @@ func limits(all map[string]*mesosv1.Value_Scalar) json.RawMessage {
 		if len(out) > 1 {
 			out = append(out, ',')
 		}
-		key, _ := json.Marshal(name) // of a string it never fails
-		out = append(append(out, key...), ':')
+		out = append(appendKey(out, name), ':')
 		value := codec.AppendJSON(nil, all[name]) // {"value":1.0}
 		out = append(out, value[len(`{"value":`):len(value)-1]...)
 	}

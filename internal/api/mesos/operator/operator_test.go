@@ -43,13 +43,13 @@ const (
 // framework of role "web" with a task "t1" that runs and holds 1 cpu and 1024 MB, and
 // one offer of the rest.
 type door struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	mux   http.Handler
 	who   basic.Caller
 }
 
-func opened(t *testing.T) *door {
+func opened(t testing.TB) *door {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) }}, tables.Defs()...)
 	if err != nil {
@@ -405,5 +405,33 @@ func TestFollower(t *testing.T) {
 	leader = nil
 	if w := d.do("POST", "/api/v1", "application/json", "{}"); w.Code != 503 || w.Body.String() != "No leader elected" {
 		t.Errorf("without a leader: %d %s", w.Code, w.Body)
+	}
+}
+
+// BenchmarkState is what a poll of 10,000 tasks costs.
+func BenchmarkState(b *testing.B) {
+	d := opened(b)
+	d.put(func(tx *store.Tx) error {
+		for i := range 10_000 {
+			tables.MesosTasks.Put(tx, task(fmt.Sprint("task-", i)))
+		}
+		return nil
+	})
+	for name, send := range map[string]func() *httptest.ResponseRecorder{
+		"state": func() *httptest.ResponseRecorder { return d.do("GET", "/state", "", "") },
+		"GET_STATE": func() *httptest.ResponseRecorder {
+			return d.do("POST", "/api/v1", "application/json", `{"type":"GET_STATE"}`)
+		},
+		"metrics": func() *httptest.ResponseRecorder { return d.do("GET", "/metrics/snapshot", "", "") },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				w := send()
+				if w.Code != 200 {
+					b.Fatal(w.Code, w.Body)
+				}
+				b.SetBytes(int64(w.Body.Len()))
+			}
+		})
 	}
 }

@@ -9,13 +9,13 @@ import (
 type rights struct {
 	who   access.User
 	rules *access.Checker
-	known map[string]bool
+	known map[string]bool // by what is asked for, or the name of a role
 }
 
 // list reports whether the caller may list a resource of Mesos' group or, in a
 // namespace, pods.
 func (r *rights) list(group, resource, namespace string) bool {
-	key := group + "/" + resource + "/" + namespace
+	key := group + "\x00" + resource + "\x00" + namespace
 	may, ok := r.known[key]
 	if !ok {
 		may = r.ask(access.Request{Verb: "list", APIGroup: group, Resource: resource, Namespace: namespace})
@@ -43,4 +43,11 @@ func (r *rights) framework(id string) bool {
 }
 
 // role reports whether the caller may see what runs and what is lent for a role.
-func (r *rights) role(role string) bool { return r.list("", "pods", mesos.Namespace(role)) }
+func (r *rights) role(role string) bool {
+	may, ok := r.known[role]
+	if !ok {
+		may = r.list("", "pods", mesos.Namespace(role))
+		r.known[role] = may
+	}
+	return may
+}

@@ -87,6 +87,7 @@ func (s *Server) look(r *Request) *view {
 
 func (v *view) addTasks() {
 	counted := map[string]bool{} // executors
+	frameworks, agents := map[*framework]*sum{}, map[*agent]*sum{}
 	for t := range tables.MesosTasks.All(v.snap) {
 		f, a := v.byID[t.Namespace], v.byNode[t.Node]
 		if f != nil && v.role(t.Role) {
@@ -95,21 +96,40 @@ func (v *view) addTasks() {
 		if !t.Holds() {
 			continue
 		}
-		of := listOf(t.Role, t.Info.GetResources())
-		if key := tables.MesosExecutor(t.Namespace, t.ExecutorID(), t.Node); t.Executor != nil && !counted[key] {
-			counted[key] = true
-			of = of.Plus(listOf(t.Role, t.Executor.GetResources()))
-			if f != nil && v.role(t.Role) {
-				f.executors = append(f.executors, executor{t.Executor, t.Node, t.Agent, t.Role})
+		lists := [2][]*mesosv1.Resource{t.Info.GetResources()}
+		if t.Executor != nil {
+			if key := tables.MesosExecutor(t.Namespace, t.ExecutorID(), t.Node); !counted[key] {
+				counted[key], lists[1] = true, t.Executor.GetResources()
+				if f != nil && v.role(t.Role) {
+					f.executors = append(f.executors, executor{t.Executor, t.Node, t.Agent, t.Role})
+				}
 			}
 		}
-		if f != nil {
-			f.used = f.used.Plus(of)
+		for _, all := range lists {
+			sumOf(frameworks, f).add(t.Role, all)
+			sumOf(agents, a).add(t.Role, all)
 		}
 		if a != nil {
-			a.used, a.tasks = a.used.Plus(of), a.tasks+1
+			a.tasks++
 		}
 	}
+	for f, s := range frameworks {
+		if f != nil {
+			f.used = s.list()
+		}
+	}
+	for a, s := range agents {
+		if a != nil {
+			a.used = s.list()
+		}
+	}
+}
+
+func sumOf[K comparable](sums map[K]*sum, of K) *sum {
+	if sums[of] == nil {
+		sums[of] = &sum{}
+	}
+	return sums[of]
 }
 
 // addPods counts what pods use that are no tasks, each for the role that its
