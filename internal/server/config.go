@@ -58,9 +58,15 @@ type ManagerConfig struct {
 	// DockerListen is the address of the Docker API for who shows a client certificate or
 	// a token; "none": there is none [:2376].
 	DockerListen string `json:"dockerListen"`
-	NodePortMin  int32  `json:"nodePortMin"`  // [30000]
-	NodePortMax  int32  `json:"nodePortMax"`  // [32767]
-	UnsafeNoSync bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
+	// MarathonListen is the address of the Marathon API; "none": there is none [:8080, unless
+	// another process has it].
+	MarathonListen string `json:"marathonListen"`
+	// MesosAnonymous is as which user those are taken who show nothing to the APIs of Mesos
+	// and Marathon [they are refused].
+	MesosAnonymous string `json:"mesosAnonymous"`
+	NodePortMin    int32  `json:"nodePortMin"`  // [30000]
+	NodePortMax    int32  `json:"nodePortMax"`  // [32767]
+	UnsafeNoSync   bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
 	// Grace is how long a silent node counts as alive [15s].
 	Grace Duration `json:"grace"`
 	// EncryptOverlay is whether all nodes encrypt what their pods say to those of others;
@@ -389,7 +395,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Agent.Listen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MarathonListen, c.Agent.Listen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

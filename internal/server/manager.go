@@ -49,6 +49,7 @@ type manager struct {
 	agents    net.Listener
 	docker    net.Listener // the Docker API's socket and port; nil: none
 	dockerTLS net.Listener
+	marathon  net.Listener // the Marathon API's port; nil: none
 	audit     *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
@@ -92,6 +93,9 @@ func newManager(cfg Config) (*manager, error) {
 	}
 	if m.dockerTLS, err = dockerPort(cfg.Manager.DockerListen); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker))
+	}
+	if m.marathon, err = m.openPort("Marathon API", "--marathon-listen", cfg.Manager.MarathonListen, defaultMarathonListen); err != nil {
+		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS))
 	}
 	return m, nil
 }
@@ -149,6 +153,10 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
+	apps, err := m.marathonDoor(s, door)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
@@ -158,6 +166,9 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return door.Run(ctx) })
 	if swarm != nil {
 		g.Go(func() error { return swarm.Run(ctx) })
+	}
+	if apps != nil {
+		g.Go(func() error { return apps.Run(ctx) })
 	}
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
