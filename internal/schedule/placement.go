@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -84,16 +83,12 @@ func (cl *class) bestSpread(c *cell) *node {
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(groups), func(a, b string) int { return compareGroups(a, b, counts) })
-	open := cl.placement.Open(order, counts)
-	for _, group := range open {
+	for _, group := range order {
 		if n := cl.leaf(c, group).best(c); n != nil {
 			return n
 		}
 	}
 	cl.mark, cl.full, cl.why = c.mark(), true, message(cl, c.nodes)
-	if len(open) < len(order) {
-		cl.why += fmt.Sprintf(" %d of %d groups of nodes had as many replicas as a group may have.", len(order)-len(open), len(order))
-	}
 	return nil
 }
 

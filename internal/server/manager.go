@@ -49,7 +49,7 @@ type manager struct {
 	agents    net.Listener
 	docker    net.Listener // the Docker API's socket and port; nil: none
 	dockerTLS net.Listener
-	marathon  net.Listener // the Marathon API's port; nil: none
+	mesos     net.Listener // the Mesos API's port; nil: there is none
 	audit     *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
@@ -94,7 +94,7 @@ func newManager(cfg Config) (*manager, error) {
 	if m.dockerTLS, err = dockerPort(cfg.Manager.DockerListen); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker))
 	}
-	if m.marathon, err = m.openPort("Marathon API", "--marathon-listen", cfg.Manager.MarathonListen, defaultMarathonListen); err != nil {
+	if m.mesos, err = optionalPort("Mesos API", "--mesos-listen", cfg.Manager.MesosListen, defaultMesos, cfg.Log); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS))
 	}
 	return m, nil
@@ -153,7 +153,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
-	apps, err := m.marathonDoor(s, door)
+	frameworks, err := m.mesosDoor(s, door)
 	if err != nil {
 		return err
 	}
@@ -167,8 +167,8 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if swarm != nil {
 		g.Go(func() error { return swarm.Run(ctx) })
 	}
-	if apps != nil {
-		g.Go(func() error { return apps.Run(ctx) })
+	if frameworks != nil {
+		g.Go(func() error { return frameworks.Run(ctx) })
 	}
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"fmt"
 	"iter"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -129,6 +130,18 @@ func IsMesos(at object.Key) (plural, name string, ok bool) {
 	}
 	p := ParseCustomKey(at)
 	return p.Plural, p.Name, true
+}
+
+// PutMesosNotice puts a notice, which has its namespace, behind those that wait for its
+// framework.
+func PutMesosNotice(tx *store.Tx, n *mesos.Notice) {
+	for i := tx.Writes(); ; i++ {
+		n.Name = fmt.Sprintf("%020d-%07d", tx.Now().UnixNano(), i)
+		if _, taken := MesosNotices.Row(tx, object.KeyOf(n)); !taken {
+			break
+		}
+	}
+	MesosNotices.Put(tx, n)
 }
 
 // PutMesosFramework writes a framework.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,7 +39,7 @@ func dockerFleet(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(profiled(), c.profile(ctx, h, "docker_10k_allocs", "allocs")); err != nil {
+		if err := profiled(); err != nil {
 			return err
 		}
 		l = line{"docker_10k_running_s", running.Seconds(), "s", map[string]any{

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"trireme/internal/api/caller"
 	"trireme/internal/api/docker/query"
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -29,8 +28,8 @@ type call struct {
 	door   *Server
 	snap   *store.Snapshot // the committed state at its beginning, as the caller may see it
 	all    *store.Snapshot // the whole of it: to check by, not to show
-	as     *caller.Clients
-	rights *caller.Rights
+	as     *clients
+	rights *rights
 	out    http.ResponseWriter
 	raw    io.Reader // the body, without a bound
 }

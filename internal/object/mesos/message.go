@@ -1,8 +1,9 @@
 package mesos
 
 import (
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"trireme/internal/mesos/codec"
 )
 
 // Message is a message of Mesos as a field of an object: its JSON is Mesos' own.
@@ -13,7 +14,7 @@ func (m Message[M]) MarshalJSON() ([]byte, error) {
 	if !m.M.ProtoReflect().IsValid() {
 		return []byte("null"), nil
 	}
-	return protojson.MarshalOptions{UseProtoNames: true, AllowPartial: true}.Marshal(m.M)
+	return codec.AppendStored(nil, m.M), nil
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -23,7 +24,7 @@ func (m *Message[M]) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	out := none.ProtoReflect().Type().New().Interface().(M)
-	if err := (protojson.UnmarshalOptions{AllowPartial: true, DiscardUnknown: true}).Unmarshal(b, out); err != nil {
+	if err := codec.ParseJSON(b, out); err != nil {
 		return err
 	}
 	m.M = out

@@ -17,6 +17,7 @@ const (
 	FrameworkLabel      = "mesos.trireme.dev/framework"    // on pods of tasks: FrameworkName of its id
 	FrameworkAnnotation = "mesos.trireme.dev/framework-id" // on pods of tasks: the id word for word
 	RoleAnnotation      = "mesos.trireme.dev/role"         // on pods of tasks, and on namespaces whose name is folded
+	AgentAnnotation     = "mesos.trireme.dev/agent"        // on pods of tasks: the id of their agent
 	TaskAnnotation      = "mesos.trireme.dev/task"         // TaskInfo in Mesos' JSON; of a group TaskGroupInfo's tasks, a JSON list
 	ExecutorAnnotation  = "mesos.trireme.dev/executor"     // ExecutorInfo in Mesos' JSON
 )
@@ -82,7 +83,12 @@ func fold(text string, faults func(string) []string) string {
 	if len(text) <= validation.DNS1123LabelMaxLength && len(faults(text)) == 0 {
 		return text
 	}
-	letters := strings.Map(func(r rune) rune {
+	return digested(letters(text), text)
+}
+
+// letters returns what of text may be in a name.
+func letters(text string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
 			return r
@@ -90,15 +96,14 @@ func fold(text string, faults func(string) []string) string {
 			return r - 'A' + 'a'
 		}
 		return '-'
-	}, text)
-	return digested(letters, text)
+	}, text), "-")
 }
 
-func digested(letters, text string) string {
+func digested(name, text string) string {
 	const digits = 10
 	sum := sha256.Sum256([]byte(text))
-	if letters = strings.Trim(letters, "-"); len(letters) > validation.DNS1123LabelMaxLength-digits-1 {
-		letters = strings.Trim(letters[:validation.DNS1123LabelMaxLength-digits-1], "-")
+	if name = strings.Trim(name, "-"); len(name) > validation.DNS1123LabelMaxLength-digits-1 {
+		name = strings.Trim(name[:validation.DNS1123LabelMaxLength-digits-1], "-")
 	}
-	return strings.TrimPrefix(letters+"-"+hex.EncodeToString(sum[:digits/2]), "-")
+	return strings.TrimPrefix(name+"-"+hex.EncodeToString(sum[:digits/2]), "-")
 }

@@ -93,10 +93,11 @@ type Task struct {
 
 // Kill says that a task is to end.
 type Kill struct {
-	Grace *time.Duration            `json:"grace,omitempty"` // nil: what the task says
-	Cause mesosv1.TaskStatus_Reason `json:"cause,omitempty"` // why, where its framework did not ask
-	By    mesosv1.TaskStatus_Source `json:"by,omitempty"`
-	Times int                       `json:"times,omitempty"` // how often its framework asked
+	Grace    *time.Duration            `json:"grace,omitempty"` // nil: what the task says
+	Cause    mesosv1.TaskStatus_Reason `json:"cause,omitempty"` // why, where its framework did not ask
+	By       mesosv1.TaskStatus_Source `json:"by,omitempty"`
+	Shutdown bool                      `json:"shutdown,omitempty"` // its executor is to end, and all its tasks
+	Times    int                       `json:"times,omitempty"`    // how often its framework asked
 }
 
 // What is kept of tasks.
@@ -144,7 +145,6 @@ type Notice struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Event             *scheduler.Event `json:"event"`
-	Close             bool             `json:"close,omitempty"` // the stream ends behind it
 }
 
 // DeepCopyObject is a method of runtime.Object. The message is shared.

@@ -122,6 +122,16 @@ func NamedVolume(v *corev1.Volume) (name string, fill, ok bool) {
 	return a[volumeName], a[volumeNoCopy] != "true", a[volumeName] != ""
 }
 
+// NamedSource returns the source of the Volume of the name, which docker calls so. Its Pod
+// needs VolumesLabel.
+func NamedSource(name, called string) corev1.VolumeSource {
+	attributes := map[string]string{volumeName: name}
+	if called != name {
+		attributes[volumeCalled] = called
+	}
+	return corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: VolumeDriver, VolumeAttributes: attributes}}
+}
+
 // named returns the source of a volume with a name: what its options say, or a folder
 // of the node.
 func (b *builder) named(field, name string, m mount.Mount) (v corev1.VolumeSource, err error) {
@@ -148,10 +158,8 @@ func (b *builder) named(field, name string, m mount.Mount) (v corev1.VolumeSourc
 		}
 		return v, nil
 	}
-	attributes := map[string]string{volumeName: at.Name}
-	if name != at.Name {
-		attributes[volumeCalled] = name
-	}
+	v = NamedSource(at.Name, name)
+	attributes := v.CSI.VolumeAttributes
 	if len(labels) > 0 {
 		text, err := json.Marshal(labels)
 		if err != nil {
@@ -163,7 +171,6 @@ func (b *builder) named(field, name string, m mount.Mount) (v corev1.VolumeSourc
 		attributes[volumeNoCopy] = "true"
 	}
 	b.pod.Labels[VolumesLabel] = "true"
-	v.CSI = &corev1.CSIVolumeSource{Driver: VolumeDriver, VolumeAttributes: attributes}
 	return v, nil
 }
 
