@@ -190,8 +190,11 @@ func owner(by object.Key, other bool) string {
 func (a *Allocator) freePort(tx *store.Tx, svc *corev1.Service, protocol corev1.Protocol, own map[string]bool) (int32, bool) {
 	count := uint32(a.cfg.NodePortMax - a.cfg.NodePortMin + 1)
 	start := hash(object.KeyOf(svc).String())
-	for i := range count {
+	for i := range 2 * count {
 		port := a.cfg.NodePortMin + int32((start+i)%count)
+		if i < count && port >= object.DynamicPortMin && port <= object.DynamicPortMax {
+			continue // left to pods while there are others
+		}
 		key := tables.PortKey(port, protocol)
 		_, taken := other(tx, svc, tables.ServicesByNodePort, key)
 		_, mesh := other(tx, svc, tables.ServicesByMesh, key)

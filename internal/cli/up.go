@@ -98,8 +98,9 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.AgentListen, "agent-listen", c.AgentListen, "address for the sessions of agents")
 	f.StringVar(&c.DockerSocket, "docker-socket", "", "socket of the Docker API, for root alone; none: there is none (default: /run/trireme/docker.sock, with another --root docker.sock below it)")
 	f.StringVar(&c.DockerListen, "docker-listen", c.DockerListen, "address of the Docker API for who shows a client certificate or a token; none: there is none")
-	f.StringVar(&c.MesosListen, "mesos-listen", c.MesosListen, "address of the Mesos API; none: there is none")
-	f.StringVar(&c.MesosAnonymous, "mesos-anonymous", "", "the user that those are who show nothing to the Mesos API (default: they are not let in)")
+	f.StringVar(&c.MesosListen, "mesos-listen", "", "address of the Mesos API; none: there is none (default: :5050, unless another process has it)")
+	f.StringVar(&c.MarathonListen, "marathon-listen", "", "address of the Marathon API; none: there is none (default: :8080, unless another process has it)")
+	f.StringVar(&c.MesosAnonymous, "mesos-anonymous", "", "user as whom those are taken who show nothing to the APIs of Mesos and Marathon; without it they are refused")
 	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
 	f.Var(&optional{&c.EncryptOverlay}, "encrypt-overlay", "encrypt what pods say to pods of other machines; =false ends it; without it all stays as it was")
 	f.Lookup("encrypt-overlay").NoOptDefVal = "true"

@@ -84,6 +84,7 @@ func (d *Dispatcher) Run(ctx context.Context, l net.Listener) error {
 		grpc.Creds(credentials.NewTLS(wire.ServerTLS(d.cfg.Certificate, d.cfg.PKI.Pool(), false))),
 		grpc.MaxRecvMsgSize(wire.MessageBytesMax), grpc.MaxSendMsgSize(wire.MessageBytesMax),
 		grpc.ReadBufferSize(4<<10), grpc.MaxConcurrentStreams(16), grpc.WaitForHandlers(true),
+		grpc.InitialWindowSize(wire.WindowBytes), grpc.InitialConnWindowSize(wire.WindowBytes),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	wire.RegisterAgentsServer(server, &service{d: d})

@@ -25,9 +25,13 @@ type Config struct {
 const (
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 30 * time.Second
-	// tickWritesMax ends a tick that has written much, so that other writers
-	// get their turn; the loops go on in the next tick.
-	tickWritesMax = 4000
+	// tickWritesMax ends a tick that has written much with its round, so that other
+	// writers get their turn; the loops go on in the next tick. With its round: what
+	// the first loops make the last ones complete, in the same write.
+	tickWritesMax = 2 * StepWritesMax
+	// roundWritesMax ends even a round: three loops that write as much as they may,
+	// and what others add.
+	roundWritesMax = 4 * StepWritesMax
 	// roundsMax bounds how often the loops feed each other in one tick.
 	roundsMax = 32
 )
@@ -175,12 +179,15 @@ func (r *Runner) rounds(t *store.Tick, now time.Time) bool {
 				continue
 			}
 			r.step(t, i, now)
-			if t.Writes() >= tickWritesMax {
+			if t.Writes() >= roundWritesMax {
 				return true
 			}
 		}
-		if t.Writes() == before {
+		switch {
+		case t.Writes() == before:
 			return false
+		case t.Writes() >= tickWritesMax:
+			return true
 		}
 	}
 	return true

@@ -3,6 +3,7 @@ package loop_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -160,5 +161,49 @@ func TestLoopsFeedEachOther(t *testing.T) {
 	}
 	if !has(s, "two") {
 		t.Error("the second loop did not see the first one's row in the same tick")
+	}
+}
+
+// TestARoundIsWholeInItsTick: what a loop makes as much of as it may, two others complete
+// before the tick ends, though they all write as much; then it ends, for others' sake.
+func TestARoundIsWholeInItsTick(t *testing.T) {
+	s := open(t)
+	var made int
+	first := &fake{name: "first", reads: tables.ConfigMaps.ID(), step: func(tx *store.Tx) (time.Time, error) {
+		for range min(loop.StepWritesMax, 5*loop.StepWritesMax/2-made) {
+			put(tx, fmt.Sprint(made))
+			made++
+		}
+		return time.Time{}, nil
+	}}
+	finish := func(mark string) *fake {
+		done := 0
+		return &fake{name: mark, reads: tables.ConfigMaps.ID(), step: func(tx *store.Tx) (time.Time, error) {
+			for ; done < made; done++ {
+				tables.ConfigMaps.Put(tx, &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint(done)}, Data: map[string]string{"by": mark},
+				})
+			}
+			return time.Time{}, nil
+		}}
+	}
+	r := loop.New(s, loop.Config{}, first, finish("second"), finish("third"))
+	for _, want := range []struct {
+		rows  int
+		again bool
+	}{{loop.StepWritesMax, true}, {2 * loop.StepWritesMax, true}, {5 * loop.StepWritesMax / 2, false}} {
+		again, _, err := r.Tick(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := 0
+		for m := range tables.ConfigMaps.All(s.Snapshot()) {
+			if rows++; m.Data["by"] != "third" {
+				t.Fatalf("%s was committed as %q left it", m.Name, m.Data["by"])
+			}
+		}
+		if rows != want.rows || again != want.again {
+			t.Errorf("%d rows, again: %t; want %d, %t", rows, again, want.rows, want.again)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"trireme/internal/orchestrate/gateway"
 	"trireme/internal/orchestrate/gc"
 	"trireme/internal/orchestrate/job"
+	"trireme/internal/orchestrate/marathon"
 	"trireme/internal/orchestrate/mesos"
 	"trireme/internal/orchestrate/mirror"
 	"trireme/internal/orchestrate/namespace"
@@ -46,7 +47,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		namespace.New(cfg.CAPEM), node.New(),
 		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
-		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods),
+		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods), marathon.NewDeployments(), marathon.NewApps(cfg.Pods),
 		mesos.NewAgents(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),

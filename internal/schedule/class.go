@@ -26,6 +26,7 @@ type class struct {
 	priority  int32
 	demand    object.Demand
 	ports     []object.HostPort
+	dynamic   []object.DynamicPort
 	required  nodeaffinity.RequiredNodeAffinity
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	weight    int64 // sum of preferred's weights
@@ -92,7 +93,7 @@ func (p *places) Pop() any {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{pod: p, priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
@@ -234,6 +235,7 @@ func keyOf(p *corev1.Pod) uint64 {
 	}
 	write([]byte(owner), nil)
 	write([]byte(p.Annotations[swarm.PlacementAnnotation]), nil)
+	write([]byte(p.Annotations[object.DynamicPortsAnnotation]), nil)
 	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
 		write([]byte(p.UID), nil) // what its claims ask for is its own

@@ -26,6 +26,12 @@
 // constraints, at most so many pods of an owner a node, and a spread over groups of nodes.
 // A class that is spread has a class for each group.
 //
+// # Ports
+//
+// A pod may ask for ports of its node without saying which (object, DynamicPort). They are
+// chosen when it gets its node, none that another pod has there or a service has on
+// every node.
+//
 // # Refusals
 //
 // Each filter explains itself. A pod that no node takes gets one condition in

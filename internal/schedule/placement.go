@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -83,12 +84,16 @@ func (cl *class) bestSpread(c *cell) *node {
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(groups), func(a, b string) int { return compareGroups(a, b, counts) })
-	for _, group := range order {
+	open := cl.placement.Open(order, counts)
+	for _, group := range open {
 		if n := cl.leaf(c, group).best(c); n != nil {
 			return n
 		}
 	}
 	cl.mark, cl.full, cl.why = c.mark(), true, message(cl, c.nodes)
+	if len(open) < len(order) {
+		cl.why += fmt.Sprintf(" %d of %d groups of nodes had as many replicas as a group may have.", len(order)-len(open), len(order))
+	}
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (s *Scheduler) Name() string { return "schedule/pods" }
 func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
-		tables.PodDisruptionBudgets.ID(), tables.CSINodes.ID(), tables.CSIDrivers.ID(), tables.CSIStorageCapacities.ID(),
+		tables.PodDisruptionBudgets.ID(), tables.CSINodes.ID(), tables.CSIDrivers.ID(), tables.CSIStorageCapacities.ID(), tables.Services.ID(),
 	}
 }
 
@@ -194,6 +194,10 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 		w.since = s.cell.mark()
 	} else if cl, n, why := s.choose(tx, p, w); n != nil {
 		name, nominated = n.name, ""
+		if len(cl.dynamic) > 0 {
+			numbers, _ := choosePorts(tx, n, p.UID, cl.dynamic)
+			p = object.AssignPorts(p, cl.dynamic, numbers)
+		}
 		s.cell.take(n, useOf(cl, p))
 		if kept := s.cell.unnominate(w.key); kept != nil && kept != n {
 			s.cell.improve(kept)
@@ -225,7 +229,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 
 func useOf(cl *class, p *corev1.Pod) *use {
 	return &use{
-		key: object.KeyOf(p), uid: p.UID, demand: cl.demand, owner: cl.owner, ports: cl.ports, claims: claimKeys(p),
+		key: object.KeyOf(p), uid: p.UID, demand: cl.demand, owner: cl.owner, ports: object.HostPorts(p), claims: claimKeys(p),
 		created: p.CreationTimestamp.Unix(), priority: cl.priority,
 	}
 }
@@ -255,6 +259,9 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 		case wait != "":
 			return nil, nil, wait
 		case fresh:
+			if _, ok := choosePorts(tx, n, p.UID, cl.dynamic); !ok {
+				return nil, nil, noPorts
+			}
 			return cl, n, ""
 		}
 		delete(s.classes, w.class) // another pod took a volume in this very step

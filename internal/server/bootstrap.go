@@ -29,6 +29,7 @@ import (
 	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/object/gateway"
+	"trireme/internal/object/marathon"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/network"
 	"trireme/internal/object/route"
@@ -110,7 +111,7 @@ func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
 		}
 		kinds = append(kinds, d)
 	}
-	for _, many := range []func() ([]*apiextensionsv1.CustomResourceDefinition, error){floating.Definitions, swarm.Definitions, mesos.Definitions} {
+	for _, many := range []func() ([]*apiextensionsv1.CustomResourceDefinition, error){floating.Definitions, swarm.Definitions, mesos.Definitions, marathon.Kinds} {
 		some, err := many()
 		if err != nil {
 			return nil, err

@@ -58,12 +58,15 @@ type ManagerConfig struct {
 	// DockerListen is the address of the Docker API for who shows a client certificate or
 	// a token; "none": there is none [:2376].
 	DockerListen string `json:"dockerListen"`
-	// MesosListen is the address of the Mesos API; "none": there is none [:5050; where that is
-	// taken there is none].
+	// MesosListen is the address of the Mesos API; "none": there is none [:5050, unless another
+	// process has it].
 	MesosListen string `json:"mesosListen"`
-	// MesosAnonymous is the user that those are who show nothing to the Mesos API, and to
-	// Marathon's [nobody: they are not let in].
-	MesosAnonymous string `json:"mesosAnonymous,omitempty"`
+	// MarathonListen is the address of the Marathon API; "none": there is none [:8080, unless
+	// another process has it].
+	MarathonListen string `json:"marathonListen"`
+	// MesosAnonymous is as which user those are taken who show nothing to the APIs of Mesos
+	// and Marathon [they are refused].
+	MesosAnonymous string `json:"mesosAnonymous"`
 	NodePortMin    int32  `json:"nodePortMin"`  // [30000]
 	NodePortMax    int32  `json:"nodePortMax"`  // [32767]
 	UnsafeNoSync   bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
@@ -232,7 +235,7 @@ func Default() Config {
 	return Config{
 		Root: "/var/lib/trireme", PodCIDR: "10.128.0.0/10", ServiceCIDR: "10.96.0.0/12", Domain: "cluster.local",
 		Manager: ManagerConfig{
-			Enabled: true, APIListen: ":6443", AgentListen: ":6444", DockerListen: ":2376", MesosListen: defaultMesos,
+			Enabled: true, APIListen: ":6443", AgentListen: ":6444", DockerListen: ":2376",
 			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
@@ -395,7 +398,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Agent.Listen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Agent.Listen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

@@ -50,6 +50,7 @@ type manager struct {
 	docker    net.Listener // the Docker API's socket and port; nil: none
 	dockerTLS net.Listener
 	mesos     net.Listener // the Mesos API's port; nil: there is none
+	marathon  net.Listener // the Marathon API's port; nil: none
 	audit     *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
@@ -94,8 +95,11 @@ func newManager(cfg Config) (*manager, error) {
 	if m.dockerTLS, err = dockerPort(cfg.Manager.DockerListen); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker))
 	}
-	if m.mesos, err = optionalPort("Mesos API", "--mesos-listen", cfg.Manager.MesosListen, defaultMesos, cfg.Log); err != nil {
+	if m.marathon, err = m.openPort("Marathon API", "--marathon-listen", cfg.Manager.MarathonListen, defaultMarathonListen); err != nil {
 		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS))
+	}
+	if m.mesos, err = m.openPort("Mesos API", "--mesos-listen", cfg.Manager.MesosListen, defaultMesosListen); err != nil {
+		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS), closeAny(m.marathon))
 	}
 	return m, nil
 }
@@ -153,6 +157,10 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
+	apps, err := m.marathonDoor(s, door)
+	if err != nil {
+		return err
+	}
 	frameworks, err := m.mesosDoor(s, door)
 	if err != nil {
 		return err
@@ -166,6 +174,9 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return door.Run(ctx) })
 	if swarm != nil {
 		g.Go(func() error { return swarm.Run(ctx) })
+	}
+	if apps != nil {
+		g.Go(func() error { return apps.Run(ctx) })
 	}
 	if frameworks != nil {
 		g.Go(func() error { return frameworks.Run(ctx) })

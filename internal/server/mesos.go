@@ -1,21 +1,15 @@
 package server
 
 import (
-	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"trireme/internal/access"
-	"trireme/internal/api/basic"
 	"trireme/internal/api/kube"
 	mesosdoor "trireme/internal/api/mesos"
 	"trireme/internal/api/mesos/operator"
-	"trireme/internal/kind"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
@@ -23,45 +17,9 @@ import (
 	"trireme/internal/tables"
 )
 
-const (
-	// defaultMesos is where the Mesos API is unless somebody says so.
-	defaultMesos = ":5050"
-	// noPort says that there is to be none.
-	noPort = "none"
-)
-
-// optionalPort takes the port of a door that a cluster can do without: nil where it is
-// switched off, or where nobody chose the port and it is taken.
-func optionalPort(what, flag, addr, standard string, log *slog.Logger) (net.Listener, error) {
-	if addr == noPort {
-		return nil, nil
-	}
-	l, err := listen(what, flag, addr)
-	if addr == standard && kind.Is(err, kind.Exists) {
-		log.Warn("a port is taken: this API is not served", "err", err)
-		return nil, nil
-	}
-	return l, err
-}
-
-// basicAuth says who is let in by name and token.
-func (m *manager) basicAuth(door *kube.Server, realm string) basic.Auth {
-	caller := func(c *kube.Caller) basic.Caller {
-		return basic.Caller{User: c.User, Key: c.Key(), Client: door.LoopbackAs(c)}
-	}
-	a := basic.Auth{Realm: realm, Identify: func(req *http.Request) (basic.Caller, error) {
-		c, err := door.Caller(req)
-		if err != nil {
-			return basic.Caller{}, err
-		}
-		return caller(c), nil
-	}}
-	if name := m.cfg.Manager.MesosAnonymous; name != "" {
-		who := caller(kube.CallerOf(access.User{Name: name, Groups: []string{access.Authenticated}}))
-		a.Anonymous = &who
-	}
-	return a
-}
+// defaultMesosListen is where the Mesos API is unless the configuration says otherwise, and
+// another process has the port.
+const defaultMesosListen = ":5050"
 
 // mesosDoor builds the Mesos door; nil: there is to be none.
 func (m *manager) mesosDoor(s *store.Store, door *kube.Server) (*mesosdoor.Server, error) {
@@ -69,7 +27,7 @@ func (m *manager) mesosDoor(s *store.Store, door *kube.Server) (*mesosdoor.Serve
 		return nil, nil
 	}
 	self := func() *mesosv1.MasterInfo { return m.masterInfo(s) }
-	auth := m.basicAuth(door, "mesos")
+	auth := *m.basicAuth(door, "mesos")
 	admin, err := operator.New(operator.Config{
 		Auth: auth, Store: s, Now: time.Now, Leader: self, Started: time.Now(), Release: Version, Flags: map[string]string{"port": strconv.Itoa(int(m.mesosPort()))},
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"sort"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/tidwall/btree"
@@ -159,7 +160,17 @@ func (ts *tableState) copy() *tableState {
 	return c
 }
 
-func (ts *tableState) get(key string) (*row, bool) { return ts.rows.Get(&row{key: key}) }
+// pivots are rows that have a key alone, to look others up by.
+var pivots = sync.Pool{New: func() any { return new(row) }}
+
+func (ts *tableState) get(key string) (*row, bool) {
+	p := pivots.Get().(*row)
+	p.key = key
+	r, ok := ts.rows.Get(p)
+	p.key = ""
+	pivots.Put(p)
+	return r, ok
+}
 
 // ascend calls f for the rows at or after from whose key has the prefix.
 func (ts *tableState) ascend(from, prefix string, f func(*row) bool) {

@@ -23,6 +23,10 @@ import (
 // allowed size fits with room to spare.
 const MessageBytesMax = 16 << 20
 
+// WindowBytes is how much may be on its way that the other side has not read. It is
+// fixed because gRPC, left to find the best, sends a ping with nearly every message.
+const WindowBytes = 1 << 20
+
 // How a silent manager is noticed.
 const (
 	pingEvery   = 10 * time.Second
@@ -159,6 +163,7 @@ func dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MessageBytesMax), grpc.MaxCallSendMsgSize(MessageBytesMax)),
 		grpc.WithReadBufferSize(4<<10),
+		grpc.WithInitialWindowSize(WindowBytes), grpc.WithInitialConnWindowSize(WindowBytes),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
 		grpc.WithIdleTimeout(0),
 	)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,7 @@ func dockerFleet(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		if err := profiled(); err != nil {
+		if err := errors.Join(profiled(), c.profile(ctx, h, "docker_10k_allocs", "allocs")); err != nil {
 			return err
 		}
 		l = line{"docker_10k_running_s", running.Seconds(), "s", map[string]any{

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"trireme/internal/access"
+	"trireme/internal/api/caller"
 	"trireme/internal/object"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/store"
@@ -214,9 +215,9 @@ func TestNobody(t *testing.T) {
 // TestRightsChange: what is taken away is not seen any more, however long a call lasts.
 func TestRightsChange(t *testing.T) {
 	d, _ := newDoor(t)
-	r := &rights{who: access.User{Name: "viewer"}, rules: d.rules}
+	r := caller.New(access.User{Name: "viewer"}, d.rules)
 	key := object.Key{Namespace: "loud", Name: "loudsecret"}
-	if !r.sees("", tables.Secrets.ID(), key) {
+	if !r.Sees(tables.Secrets, key) {
 		t.Fatal("the viewer sees no secret")
 	}
 	if _, err := d.store.Update(t.Context(), func(tx *store.Tx) error {
@@ -225,7 +226,7 @@ func TestRightsChange(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if r.sees("", tables.Secrets.ID(), key) {
+	if r.Sees(tables.Secrets, key) {
 		t.Error("the viewer sees secrets without a role")
 	}
 }

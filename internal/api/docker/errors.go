@@ -60,7 +60,7 @@ var imageRoutes = func() map[string]handler {
 	for pattern, h := range images.Routes() {
 		all[pattern] = func(c *call) (any, error) {
 			return engines(h(c.door.images, images.Request{
-				Request: c.Request, Snap: c.snap, All: c.all, May: c.may, Who: c.rights.who.Name, Out: c.out, Raw: c.raw, Typed: c.typed(),
+				Request: c.Request, Snap: c.snap, All: c.all, May: c.may, Who: c.rights.Who().Name, Out: c.out, Raw: c.raw, Typed: c.typed(),
 			}))
 		}
 	}

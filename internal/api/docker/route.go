@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"trireme/internal/api/caller"
 	"trireme/internal/api/docker/query"
 	"trireme/internal/kind"
 	"trireme/internal/store"
@@ -28,8 +29,8 @@ type call struct {
 	door   *Server
 	snap   *store.Snapshot // the committed state at its beginning, as the caller may see it
 	all    *store.Snapshot // the whole of it: to check by, not to show
-	as     *clients
-	rights *rights
+	as     *caller.Clients
+	rights *caller.Rights
 	out    http.ResponseWriter
 	raw    io.Reader // the body, without a bound
 }

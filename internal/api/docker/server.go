@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/lru"
 
 	"trireme/internal/access"
+	"trireme/internal/api/caller"
 	"trireme/internal/api/docker/engine"
 	"trireme/internal/api/docker/images"
 	"trireme/internal/kind"
@@ -53,7 +53,7 @@ type Server struct {
 	cfg     Config
 	store   *store.Store
 	rules   *access.Checker
-	callers *lru.Cache // clients by the key of their Caller
+	callers *caller.Cache
 	fronts  []server
 	engine  *engine.Server
 	images  *images.Server
@@ -73,12 +73,12 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: lru.New(clientsMax), images: images.New(cfg.Node)}
+	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), callers: caller.NewCache(), images: images.New(cfg.Node)}
 	own, err := srv.clients(cfg.Owner)
 	if err != nil {
 		return nil, err
 	}
-	srv.engine = engine.New(engine.Config{Store: s, Typed: own.typed, Log: cfg.Log, Describe: func(n *corev1.Node) map[string]string {
+	srv.engine = engine.New(engine.Config{Store: s, Typed: own.Typed, Log: cfg.Log, Describe: func(n *corev1.Node) map[string]string {
 		as := (&call{door: srv}).node(n)
 		return map[string]string{
 			"state": string(as.Status.State), "availability": string(as.Spec.Availability), "role": string(as.Spec.Role),

@@ -52,7 +52,7 @@ func (c *call) cluster() *swarm.ClusterInfo {
 // mayAdd refuses who may not make machines nodes: the token lets everybody who has it.
 func (c *call) mayAdd() error {
 	if !c.may("create", "", "nodes", object.Key{}) {
-		return kind.New(kind.Denied, "user %q may not see or change the join tokens: that takes the right to create nodes", c.rights.who.Name)
+		return kind.New(kind.Denied, "user %q may not see or change the join tokens: that takes the right to create nodes", c.rights.Who().Name)
 	}
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -33,8 +35,64 @@ type Placement struct {
 	// Spread names the labels of nodes over whose values pods are spread evenly, the
 	// first before all others; nodes without one are a group of their own.
 	Spread []string `json:"spread,omitempty"`
+	// GroupMax is how many pods of the pod's owner a group of the spread takes; 0: any
+	// number. GroupOne has all of them in one group.
+	GroupMax int64 `json:"groupMax,omitempty"`
+	GroupOne bool  `json:"groupOne,omitempty"`
+	// Match are all to be met by the node's labels.
+	Match []Match `json:"match,omitempty"`
 
 	parsed []constraint
+}
+
+// Match is what a label of a node is to be: there, where nothing else is said.
+type Match struct {
+	Label string `json:"label,omitempty"` // empty: the node's name
+	// Equals is its value; numbers are compared to three decimals.
+	Equals *string `json:"equals,omitempty"`
+	// Like is a regular expression that the whole value meets; Unlike one that it does
+	// not, which a label that is not there does not either.
+	Like   *string `json:"like,omitempty"`
+	Unlike *string `json:"unlike,omitempty"`
+
+	like, unlike *regexp.Regexp
+}
+
+// parse compiles the expressions.
+func (m *Match) parse() (err error) {
+	for _, e := range []struct {
+		text *string
+		into **regexp.Regexp
+	}{{m.Like, &m.like}, {m.Unlike, &m.unlike}} {
+		if e.text == nil {
+			continue
+		}
+		if *e.into, err = regexp.Compile("^(?:" + *e.text + ")$"); err != nil {
+			return fmt.Errorf("%q is no regular expression: %w", *e.text, err)
+		}
+	}
+	return nil
+}
+
+func (m *Match) met(n *corev1.Node) bool {
+	have, there := n.Name, true
+	if m.Label != "" {
+		have, there = n.Labels[m.Label]
+	}
+	if m.unlike != nil {
+		return !there || !m.unlike.MatchString(have)
+	}
+	return there && (m.like == nil || m.like.MatchString(have)) && (m.Equals == nil || sameValue(have, *m.Equals))
+}
+
+// sameValue compares texts, or numbers to three decimals.
+func sameValue(a, b string) bool {
+	x, errX := strconv.ParseFloat(a, 64)
+	y, errY := strconv.ParseFloat(b, 64)
+	if errX == nil && errY == nil {
+		return math.RoundToEven(x*1000) == math.RoundToEven(y*1000)
+	}
+	return a == b
 }
 
 // constraint is KEY==VALUE or KEY!=VALUE.
@@ -71,6 +129,11 @@ func (p *Placement) parse() error {
 			return fmt.Errorf("Constraints[%d]: value '%s' is invalid", i, m[3])
 		}
 		p.parsed = append(p.parsed, constraint{key: m[1], value: m[3], equal: m[2] == "=="})
+	}
+	for i := range p.Match {
+		if err := p.Match[i].parse(); err != nil {
+			return fmt.Errorf("Match[%d]: %w", i, err)
+		}
 	}
 	return nil
 }
@@ -138,6 +201,11 @@ func (p *Placement) Fits(n *corev1.Node) bool {
 			return false
 		}
 	}
+	for i := range p.Match {
+		if !p.Match[i].met(n) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -161,6 +229,18 @@ func (p *Placement) Group(n *corev1.Node, levels int) string {
 		path.WriteByte('\n')
 	}
 	return path.String()
+}
+
+// Open returns those of the groups that may take a pod more: counts are how many of the
+// owner each has.
+func (p *Placement) Open(groups []string, counts map[string]int64) []string {
+	if p.GroupMax == 0 && !p.GroupOne {
+		return groups
+	}
+	begun := p.GroupOne && slices.ContainsFunc(groups, func(g string) bool { return counts[g] > 0 })
+	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool {
+		return p.GroupMax > 0 && counts[g] >= p.GroupMax || begun && counts[g] == 0
+	})
 }
 
 // met compares regardless of case (swarmkit, constraint). What is not there equals "".
