@@ -18,6 +18,7 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/loop/looptest"
 	"trireme/internal/object"
+	"trireme/internal/offer"
 	"trireme/internal/schedule"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -29,7 +30,7 @@ func pipeline() []loop.Reconciler {
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/10")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		NodePortMin: 30000, NodePortMax: 32767,
 	})
-	return slices.Concat(loops(), []loop.Reconciler{schedule.New(schedule.Config{})}, alloc.Loops())
+	return slices.Concat(loops(), []loop.Reconciler{offer.NewLoop(offer.LoopConfig{}), schedule.New(schedule.Config{})}, alloc.Loops())
 }
 
 // TestDocument keeps docs/loops.md as the loops declare it.

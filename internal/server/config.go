@@ -72,6 +72,8 @@ type ManagerConfig struct {
 	UnsafeNoSync   bool   `json:"unsafeNoSync"` // do not fsync: for experiments only
 	// Grace is how long a silent node counts as alive [15s].
 	Grace Duration `json:"grace"`
+	// OfferTimeout is after how long an offer that a framework does not answer is rescinded [60s].
+	OfferTimeout Duration `json:"offerTimeout"`
 	// EncryptOverlay is whether all nodes encrypt what their pods say to those of others;
 	// nothing said: they go on as before [clear in a new cluster].
 	EncryptOverlay *bool `json:"encryptOverlay,omitempty"`
@@ -236,7 +238,7 @@ func Default() Config {
 		Root: "/var/lib/trireme", PodCIDR: "10.128.0.0/10", ServiceCIDR: "10.96.0.0/12", Domain: "cluster.local",
 		Manager: ManagerConfig{
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444", DockerListen: ":2376",
-			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second),
+			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second), OfferTimeout: Duration(time.Minute),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
 		},

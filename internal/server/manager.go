@@ -28,6 +28,7 @@ import (
 	"trireme/internal/etcdlog"
 	"trireme/internal/loop"
 	"trireme/internal/object"
+	"trireme/internal/offer"
 	"trireme/internal/orchestrate"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/policy"
@@ -167,7 +168,9 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error { return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM())...).Run(ctx) })
+	g.Go(func() error {
+		return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM(), offer.LoopConfig{Timeout: time.Duration(m.cfg.Manager.OfferTimeout)})...).Run(ctx)
+	})
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })
@@ -218,12 +221,13 @@ func (m *manager) certify(ctx context.Context, s *store.Store) error {
 }
 
 // Loops returns every control loop of a manager in the order of the pipeline:
-// orchestrate, schedule, allocate.
-func Loops(alloc *allocate.Allocator, caPEM []byte) []loop.Reconciler {
+// orchestrate, offer, schedule, allocate. Offers come before the scheduler, so that what is
+// free is lent to who stands lowest before others take it.
+func Loops(alloc *allocate.Allocator, caPEM []byte, offers offer.LoopConfig) []loop.Reconciler {
 	loops := orchestrate.Loops(orchestrate.Config{
 		CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}, ReservedPort: alloc.Reserved,
 	})
-	loops = append(loops, schedule.New(schedule.Config{}))
+	loops = append(loops, offer.NewLoop(offers), schedule.New(schedule.Config{}))
 	return append(loops, alloc.Loops()...)
 }
 

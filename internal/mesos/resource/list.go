@@ -37,7 +37,7 @@ func (r Resource) plus(o Resource) Resource {
 	case Scalar:
 		r.Scalar += o.Scalar
 	case Ranges:
-		r.Ranges = joined(append(slices.Clone(r.Ranges), o.Ranges...))
+		r.Ranges = Joined(append(slices.Clone(r.Ranges), o.Ranges...))
 	case Set:
 		r.Set = distinct(append(slices.Clone(r.Set), o.Set...))
 	}
@@ -191,7 +191,7 @@ func (l List) Ports() (all []Range) {
 			all = append(all, l[i].Ranges...)
 		}
 	}
-	return joined(all)
+	return Joined(all)
 }
 
 // Reserve returns the list with a reservation on top of each resource.
@@ -219,8 +219,8 @@ func (l List) Unreserve() List {
 	return out
 }
 
-// joined returns the ranges in order, with those joined that touch or overlap. It owns all.
-func joined(all []Range) []Range {
+// Joined returns the ranges in order, with those joined that touch or overlap. It owns all.
+func Joined(all []Range) []Range {
 	slices.SortFunc(all, func(a, b Range) int {
 		switch {
 		case a.Begin != b.Begin:

@@ -75,14 +75,16 @@ func custom(r Resource) (corev1.ResourceName, int64, error) {
 func Capacity(has corev1.ResourceList) List {
 	var out List
 	for name, q := range has {
-		if r, ok := scalarOf(name, &q); ok {
+		if r, ok := Read(name, &q); ok {
 			out = out.with(r)
 		}
 	}
 	return out
 }
 
-func scalarOf(name corev1.ResourceName, q *resource.Quantity) (Resource, bool) {
+// Read returns an amount of what pods ask for as an unreserved scalar; false: nothing of Mesos'
+// speaks of it.
+func Read(name corev1.ResourceName, q *resource.Quantity) (Resource, bool) {
 	switch own, is := strings.CutPrefix(string(name), customPrefix); {
 	case name == corev1.ResourceCPU:
 		return Of(CPUs, q.MilliValue()), true

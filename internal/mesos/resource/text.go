@@ -148,7 +148,7 @@ func checkRanges(all []Range) ([]Range, error) {
 			}
 		}
 	}
-	return joined(slices.Clone(all)), nil
+	return Joined(slices.Clone(all)), nil
 }
 
 // CheckRole returns what is wrong with a role's name (docs "Roles", "Invalid Role Names").

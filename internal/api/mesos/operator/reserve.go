@@ -24,7 +24,7 @@ func (s *Server) reservations(r *Request, id *mesosv1.AgentID, change func(free 
 		if seen == nil {
 			return kind.New(kind.NotFound, "agent %s has gone", id.GetValue())
 		}
-		free := total(seen.node, now).Minus(plain(seen.used))
+		free := mesos.Total(seen.node, now).Minus(plain(seen.used))
 		from, to, err := change(free)
 		if err != nil {
 			return err

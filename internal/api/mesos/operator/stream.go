@@ -248,7 +248,7 @@ func (f *follower) agentEvent(e *store.Event) *master.Event {
 	case there(now) && !there(was):
 		one := &agent{Agent: now}
 		one.node, _ = tables.Nodes.Get(f.store.Snapshot(), object.Key{Name: now.Name})
-		one.total = total(one.node, now)
+		one.total = mesos.Total(one.node, now)
 		return &master.Event{Type: master.Event_AGENT_ADDED.Enum(), AgentAdded: &master.Event_AgentAdded{Agent: one.message()}}
 	}
 	return nil

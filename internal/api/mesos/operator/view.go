@@ -69,7 +69,7 @@ func (s *Server) look(r *Request) *view {
 	for a := range tables.MesosAgents(v.snap) {
 		one := &agent{Agent: a}
 		one.node, _ = tables.Nodes.Get(v.snap, object.Key{Name: a.Name})
-		one.total = total(one.node, a)
+		one.total = mesos.Total(one.node, a)
 		v.agents, v.byNode[a.Name] = append(v.agents, one), one
 	}
 	for f := range tables.MesosFrameworks(v.snap) {
@@ -190,43 +190,6 @@ func listOf(role string, all []*mesosv1.Resource) mesosres.List {
 		return nil // not in a row that a loop of ours has put
 	}
 	return l.AllocatedTo(role)
-}
-
-// total is what an agent has: what its node gives, what its Agent says beside or
-// instead, and of all that what is reserved.
-func total(n *corev1.Node, a *mesos.Agent) mesosres.List {
-	var l mesosres.List
-	if n != nil {
-		l = mesosres.Capacity(n.Status.Allocatable)
-	}
-	own := messages(a.Spec.Resources)
-	for _, r := range own {
-		switch {
-		case r.Volume != nil: // a disk of its own
-		case r.Reserved() && r.Kind == mesosres.Scalar:
-			l = l.Minus(mesosres.List{r}.Unreserve())
-		default:
-			l = l.Where(func(have *mesosres.Resource) bool { return have.Name != r.Name || have.Reserved() })
-		}
-		l = l.Plus(mesosres.List{r})
-	}
-	if !slices.ContainsFunc(l, func(r mesosres.Resource) bool { return r.Name == mesosres.Ports }) {
-		l = l.Plus(mesosres.List{{Name: mesosres.Ports, Kind: mesosres.Ranges, Ranges: []mesosres.Range{{Begin: 31000, End: 32000}}}})
-	}
-	for _, r := range messages(a.Spec.Reserved) {
-		l = l.Minus(mesosres.List{origin(r)}).Plus(mesosres.List{r})
-	}
-	return l
-}
-
-// origin is what a dynamic reservation, or a volume, was made from: what the agent
-// had before.
-func origin(r mesosres.Resource) mesosres.Resource {
-	l := mesosres.List{withoutVolume(r)}
-	for l[0].Dynamic() {
-		l = l.Unreserve()
-	}
-	return l[0]
 }
 
 // messages reads the resources of an object, which the loop that wrote them has
