@@ -66,12 +66,13 @@ func fleetOn(ctx context.Context, c *config, h *cluster.Host) ([]line, error) {
 	}, nil
 }
 
-// hollowNodes attaches hollow nodes and returns when they are ready. stop takes them away.
-func hollowNodes(ctx context.Context, c *config, h *cluster.Host, count int) (cs kubernetes.Interface, stop func(), err error) {
+// hollowNodes attaches hollow nodes, with more flags, and returns when they are ready. stop
+// takes them away.
+func hollowNodes(ctx context.Context, c *config, h *cluster.Host, count int, flags ...string) (cs kubernetes.Interface, stop func(), err error) {
 	if cs, err = client(ctx, h); err != nil {
 		return nil, nil, err
 	}
-	sim := h.Command(ctx, c.binary, "sim", "nodes", "--count", strconv.Itoa(count), "--manager", h.Address+":6444")
+	sim := h.Command(ctx, c.binary, append([]string{"sim", "nodes", "--count", strconv.Itoa(count), "--manager", h.Address + ":6444"}, flags...)...)
 	sim.Stderr = os.Stderr
 	if err := sim.Start(); err != nil {
 		return nil, nil, err

@@ -132,13 +132,17 @@ type Event struct {
 	} `json:"error"`
 }
 
-// Framework is a framework that is subscribed.
+// Framework is a framework that is subscribed. Of its fields none may be changed then.
 type Framework struct {
-	Master         string // its URL: http://HOST:5050
-	User, Password string // of HTTP basic authentication; empty: none
+	Client         *http.Client // nil: http.DefaultClient
+	Master         string       // its URL: http://HOST:5050
+	User, Password string       // of HTTP basic authentication; empty: none
 	// Name, Role and RunAs are what the framework is called, whose share it has, and as
 	// whom its commands run.
 	Name, Role, RunAs string
+	// AcksAtOnce is how many acknowledgements may be on their way; 0: one, which is waited
+	// for before the next event.
+	AcksAtOnce int
 
 	mu     sync.Mutex
 	id     string
@@ -160,6 +164,7 @@ func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) er
 	f.stream = resp.Header.Get("Mesos-Stream-Id")
 	f.mu.Unlock()
 	records := bufio.NewReader(resp.Body)
+	acks := newAcks(f)
 	for {
 		e, err := next(records)
 		if err != nil {
@@ -177,12 +182,49 @@ func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) er
 			return err
 		}
 		if s := e.Update.Status; s.UUID != "" {
-			ack := map[string]any{"agent_id": s.AgentID, "task_id": s.TaskID, "uuid": s.UUID}
-			if err := f.Call(ctx, "ACKNOWLEDGE", ack); err != nil {
+			if err := acks.send(ctx, &s); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// acks are acknowledgements on their way.
+type acks struct {
+	f     *Framework
+	turns chan struct{} // nil: each is waited for
+	ended chan error    // of the first that failed
+}
+
+func newAcks(f *Framework) *acks {
+	a := &acks{f: f, ended: make(chan error, 1)}
+	if f.AcksAtOnce > 0 {
+		a.turns = make(chan struct{}, f.AcksAtOnce)
+	}
+	return a
+}
+
+// send acknowledges an update, or says why one before could not be.
+func (a *acks) send(ctx context.Context, s *Status) error {
+	ack := map[string]any{"agent_id": s.AgentID, "task_id": s.TaskID, "uuid": s.UUID}
+	if a.turns == nil {
+		return a.f.Call(ctx, "ACKNOWLEDGE", ack)
+	}
+	select {
+	case err := <-a.ended:
+		return err
+	case a.turns <- struct{}{}:
+	}
+	go func() {
+		if err := a.f.Call(ctx, "ACKNOWLEDGE", ack); err != nil {
+			select {
+			case a.ended <- err:
+			default: // another failed before
+			}
+		}
+		<-a.turns
+	}()
+	return nil
 }
 
 // recordMax bounds one event.
@@ -256,7 +298,11 @@ func (f *Framework) post(ctx context.Context, call map[string]any) (*http.Respon
 	if f.User != "" {
 		req.SetBasicAuth(f.User, f.Password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := f.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
