@@ -140,6 +140,8 @@ type Framework struct {
 	// Name, Role and RunAs are what the framework is called, whose share it has, and as
 	// whom its commands run.
 	Name, Role, RunAs string
+	// FailoverTimeout is for how many seconds tasks live on without the framework.
+	FailoverTimeout float64
 	// AcksAtOnce is how many acknowledgements may be on their way; 0: one, which is waited
 	// for before the next event.
 	AcksAtOnce int
@@ -149,13 +151,31 @@ type Framework struct {
 	stream string
 }
 
+// ID returns what the master calls the framework; empty: it has not been subscribed.
+func (f *Framework) ID() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.id
+}
+
 // Subscribe hands every event to handle, until ctx ends, the stream ends, or handle
-// returns an error. Updates are acknowledged once handle has returned.
+// returns an error. Updates are acknowledged once handle has returned. A framework that was
+// subscribed before goes on as the same one.
 func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) error {
-	resp, err := f.post(ctx, map[string]any{"type": "SUBSCRIBE", "subscribe": map[string]any{"framework_info": map[string]any{
-		"name": f.Name, "user": f.RunAs, "roles": []string{f.Role}, "principal": f.User,
+	info := map[string]any{
+		"name": f.Name, "user": f.RunAs, "roles": []string{f.Role}, "failover_timeout": f.FailoverTimeout, "checkpoint": true,
 		"capabilities": []map[string]string{{"type": "MULTI_ROLE"}, {"type": "PARTITION_AWARE"}},
-	}}})
+	}
+	if f.User != "" {
+		info["principal"] = f.User
+	}
+	call := map[string]any{"type": "SUBSCRIBE", "subscribe": map[string]any{"framework_info": info}}
+	f.mu.Lock()
+	if f.stream = ""; f.id != "" {
+		info["id"], call["framework_id"] = Value{f.id}, Value{f.id}
+	}
+	f.mu.Unlock()
+	resp, err := f.post(ctx, call)
 	if err != nil {
 		return err
 	}
