@@ -64,6 +64,9 @@ type ManagerConfig struct {
 	// MarathonListen is the address of the Marathon API; "none": there is none [:8080, unless
 	// another process has it].
 	MarathonListen string `json:"marathonListen"`
+	// ZooKeeperListen is where ZooKeeper's clients find the leading Mesos master, at /mesos;
+	// "none": nowhere [none].
+	ZooKeeperListen string `json:"zookeeperListen"`
 	// MesosAnonymous is as which user those are taken who show nothing to the APIs of Mesos
 	// and Marathon [they are refused].
 	MesosAnonymous string `json:"mesosAnonymous"`
@@ -269,6 +272,9 @@ func (c *Config) validate() error {
 	if !filepath.IsAbs(c.Root) {
 		return invalid("root", "%q is not an absolute path", c.Root)
 	}
+	if zk := c.Manager.ZooKeeperListen; zk != "" && zk != noSocket && c.Manager.MesosListen == noSocket {
+		return invalid("manager.zookeeperListen", "there is no Mesos master to tell of: leave out --zookeeper-listen, or --mesos-listen none")
+	}
 	reserved, err := c.Agent.reserved()
 	if err != nil {
 		return err
@@ -400,7 +406,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Agent.Listen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Manager.ZooKeeperListen, c.Agent.Listen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -52,6 +53,7 @@ type manager struct {
 	dockerTLS net.Listener
 	mesos     net.Listener // the Mesos API's port; nil: there is none
 	marathon  net.Listener // the Marathon API's port; nil: none
+	zookeeper net.Listener // where ZooKeeper's clients ask; nil: nowhere
 	audit     *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
@@ -83,26 +85,43 @@ func newManager(cfg Config) (*manager, error) {
 	if err := m.openIdentity(); err != nil {
 		return nil, err
 	}
-	if m.api, err = listen("Kubernetes API", "--api-listen", cfg.Manager.APIListen); err != nil {
+	if err := m.openPorts(); err != nil {
 		return nil, err
-	}
-	if m.agents, err = listen("agent sessions", "--agent-listen", cfg.Manager.AgentListen); err != nil {
-		m.api.Close()
-		return nil, err
-	}
-	if m.docker, err = dockerSocket(cfg.Manager.DockerSocket); err != nil {
-		return nil, errors.Join(err, m.api.Close(), m.agents.Close())
-	}
-	if m.dockerTLS, err = dockerPort(cfg.Manager.DockerListen); err != nil {
-		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker))
-	}
-	if m.marathon, err = m.openPort("Marathon API", "--marathon-listen", cfg.Manager.MarathonListen, defaultMarathonListen); err != nil {
-		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS))
-	}
-	if m.mesos, err = m.openPort("Mesos API", "--mesos-listen", cfg.Manager.MesosListen, defaultMesosListen); err != nil {
-		return nil, errors.Join(err, m.api.Close(), m.agents.Close(), closeAny(m.docker), closeAny(m.dockerTLS), closeAny(m.marathon))
 	}
 	return m, nil
+}
+
+// openPorts takes the ports and sockets; where one cannot be had, none stays taken.
+func (m *manager) openPorts() (err error) {
+	c := &m.cfg.Manager
+	var open []net.Listener
+	for _, p := range []struct {
+		at     *net.Listener
+		listen func() (net.Listener, error)
+	}{
+		{&m.api, func() (net.Listener, error) { return listen("Kubernetes API", "--api-listen", c.APIListen) }},
+		{&m.agents, func() (net.Listener, error) { return listen("agent sessions", "--agent-listen", c.AgentListen) }},
+		{&m.docker, func() (net.Listener, error) { return dockerSocket(c.DockerSocket) }},
+		{&m.dockerTLS, func() (net.Listener, error) { return dockerPort(c.DockerListen) }},
+		{&m.marathon, func() (net.Listener, error) {
+			return m.openPort("Marathon API", "--marathon-listen", c.MarathonListen, defaultMarathonListen)
+		}},
+		{&m.mesos, func() (net.Listener, error) {
+			return m.openPort("Mesos API", "--mesos-listen", c.MesosListen, defaultMesosListen)
+		}},
+		{&m.zookeeper, func() (net.Listener, error) {
+			return m.openPort("ZooKeeper API", "--zookeeper-listen", cmp.Or(c.ZooKeeperListen, noSocket), "")
+		}},
+	} {
+		if *p.at, err = p.listen(); err != nil {
+			for _, l := range open {
+				err = errors.Join(err, closeAny(l))
+			}
+			return err
+		}
+		open = append(open, *p.at)
+	}
+	return nil
 }
 
 // Run serves until ctx ends.
@@ -184,6 +203,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if frameworks != nil {
 		g.Go(func() error { return frameworks.Run(ctx) })
 	}
+	g.Go(func() error { return m.zooKeeper(ctx, s) })
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
 	g.Go(func() error { return m.certify(ctx, s) })
