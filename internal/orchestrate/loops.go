@@ -48,7 +48,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods), marathon.NewDeployments(), marathon.NewApps(cfg.Pods),
-		mesos.NewAgents(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),
+		mesos.NewAgents(), mesos.NewDrains(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewNamed(), volume.NewProtector(), volume.NewAttacher(),

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
+	"trireme/internal/api/caller"
 	"trireme/internal/kind"
 	"trireme/internal/object/marathon"
 )
@@ -61,25 +60,4 @@ func fail(w http.ResponseWriter, err error) {
 }
 
 // fromKubernetes classifies what the Kubernetes door said.
-func fromKubernetes(err error) error {
-	var s apierrors.APIStatus
-	if !errors.As(err, &s) {
-		return err
-	}
-	of := kind.Internal
-	switch {
-	case apierrors.IsNotFound(err):
-		of = kind.NotFound
-	case apierrors.IsAlreadyExists(err):
-		of = kind.Exists
-	case apierrors.IsConflict(err):
-		of = kind.Conflict
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		of = kind.Invalid
-	case apierrors.IsForbidden(err):
-		of = kind.Denied
-	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err):
-		of = kind.Unavailable
-	}
-	return kind.New(of, "%s", s.Status().Message)
-}
+func fromKubernetes(err error) error { return caller.FromKubernetes(err) }

@@ -61,7 +61,9 @@ func newDoor(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	master := func() *mesosv1.MasterInfo { return &mesosv1.MasterInfo{Id: proto.String("m"), Ip: proto.Uint32(0), Port: proto.Uint32(5050)} }
+	master := func() *mesosv1.MasterInfo {
+		return &mesosv1.MasterInfo{Id: proto.String("m"), Ip: proto.Uint32(0), Port: proto.Uint32(5050)}
+	}
 	all := basic.Caller{User: access.User{Name: "ann", Groups: []string{access.Masters}}, Key: "ann"}
 	server, err := mesos.New(s, mesos.Config{Listener: l, Master: master, Operator: http.NotFoundHandler(), Auth: basic.Auth{Realm: "mesos", Anonymous: &all, Identify: func(req *http.Request) (basic.Caller, error) {
 		if req.Header.Get("Authorization") == "Bearer weak" {

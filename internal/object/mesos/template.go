@@ -24,8 +24,8 @@ const (
 	ExecutorContainer = "executor"
 )
 
-// defaultGrace is how long a task has to end (Mesos, KillPolicy.grace_period).
-const defaultGrace = 3 * time.Second
+// DefaultGrace is how long a task has to end (Mesos, KillPolicy.grace_period).
+const DefaultGrace = 3 * time.Second
 
 // Launch is what a Pod is made for: a task with a command, the tasks of a group, or an
 // executor of the framework's own with the tasks that it begins with.
@@ -210,7 +210,7 @@ func (b *builder) task(t *mesosv1.TaskInfo, name, dir string) error {
 	if err := b.probes(c, t); err != nil {
 		return err
 	}
-	grace := defaultGrace
+	grace := DefaultGrace
 	if p := t.GetKillPolicy().GetGracePeriod(); p != nil {
 		if grace = time.Duration(p.GetNanoseconds()); grace < 0 {
 			return fmt.Errorf("kill_policy.grace_period: %v is negative", grace)

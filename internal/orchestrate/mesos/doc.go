@@ -1,6 +1,7 @@
 // Package mesos is the control loops of the Mesos door (docs/decisions/0012).
 //
 //	mesos/agents      an Agent beside each Node: its id, whether it is reached
+//	mesos/drain       ends the tasks of agents that are drained; they are gone then, where asked for
 //	mesos/frameworks  removes frameworks that were torn down or stayed away too long
 //	mesos/accept      takes ACCEPTs apart: tasks become Pods, reservations and volumes move
 //	mesos/tasks       tells tasks what their Pods have been through, and ends them

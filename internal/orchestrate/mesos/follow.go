@@ -47,6 +47,9 @@ func (s *step) told(t *mesos.Task, status *mesosv1.TaskStatus) {
 // whether there is no more to say. Those of frameworks that do not know partitions are lost.
 func (s *step) unreachable(tasks []*mesos.Task) bool {
 	agent, ok := tables.MesosAgent(s.tx, tasks[0].Node)
+	if ok && agent.Spec.Gone {
+		return s.gone(agent.Status.ID, tasks)
+	}
 	if !ok || agent.Status.Unreachable == nil {
 		return false
 	}
@@ -75,6 +78,27 @@ func (s *step) unreachable(tasks []*mesos.Task) bool {
 		failure(s.tx, s.f.Spec.ID, agent.Status.ID)
 	}
 	return true
+}
+
+// gone says of tasks that the operator has given up their agent; false: all have ended, and
+// only wait for their acknowledgements.
+func (s *step) gone(agent string, tasks []*mesos.Task) (told bool) {
+	for _, t := range tasks {
+		if mesos.Terminal(t.State) {
+			continue
+		}
+		status := t.Status(lost(s.f, mesosv1.TaskState_TASK_GONE_BY_OPERATOR), "Agent has been marked gone", s.tx.Now())
+		status.Reason = mesosv1.TaskStatus_REASON_AGENT_REMOVED_BY_OPERATOR.Enum()
+		s.told(t, status)
+		told = true
+	}
+	if told {
+		failure(s.tx, s.f.Spec.ID, agent)
+		if s.pod != nil {
+			s.delete(new(int64))
+		}
+	}
+	return told
 }
 
 // follow tells the tasks what their Pod shows.

@@ -110,25 +110,11 @@ func (a *agent) message() *master.Response_GetAgents_Agent {
 }
 
 func (a *agent) info() *mesosv1.AgentInfo {
-	info := &mesosv1.AgentInfo{Id: &mesosv1.AgentID{Value: proto.String(a.Status.ID)}, Hostname: proto.String(a.Name), Port: proto.Int32(agentPort), Resources: a.total.Messages(true)}
-	for _, m := range a.Spec.Attributes {
-		info.Attributes = append(info.Attributes, m.M)
+	info := &mesosv1.AgentInfo{Id: &mesosv1.AgentID{Value: proto.String(a.Status.ID)}, Hostname: proto.String(a.Name), Port: proto.Int32(mesos.AgentPort), Resources: a.total.Messages(true)}
+	if a.node != nil {
+		info.Attributes, info.Domain = mesos.Attributes(a.node, a.Agent), mesos.Domain(a.node)
 	}
-	info.Domain = a.domain()
 	return info
-}
-
-// The node's labels that say where it is (Kubernetes, "Well-Known Labels").
-const regionLabel, zoneLabel = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
-
-func (a *agent) domain() *mesosv1.DomainInfo {
-	if a.node == nil || a.node.Labels[regionLabel] == "" || a.node.Labels[zoneLabel] == "" {
-		return nil
-	}
-	return &mesosv1.DomainInfo{FaultDomain: &mesosv1.DomainInfo_FaultDomain{
-		Region: &mesosv1.DomainInfo_FaultDomain_RegionInfo{Name: proto.String(a.node.Labels[regionLabel])},
-		Zone:   &mesosv1.DomainInfo_FaultDomain_ZoneInfo{Name: proto.String(a.node.Labels[zoneLabel])},
-	}}
 }
 
 func agentCapabilities() (all []*mesosv1.AgentInfo_Capability) {
@@ -207,7 +193,8 @@ func (v *view) offerMessage(o *mesos.Offer) *mesosv1.Offer {
 		Resources: listOf(o.Role, o.Resources).Messages(true), Unavailability: o.Unavailability, AllocationInfo: &mesosv1.Resource_AllocationInfo{Role: &o.Role},
 	}
 	if a := v.byNode[o.Node]; a != nil {
-		m.Attributes, m.Domain = a.info().Attributes, a.domain()
+		info := a.info()
+		m.Attributes, m.Domain = info.Attributes, info.Domain
 	}
 	return m
 }

@@ -132,6 +132,7 @@ func (v *view) slaves(id string) fields {
 }
 
 func (a *agent) slave() fields {
+	info := a.info()
 	reserved := fields{}
 	full := fields{}
 	byRole := map[string]mesosres.List{}
@@ -144,7 +145,7 @@ func (a *agent) slave() fields {
 		reserved[role], full[role] = flat(l), raws(l.Messages(true))
 	}
 	out := fields{
-		"id": a.Status.ID, "hostname": a.Name, "port": agentPort, "pid": a.pid(), "attributes": attributes(a.info().Attributes),
+		"id": a.Status.ID, "hostname": a.Name, "port": mesos.AgentPort, "pid": a.pid(), "attributes": attributes(info.Attributes),
 		"registered_time": unix(a.Status.Registered), "resources": flat(a.total), "used_resources": flat(a.used), "offered_resources": flat(a.offered),
 		"reserved_resources": reserved, "unreserved_resources": flat(a.total.Unreserved()), "reserved_resources_full": full,
 		"unreserved_resources_full": raws(a.total.Unreserved().Messages(true)), "used_resources_full": raws(a.used.Messages(true)), "offered_resources_full": raws(a.offered.Messages(true)),
@@ -156,8 +157,8 @@ func (a *agent) slave() fields {
 	if d := a.drain(); d != nil {
 		out["drain_info"] = raw(d)
 	}
-	if d := a.domain(); d != nil {
-		out["domain"] = raw(d)
+	if info.Domain != nil {
+		out["domain"] = raw(info.Domain)
 	}
 	return out
 }

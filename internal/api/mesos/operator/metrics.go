@@ -36,7 +36,7 @@ func (v *view) metrics() map[string]float64 {
 }
 
 func (v *view) countAgents(m map[string]float64) {
-	var total, used mesosres.List
+	var total, used, offered mesosres.List
 	for _, a := range v.agents {
 		switch {
 		case a.Spec.Gone:
@@ -51,7 +51,7 @@ func (v *view) countAgents(m map[string]float64) {
 			m["master/slaves_inactive"]++
 		}
 		m["master/slaves_connected"]++
-		total, used = total.Plus(a.total), used.Plus(plain(a.used))
+		total, used, offered = total.Plus(a.total), used.Plus(plain(a.used)), offered.Plus(plain(a.offered))
 	}
 	for _, name := range []string{mesosres.CPUs, mesosres.Mem, mesosres.Disk, mesosres.GPUs} {
 		has, takes := mesosres.Number(total.Scalar(name)), mesosres.Number(used.Scalar(name))
@@ -59,6 +59,8 @@ func (v *view) countAgents(m map[string]float64) {
 		if has > 0 {
 			m["master/"+name+"_percent"] = takes / has
 		}
+		m["allocator/mesos/resources/"+name+"/total"] = has
+		m["allocator/mesos/resources/"+name+"/offered_or_allocated"] = takes + mesosres.Number(offered.Scalar(name))
 	}
 	for _, r := range v.roles() {
 		share := 0.0

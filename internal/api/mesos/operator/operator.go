@@ -8,6 +8,7 @@ import (
 
 	"trireme/internal/access"
 	"trireme/internal/api/basic"
+	"trireme/internal/api/caller"
 	"trireme/internal/kind"
 	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
@@ -42,8 +43,9 @@ type Config struct {
 
 // Server answers the operator API over one store.
 type Server struct {
-	cfg   Config
-	rules *access.Checker
+	cfg     Config
+	rules   *access.Checker
+	clients *caller.Cache
 
 	mu          sync.Mutex
 	subscribers []*subscriber // oldest first
@@ -57,14 +59,15 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Elected == nil {
 		cfg.Elected = func() time.Time { return cfg.Started }
 	}
-	return &Server{cfg: cfg, rules: access.NewChecker(cfg.Store)}, nil
+	return &Server{cfg: cfg, rules: access.NewChecker(cfg.Store), clients: caller.NewCache()}, nil
 }
 
 // Request is one request, and who asks; nobody where the route is Open.
 type Request struct {
 	*http.Request
-	Out http.ResponseWriter
-	Who basic.Caller
+	Out  http.ResponseWriter
+	Who  basic.Caller
+	door *Server
 }
 
 // handler answers a request, or returns why not: a *codec.Refusal, or an error of a kind.
@@ -97,7 +100,7 @@ func (s *Server) Handler() http.Handler {
 
 func (s *Server) serve(r route) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
-		if err := s.answer(r, &Request{Request: req, Out: w}); err != nil {
+		if err := s.answer(r, &Request{Request: req, Out: w, door: s}); err != nil {
 			refusal := codec.RefusalOf(err)
 			if refusal.Status == http.StatusUnauthorized {
 				s.cfg.Auth.Challenge(w)

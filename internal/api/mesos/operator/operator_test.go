@@ -95,7 +95,7 @@ func (d *door) fill() {
 		tables.Namespaces.Put(tx, system)
 		tables.Namespaces.Put(tx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
 		tables.Nodes.Put(tx, &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{regionLabel: "eu", zoneLabel: "a"}},
+			ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelTopologyRegion: "eu", corev1.LabelTopologyZone: "a"}},
 			Status: corev1.NodeStatus{
 				Addresses:   []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}},
 				Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourceEphemeralStorage: resource.MustParse("10Gi")},

@@ -35,10 +35,7 @@ func (s *Server) reservations(r *Request, id *mesosv1.AgentID, change func(free 
 		// What was reserved statically, or not at all, is not written down.
 		reserved := messages(now.Spec.Reserved)
 		reserved = reserved.Minus(from).Plus(to.Where(func(r *mesosres.Resource) bool { return r.Dynamic() || r.Persistent() }))
-		now.Spec.Reserved = nil
-		for _, m := range reserved.Messages(true) {
-			now.Spec.Reserved = append(now.Spec.Reserved, mesos.Message[*mesosv1.Resource]{M: m})
-		}
+		mesos.SetReserved(now, reserved)
 		return nil
 	})
 }

@@ -119,11 +119,6 @@ func (f *follower) say(ctx context.Context, e *master.Event) error {
 	}
 }
 
-// fresh returns the rights as they are now: a stream outlives changes of roles.
-func (f *follower) fresh() *rights {
-	return &rights{who: f.who, rules: f.rules, known: map[string]bool{}}
-}
-
 func followTasks(ctx context.Context, f *follower) error {
 	for e, err := range f.store.Events(ctx, f.snap.TableRev(tables.MesosTasks), tables.MesosTasks) {
 		if err != nil {
@@ -133,7 +128,8 @@ func followTasks(ctx context.Context, f *follower) error {
 		if !ok || e.Type() == store.Deleted {
 			continue
 		}
-		if may := f.fresh(); !may.role(now.Role) || !may.framework(now.Namespace) {
+		// Asked anew: a stream outlives changes of what its reader may see.
+		if !f.Sees(tables.Pods, object.Key{Namespace: mesos.Namespace(now.Role)}) || !f.framework(now.Namespace) {
 			continue
 		}
 		was, _ := e.Old().(*mesos.Task)
@@ -184,8 +180,8 @@ func followObjects(ctx context.Context, f *follower) error {
 		if err != nil {
 			return err
 		}
-		plural, name, ok := tables.IsMesos(e.Key())
-		if !ok || !f.fresh().one(plural, name) {
+		plural, _, ok := tables.IsMesos(e.Key())
+		if !ok || !f.Sees(tables.CustomObjects, e.Key()) {
 			continue
 		}
 		var event *master.Event

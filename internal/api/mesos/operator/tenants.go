@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/retry"
 
+	"trireme/internal/api/caller"
 	"trireme/internal/kind"
 	"trireme/internal/mesos/codec"
 	mesosres "trireme/internal/mesos/resource"
@@ -27,8 +28,7 @@ import (
 // tenants yields the Tenants that the caller may see by the roles that they are.
 func (v *view) tenants(yield func(string, *tenant.Tenant) bool) {
 	for t := range tables.Tenants(v.snap) {
-		role := tables.TenantPath(v.snap, t.Name)
-		if v.list(tenant.Group.Group, tenant.Tenants.Resource, "") && !yield(role, t) {
+		if v.tenant(t.Name) && !yield(tables.TenantPath(v.snap, t.Name), t) {
 			return
 		}
 	}
@@ -154,7 +154,7 @@ func (r *Request) changeTenant(role string, dry bool, change func(*tenant.Spec))
 		}
 		return err
 	})
-	return fromKubernetes(err)
+	return caller.FromKubernetes(err)
 }
 
 // changeTenants changes all roles, or none where one cannot be changed.

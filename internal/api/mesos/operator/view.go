@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/api/caller"
 	mesosres "trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
@@ -39,7 +40,7 @@ type agent struct {
 	total   mesosres.List
 	used    mesosres.List // by tasks, their executors and other pods, each allocated to its role
 	offered mesosres.List
-	tasks   int // that hold resources
+	tasks   int // that are not over and acknowledged
 }
 
 // framework is one with what it has.
@@ -60,9 +61,13 @@ type executor struct {
 	role string
 }
 
+func (s *Server) rights(r *Request) *rights {
+	return &rights{caller.New(r.Who.User, s.rules), map[string]bool{}}
+}
+
 // look reads the committed tables for the one who asks.
 func (s *Server) look(r *Request) *view {
-	v := &view{cfg: &s.cfg, snap: s.cfg.Store.Snapshot(), rights: &rights{who: r.Who.User, rules: s.rules, known: map[string]bool{}}, byNode: map[string]*agent{}, byID: map[string]*framework{}}
+	v := &view{cfg: &s.cfg, snap: s.cfg.Store.Snapshot(), rights: s.rights(r), byNode: map[string]*agent{}, byID: map[string]*framework{}}
 	if system, ok := tables.Namespaces.Get(v.snap, object.Key{Name: metav1.NamespaceSystem}); ok {
 		v.id = mesos.MasterID(system)
 	}
@@ -93,6 +98,9 @@ func (v *view) addTasks() {
 		if f != nil && v.role(t.Role) {
 			f.tasks = append(f.tasks, t)
 		}
+		if a != nil && t.Completed == nil {
+			a.tasks++
+		}
 		if !t.Holds() {
 			continue
 		}
@@ -108,9 +116,6 @@ func (v *view) addTasks() {
 		for _, all := range lists {
 			sumOf(frameworks, f).add(t.Role, all)
 			sumOf(agents, a).add(t.Role, all)
-		}
-		if a != nil {
-			a.tasks++
 		}
 	}
 	for f, s := range frameworks {
@@ -220,21 +225,15 @@ func (a *agent) address() string {
 	if a.node == nil {
 		return ""
 	}
-	for _, at := range object.NodeAddresses(a.node) {
-		return at.String()
-	}
-	return ""
+	return mesos.Address(a.node)
 }
-
-// agentPort is where agents answer Mesos' own requests.
-const agentPort = 5051
 
 func (a *agent) pid() string {
 	at, err := netip.ParseAddr(a.address())
 	if err != nil {
-		return "slave(1)@0.0.0.0:5051"
+		at = netip.IPv4Unspecified()
 	}
-	return "slave(1)@" + netip.AddrPortFrom(at, agentPort).String()
+	return "slave(1)@" + netip.AddrPortFrom(at, mesos.AgentPort).String()
 }
 
 // is reports whether a machine of the maintenance calls is this agent's.

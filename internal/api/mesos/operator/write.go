@@ -2,18 +2,16 @@ package operator
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 
 	"google.golang.org/protobuf/proto"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 
+	"trireme/internal/api/caller"
 	"trireme/internal/kind"
 	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
@@ -185,13 +183,11 @@ func parseList[M proto.Message](field string, text []byte, one func() M) (all []
 
 // custom calls the Kubernetes door for objects of a resource as who asks.
 func (r *Request) custom(of schema.GroupVersionResource) (dynamic.ResourceInterface, error) {
-	config := rest.CopyConfig(r.Who.Client)
-	config.ContentType, config.AcceptContentTypes = "application/json", "application/json"
-	client, err := dynamic.NewForConfig(config)
+	as, err := r.door.clients.Clients(r.Who.Key, r.Who.Client)
 	if err != nil {
 		return nil, err
 	}
-	return client.Resource(of), nil
+	return as.Custom.Resource(of), nil
 }
 
 // changeAgent applies change to the Agent of a node, again where somebody else has
@@ -219,31 +215,7 @@ func (r *Request) changeAgent(node string, change func(*mesos.Agent) error) erro
 		_, err = agents.Update(r.Context(), u, metav1.UpdateOptions{})
 		return err
 	})
-	return fromKubernetes(err)
-}
-
-// fromKubernetes classifies what the Kubernetes door said.
-func fromKubernetes(err error) error {
-	var s apierrors.APIStatus
-	if !errors.As(err, &s) {
-		return err
-	}
-	as := kind.Internal
-	switch {
-	case apierrors.IsNotFound(err):
-		as = kind.NotFound
-	case apierrors.IsAlreadyExists(err):
-		as = kind.Exists
-	case apierrors.IsConflict(err):
-		as = kind.Conflict
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		as = kind.Invalid
-	case apierrors.IsForbidden(err):
-		as = kind.Denied
-	case apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err):
-		as = kind.Unavailable
-	}
-	return kind.New(as, "%s", s.Status().Message)
+	return caller.FromKubernetes(err)
 }
 
 // teardownCall says that the framework's time is up: the loop mesos/frameworks removes
@@ -275,5 +247,5 @@ func teardownCall(s *Server, r *Request, call *master.Call) error {
 		_, err = frameworks.Update(r.Context(), u, metav1.UpdateOptions{})
 		return err
 	})
-	return fromKubernetes(err)
+	return caller.FromKubernetes(err)
 }
