@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"orchestrate": {"kind", "object", "store", "tables", "policy", "tell", "loop", "rollout", "mesos"},
 	"offer":       {"kind", "object", "store", "tables", "tell", "loop", "share", "schedule", "mesos"},
 	"allocate":    {"kind", "object", "store", "tables", "tell", "loop"},
-	"schedule":    {"kind", "object", "store", "tables", "tell", "loop", "share"},
+	"schedule":    {"kind", "object", "store", "tables", "tell", "loop", "share", "mesos"},
 	"wire":        {"kind", "object", "chunk"},
 	"chunk":       {},
 	"mesos":       {"kind"},

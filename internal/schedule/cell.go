@@ -7,6 +7,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/schedule/room"
+	"trireme/internal/share"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -22,6 +23,9 @@ type cell struct {
 	// priorities counts the pods with a node by priority.
 	priorities map[int32]int
 	freed      []string // claims that pods let go since the last look
+	tenants
+	lent map[string]*lent // by the offer's id
+	slow map[string]bool  // frameworks, by name, that did not answer in time: no room is left to them
 	// stored are the volumes that lie on nodes' disks.
 	stored map[object.Key]stored
 	// improved lists the nodes that may take what they refused, in order; a class
@@ -41,6 +45,9 @@ type node struct {
 	limits map[string]int      // of these, by driver; one that is missing has none
 	stored int64               // bytes of volumes on its disk
 	held   []*use              // of the pods, in no order
+	lent   []*lent
+	kept   []kept
+	extras object.Demand // what its agent says that it has and its row does not
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
 	version   uint64 // moves with every change
@@ -60,12 +67,14 @@ type use struct {
 	created  int64    // when the pod was made, in seconds
 	priority int32
 	leaving  bool // the pod is deleted, and its node has yet to let go
+	tenant   *share.Node
 }
 
 func newCell() *cell {
 	return &cell{
 		nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{},
 		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]stored{},
+		tenants: newTenants(), lent: map[string]*lent{}, slow: map[string]bool{},
 	}
 }
 
@@ -98,18 +107,14 @@ func (c *cell) mark() int { return c.base + len(c.improved) }
 func (c *cell) setNode(name string, row *corev1.Node) {
 	n := c.node(name)
 	n.row = row
-	if row == nil {
-		c.improve(n) // no better, but what is said of the nodes changes
-		c.drop(n)
-		return
-	}
-	n.Has(row)
-	c.improve(n)
+	c.measure(n)
+	c.improve(n) // also one that is gone: what is said of the nodes changes
+	c.drop(n)
 }
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 {
+	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 && len(n.lent) == 0 {
 		delete(c.nodes, n.name)
 	}
 }
@@ -131,7 +136,7 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 		claims := claimsOf(r, key)
 		c.take(c.node(h.Node), &use{
 			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claims, served: servedOf(r, claims),
-			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting,
+			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting, tenant: c.tenant(r, key.Namespace),
 		})
 		return
 	}
@@ -172,6 +177,7 @@ func (c *cell) take(n *node, u *use) {
 	}
 	n.add(u, 1)
 	n.count(u, 1)
+	c.charge(u.tenant, u.demand, 1)
 	n.version++
 }
 
@@ -186,8 +192,10 @@ func (c *cell) leave(u *use) {
 // resize notes that a pod takes more or less of its node than it did.
 func (c *cell) resize(u *use, d object.Demand) {
 	u.node.add(u, -1)
+	c.charge(u.tenant, u.demand, -1)
 	u.demand = d
 	u.node.add(u, 1)
+	c.charge(u.tenant, u.demand, 1)
 	c.improve(u.node)
 }
 
@@ -211,6 +219,7 @@ func (c *cell) release(key object.Key) {
 	n.held[last], n.held = nil, n.held[:last]
 	u.node.add(u, -1)
 	u.node.count(u, -1)
+	c.charge(u.tenant, u.demand, -1)
 	c.improve(u.node)
 	c.drop(u.node)
 }

@@ -16,6 +16,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/object/swarm"
+	"trireme/internal/share"
 	"trireme/internal/store"
 )
 
@@ -23,6 +24,7 @@ import (
 type class struct {
 	pod       *corev1.Pod // one of them
 	owner     types.UID
+	tenant    *share.Node
 	priority  int32
 	demand    object.Demand
 	ports     []object.HostPort
@@ -46,6 +48,8 @@ type class struct {
 	why  string
 	// tried is the mark up to which no eviction would have helped; -1: not tried yet.
 	tried int
+	// reclaimed is the step in which nothing that is lent would do.
+	reclaimed uint64
 }
 
 // place is a node as the class sees it.
@@ -93,7 +97,7 @@ func (p *places) Pop() any {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
@@ -234,6 +238,7 @@ func keyOf(p *corev1.Pod) uint64 {
 		owner = string(ref.UID)
 	}
 	write([]byte(owner), nil)
+	write([]byte(p.Namespace), nil) // whose it is
 	write([]byte(p.Annotations[swarm.PlacementAnnotation]), nil)
 	write([]byte(p.Annotations[object.DynamicPortsAnnotation]), nil)
 	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for

@@ -32,6 +32,21 @@
 // chosen when it gets its node, none that another pod has there or a service has on
 // every node.
 //
+// # Tenants
+//
+// Of one priority, the next pod is always the oldest of the tenant that stands lowest in the tree
+// of shares (internal/share): a namespace, a stack, a role of Mesos are tenants (object/tenant). What
+// a tenant's limit does not let in waits, and so does what would leave too little for the guarantees
+// of others. What is reserved on a node for a role its pods take first, and others not at all.
+//
+// # Offers
+//
+// Room that an offer lends (internal/offer) counts as the role's. Pods without priority leave it to
+// the framework for one interval of allocation, unless their tenant would stand no lower with it than the
+// role does without: then they take it, and the offer is rescinded. A framework that does not answer
+// in time is left no room until it does. Pods of accepted offers come first within their priority:
+// they waited as offers.
+//
 // # Refusals
 //
 // Each filter explains itself. A pod that no node takes gets one condition in

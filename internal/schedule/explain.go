@@ -18,8 +18,15 @@ type Reason struct {
 // in the tables.
 func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	c := newCell()
+	c.readTenants(r)
 	for n := range tables.Nodes.All(r) {
 		c.setNode(n.Name, n)
+	}
+	for a := range tables.MesosAgents(r) {
+		c.setAgent(r, a.Name)
+	}
+	for o := range tables.MesosOffers.All(r) {
+		c.setOffer(r, o.Name, o)
 	}
 	for n := range tables.CSINodes.All(r) {
 		c.setLimits(n.Name, n)
@@ -35,8 +42,13 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	}
 	cl := newClass(r, p, c)
 	var out []Reason
+	kept := c.bound(cl.tenant, cl.demand, c.spare())
 	for n := range tables.Nodes.All(r) {
-		out = append(out, Reason{n.Name, cl.refusalsOf(object.KeyOf(p), c.nodes[n.Name])})
+		why := cl.refusalsOf(object.KeyOf(p), c.nodes[n.Name])
+		if kept != "" {
+			why = []string{kept}
+		}
+		out = append(out, Reason{n.Name, why})
 	}
 	return out
 }

@@ -21,7 +21,7 @@ type filter func(c *class, n *node) []string
 func rules() []rule {
 	return []rule{
 		{refuses: filterExists}, {refuses: filterReady}, {refuses: filterSchedulable}, {refuses: filterTaints}, {refuses: filterAffinity},
-		{refuses: filterPlacement}, {refuses: filterPods}, {refuses: filterOwners}, {refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true}, {refuses: filterVolumes},
+		{refuses: filterPlacement}, {refuses: filterPods}, {refuses: filterOwners}, {refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true}, {refuses: filterReserved, room: true}, {refuses: filterLent, room: true}, {refuses: filterVolumes},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"trireme/internal/loop"
 	"trireme/internal/object"
+	"trireme/internal/object/mesos"
+	"trireme/internal/share"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
@@ -37,6 +39,9 @@ type Scheduler struct {
 	classes map[uint64]*class
 	queue   map[object.Key]*waiting
 	budgets map[string][]*budget // that victims were asked about in this step, by namespace
+	step    uint64               // number of this step
+	lent    []*lent              // offers, in order; nil: nobody asked yet in this step
+	spare   object.Demand        // what nobody has, where guarantees are to be kept
 }
 
 // waiting is a pod without a node.
@@ -47,6 +52,9 @@ type waiting struct {
 	priority int32
 	created  time.Time
 	gated    bool
+	accepted bool // it is of a framework, which was lent the room for it
+	tenant   *share.Node
+	bound    bool // a limit or a guarantee spoke against it
 	// since is the cell's mark when no node took it; it is not looked at again
 	// before the cell has improved. -1: not tried yet.
 	since int
@@ -74,6 +82,7 @@ func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
 		tables.PodDisruptionBudgets.ID(), tables.CSINodes.ID(), tables.CSIDrivers.ID(), tables.CSIStorageCapacities.ID(), tables.Services.ID(),
+		tables.CustomObjects.ID(), tables.Namespaces.ID(), tables.MesosOffers.ID(),
 	}
 }
 
@@ -81,19 +90,31 @@ func (s *Scheduler) Writes() []store.TableID {
 	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Events.ID()}
 }
 
-// Reconcile takes in what changed and places the pods that wait, most important
-// and oldest first.
+// Reconcile takes in what changed and places the pods that wait, the most important first, and
+// of these the oldest of the tenant that stands lowest.
 func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 	s.takeIn(tx)
 	if len(s.classes) > classesMax {
 		s.classes = map[uint64]*class{}
 	}
-	s.budgets = map[string][]*budget{}
-	left := placesMax
-	for _, w := range s.ready() {
-		if left <= 0 {
-			break
+	s.budgets, s.lent = map[string][]*budget{}, nil
+	s.step++
+	next := s.cell.age(tx.Now())
+	if len(s.cell.guaranteed) > 0 {
+		s.spare = s.cell.spare()
+	}
+	if s.cell.moved {
+		s.cell.moved = false
+		for _, w := range s.queue {
+			if w.bound {
+				w.since, w.bound = -1, false
+			}
 		}
+	}
+	turns := &turns{cell: s.cell, list: s.ready()}
+	defer turns.end()
+	left := placesMax
+	for w := turns.next(); w != nil && left > 0; w = turns.next() {
 		p, ok := tables.Pods.Get(tx, w.key)
 		if !ok {
 			s.forget(w.key)
@@ -101,17 +122,37 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 		}
 		left -= s.place(tx, p, w)
 	}
-	return time.Time{}, nil
+	if len(s.queue) == 0 {
+		next = time.Time{}
+	}
+	return next, nil
 }
 
 // takeIn brings cell and queue up to the tables.
 func (s *Scheduler) takeIn(tx *store.Tx) {
-	if tx.FullPass() {
+	switch {
+	case tx.FullPass():
 		s.reset()
+		s.cell.readTenants(tx)
+	case !s.settled(tx):
+		s.cell.readTenants(tx)
+		for _, w := range s.queue {
+			w.since, w.tenant = -1, s.cell.tenant(tx, w.key.Namespace)
+		}
+		s.classes = map[uint64]*class{}
 	}
 	for key := range tables.Nodes.Changed(tx) {
 		n, _ := tables.Nodes.Get(tx, key)
 		s.cell.setNode(key.Name, n)
+	}
+	for key := range tables.CustomObjects.Changed(tx) {
+		if plural, name, ok := tables.IsMesos(key); ok && plural == mesos.Agents.Resource {
+			s.cell.setAgent(tx, name)
+		}
+	}
+	for key := range tables.MesosOffers.Changed(tx) {
+		o, _ := tables.MesosOffers.Get(tx, key)
+		s.cell.setOffer(tx, key.Name, o)
 	}
 	for key := range tables.CSINodes.Changed(tx) {
 		n, _ := tables.CSINodes.Get(tx, key)
@@ -142,10 +183,13 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 	}
 	w := &waiting{
 		key: key, uid: p.UID, class: keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
-		gated: len(p.Spec.SchedulingGates) > 0, since: -1,
+		gated: len(p.Spec.SchedulingGates) > 0, since: -1, tenant: s.cell.tenant(tx, p.Namespace),
+	}
+	if w.accepted = p.Labels[mesos.FrameworkLabel] != "" && onlyNode(p) != ""; w.accepted {
+		delete(s.cell.slow, p.Labels[mesos.FrameworkLabel])
 	}
 	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {
-		w.since = old.since // our own write of its condition
+		w.since, w.bound = old.since, old.bound // our own write of its condition
 	}
 	s.queue[key] = w
 	s.cell.nominate(p)
@@ -174,6 +218,12 @@ func (s *Scheduler) ready() []*waiting {
 		if c := cmp.Compare(b.priority, a.priority); c != 0 {
 			return c
 		}
+		if a.accepted != b.accepted {
+			if a.accepted {
+				return -1
+			}
+			return 1
+		}
 		if c := a.created.Compare(b.created); c != 0 {
 			return c
 		}
@@ -199,6 +249,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 			p = object.AssignPorts(p, cl.dynamic, numbers)
 		}
 		s.cell.take(n, useOf(cl, p))
+		s.spare = share.Plus(s.spare, cl.demand, -1)
 		if kept := s.cell.unnominate(w.key); kept != nil && kept != n {
 			s.cell.improve(kept)
 		}
@@ -230,7 +281,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 func useOf(cl *class, p *corev1.Pod) *use {
 	return &use{
 		key: object.KeyOf(p), uid: p.UID, demand: cl.demand, owner: cl.owner, ports: object.HostPorts(p), claims: claimKeys(p),
-		created: p.CreationTimestamp.Unix(), priority: cl.priority,
+		created: p.CreationTimestamp.Unix(), priority: cl.priority, tenant: cl.tenant,
 	}
 }
 
@@ -244,11 +295,18 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 			cl = newClass(tx, p, s.cell)
 			s.classes[w.class] = cl
 		}
+		if why := s.cell.bound(cl.tenant, cl.demand, s.spare); why != "" {
+			w.bound = true
+			return nil, nil, why
+		}
 		n := cl.promisedNode()
 		if n == nil {
 			n = cl.nominatedNode(s.cell, w.key)
 		}
 		if n == nil {
+			n = cl.best(s.cell)
+		}
+		if n == nil && s.reclaim(cl, cl.tenant) {
 			n = cl.best(s.cell)
 		}
 		if n == nil {

@@ -21,7 +21,7 @@ import (
 )
 
 func TestScripts(t *testing.T) {
-	looptest.Scripts(t, "testdata/*.txtar", tables.All(), func() []loop.Reconciler {
+	looptest.Scripts(t, "testdata/*.txtar", append(tables.All(), tables.Samples()...), func() []loop.Reconciler {
 		return []loop.Reconciler{New(Config{})}
 	})
 }
