@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -27,6 +28,7 @@ import (
 	"trireme/internal/agent/grant"
 	"trireme/internal/agent/host"
 	"trireme/internal/agent/image"
+	"trireme/internal/agent/mesos/executor"
 	"trireme/internal/agent/mesos/fetch"
 	"trireme/internal/agent/mesos/workdir"
 	"trireme/internal/agent/mirror"
@@ -54,6 +56,8 @@ type Config struct {
 	TLS           func() *tls.Config // of the session, asked at each dial
 	ServerTLS     *tls.Config        // of the HTTPS; nil: it is not served
 	Listen        string             // of the HTTPS; empty: ":10250"
+	Mesos         net.Listener       // of Mesos' API; nil: it is not served
+	Release       string             // of this program, as APIs tell it
 	Runtime       runtime.Runtime
 	Network       Network
 	PauseImage    string // never collected; may be empty
@@ -111,6 +115,8 @@ type session interface {
 	ReportMirrors([]*corev1.Pod)
 	ReportStorage(wire.NodeStorage)
 	ReportSnapshots(map[string]*wire.SnapshotState)
+	executor.Session
+	Allow(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error)
 	Lease() time.Duration
 	Run(context.Context) error
 }
@@ -139,6 +145,7 @@ type Agent struct {
 	keeper      *credential.Keeper
 	sandboxes   *workdir.Keeper
 	fetcher     *fetch.Fetcher
+	executors   *executor.Executors
 	images      *image.Manager
 	providers   *provider.Providers // nil: none
 	mirror      *mirror.Mirror      // nil: none
@@ -206,7 +213,7 @@ func New(cfg Config) (*Agent, error) {
 		Context: a.runContext, Changed: a.driversChanged, Used: func() { a.refreshNode(a.runContext()) }, Grown: a.reportStorage, Log: cfg.Log,
 	})
 	a.snapshots = a.newSnapshots()
-	if err := a.openSandboxes(); err != nil {
+	if err := errors.Join(a.openSandboxes(), a.openExecutors()); err != nil {
 		return nil, err
 	}
 	a.volumes = volume.New(cfg.Root, a.objects, a.node, volume.Credentials{Tokens: a.keeper, Certificates: a.keeper}, volume.Persistent{
@@ -223,7 +230,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	client, err := wire.NewClient(wire.ClientConfig{
 		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: assigned.Tables(cfg.Ingress),
-		Assign: a.assign, Log: cfg.Log,
+		Assign: a.assign, Message: a.executors.Message, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -269,6 +276,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.rotateLoop(ctx) })
 	g.Go(func() error { return a.sandboxes.Run(ctx) })
+	g.Go(func() error { return a.executors.Run(ctx) })
 	g.Go(func() error { return a.pressure.Run(ctx) })
 	g.Go(func() error { return a.credentialLoop(ctx) })
 	g.Go(func() error { return a.leaseLoop(ctx) })
@@ -277,6 +285,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.session.Run(ctx) })
 	if a.mirror != nil {
 		g.Go(func() error { return a.mirror.Run(ctx) })
+	}
+	if a.cfg.Mesos != nil {
+		g.Go(func() error { return a.mesosServer().Run(ctx, a.cfg.Mesos) })
 	}
 	if a.cfg.ServerTLS != nil {
 		s := stream.New(stream.Config{

@@ -90,12 +90,17 @@ func (r *rig) Certificate(ctx context.Context, q *wire.CertificateRequest) (*wir
 }
 func (r *rig) ReportStorage(wire.NodeStorage)                 {}
 func (r *rig) ReportSnapshots(map[string]*wire.SnapshotState) {}
-func (r *rig) ReportMirrors(pods []*corev1.Pod)               { r.mu.Lock(); defer r.mu.Unlock(); r.mirrors = pods }
-func (r *rig) Run(ctx context.Context) error                  { <-ctx.Done(); return ctx.Err() }
-func (r *rig) Lease() time.Duration                           { return 0 }
-func (r *rig) Announce()                                      {}
-func (r *rig) Annotations() map[string]string                 { return nil }
-func (r *rig) Renew(time.Duration) error                      { return nil }
+func (r *rig) ReportTask(object.Key, *wire.TaskUpdates)       {}
+func (r *rig) ReportMessage(*wire.ExecutorMessage)            {}
+func (r *rig) Allow(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error) {
+	return nil, kind.New(kind.Unavailable, "no manager")
+}
+func (r *rig) ReportMirrors(pods []*corev1.Pod) { r.mu.Lock(); defer r.mu.Unlock(); r.mirrors = pods }
+func (r *rig) Run(ctx context.Context) error    { <-ctx.Done(); return ctx.Err() }
+func (r *rig) Lease() time.Duration             { return 0 }
+func (r *rig) Announce()                        {}
+func (r *rig) Annotations() map[string]string   { return nil }
+func (r *rig) Renew(time.Duration) error        { return nil }
 
 func (r *rig) Traffic() (map[string]link.Traffic, error) { return nil, nil }
 

@@ -25,6 +25,7 @@ func (a *Agent) take(ctx context.Context, full bool, items []wire.Item) {
 	changes := a.objects.Apply(full, items)
 	a.network(ctx, full, changes)
 	a.assignPods(ctx, changes)
+	a.orders(items)
 	a.removeVolumes(ctx, full, changes)
 	select {
 	case a.dirtyCache <- struct{}{}:

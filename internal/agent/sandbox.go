@@ -2,14 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,103 +80,15 @@ func (a *Agent) fetchOne(ctx context.Context, pod *corev1.Pod, dir string, u san
 	}
 	c := &pod.Spec.Containers[at]
 	if sub, _ := sandbox.DirOf(c); u.Container != "" && sub != "" {
-		if err := makeSubDir(dir, sub); err != nil {
+		if err := workdir.MakeSubDir(dir, sub); err != nil {
 			return err
 		}
 		dir = filepath.Join(dir, sub)
 	}
 	return a.fetcher.Fetch(ctx, fetch.Request{
 		Dir: dir, URIs: []sandbox.URI{u}, Loopback: pod.Spec.HostNetwork,
-		Node: func(path string) (*os.File, error) { return openForPod(pod, c, path) },
+		Node: func(path string) (*os.File, error) { return fetch.OpenFor(pod, c, path) },
 	})
-}
-
-// makeSubDir makes a task's folder in the sandbox, which whoever uses the sandbox may use.
-func makeSubDir(dir, sub string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	st, err := root.Stat(".")
-	if err == nil {
-		err = root.MkdirAll(sub, 0o755)
-	}
-	if err == nil {
-		err = root.Chmod(sub, st.Mode().Perm())
-	}
-	if err != nil {
-		return fmt.Errorf("making the task's folder: %w", err)
-	}
-	return nil
-}
-
-// openForPod opens a file of the node that the container could read too: below a folder of
-// the node that it mounts, with the rights of its user.
-func openForPod(pod *corev1.Pod, c *corev1.Container, path string) (*os.File, error) {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		mounted := func(m corev1.VolumeMount) bool { return m.Name == v.Name && m.SubPath == "" && m.SubPathExpr == "" }
-		if v.HostPath == nil || !slices.ContainsFunc(c.VolumeMounts, mounted) {
-			continue
-		}
-		below, err := filepath.Rel(v.HostPath.Path, path)
-		if err != nil || !filepath.IsLocal(below) {
-			continue
-		}
-		uid, gid, err := userOf(pod, c)
-		if err != nil {
-			return nil, err
-		}
-		return fetch.OpenAs(uid, gid, func() (*os.File, error) {
-			if filepath.Clean(v.HostPath.Path) == "/" {
-				return os.Open(path)
-			}
-			return os.OpenInRoot(v.HostPath.Path, below)
-		})
-	}
-	return nil, fmt.Errorf("the container mounts no folder of the node that %s is in", path)
-}
-
-// userOf returns whom the container's program runs as; what an image says of it is not known
-// here.
-func userOf(pod *corev1.Pod, c *corev1.Container) (uid, gid int, err error) {
-	if sandbox.OnHost(pod, c) {
-		name := sandbox.UserOf(c)
-		if name == "" {
-			return 0, 0, nil
-		}
-		if id, err := strconv.Atoi(name); err == nil {
-			return id, id, nil
-		}
-		u, err := user.Lookup(name)
-		if err != nil {
-			return 0, 0, fmt.Errorf("the node knows no user %s", name)
-		}
-		uid, err := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
-		return uid, gid, errors.Join(err, err2)
-	}
-	for _, id := range []*int64{runAs(pod.Spec.SecurityContext), runAsOf(c.SecurityContext)} {
-		if id != nil {
-			uid = int(*id)
-		}
-	}
-	return uid, uid, nil
-}
-
-func runAs(sc *corev1.PodSecurityContext) *int64 {
-	if sc == nil {
-		return nil
-	}
-	return sc.RunAsUser
-}
-
-func runAsOf(sc *corev1.SecurityContext) *int64 {
-	if sc == nil {
-		return nil
-	}
-	return sc.RunAsUser
 }
 
 // sandboxed tells the container where its sandbox is. One on the node's root file system
@@ -207,30 +116,16 @@ func (j *startJob) sandboxed(cfg *runtime.ContainerConfig) error {
 		setEnv(cfg, "MESOS_SLAVE_ID", place.Agent)
 	}
 	for i := range cfg.Mounts {
-		if m := &cfg.Mounts[i]; m.HostPath == "/" && m.Propagation == "" && sandbox.OnHost(j.pod, j.c) && rootShared() {
+		if m := &cfg.Mounts[i]; m.HostPath == "/" && m.Propagation == "" && sandbox.OnHost(j.pod, j.c) && workdir.RootShared() {
 			m.Propagation = corev1.MountPropagationHostToContainer
 		}
 	}
-	return nil
+	return j.executorEnv(cfg)
 }
 
 func setEnv(cfg *runtime.ContainerConfig, name, value string) {
 	cfg.Env = slices.DeleteFunc(cfg.Env, func(e runtime.KeyValue) bool { return e.Key == name })
 	cfg.Env = append(cfg.Env, runtime.KeyValue{Key: name, Value: value})
-}
-
-// rootShared reports whether mounts of the node reach other mount namespaces.
-func rootShared() bool {
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 6 && f[4] == "/" {
-			return strings.HasPrefix(f[6], "shared:") || strings.HasPrefix(f[6], "master:")
-		}
-	}
-	return false
 }
 
 // followOutputs has what the pod's containers write in their sandboxes too.

@@ -149,6 +149,7 @@ func (w *worker) remove(ctx context.Context) {
 				return
 			}
 			w.o.Gone = true
+			w.a.executors.Gone(w.uid)
 			w.a.session.ReportPod(wire.PodReport{Key: w.key, UID: w.uid, Status: w.reported, Gone: true})
 		}
 	})

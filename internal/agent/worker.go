@@ -321,6 +321,7 @@ func (w *worker) report() time.Time {
 	st := machine.Status(w.pod, &w.o, machine.Node{IPs: w.a.cfg.NodeIPs}, w.reported, now)
 	w.reported = st
 	w.show(st)
+	w.a.executors.Observe(w.pod, st)
 	if object.PodEnded(&corev1.Pod{Status: *st}) {
 		w.tellGone()
 		if !w.released {

@@ -47,6 +47,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Node, "node", "", "this machine's name in the cluster (default: its host name)")
 	f.StringVar(&c.Address, "address", "", "where other machines reach this one, on a dual-stack cluster IPV4,IPV6 (default: the addresses of the default routes)")
 	f.StringVar(&c.Agent.Listen, "listen", c.Agent.Listen, "the agent's address for logs, exec and images")
+	f.StringVar(&c.Agent.MesosListen, "mesos-agent-listen", "", "address of Mesos' agent API; none: there is none (default: :5051, unless another process has it)")
 	f.StringVar(&c.Agent.Runtime, "runtime", c.Agent.Runtime, "what runs containers: cri (containerd) or native (trireme itself, containerd for images only)")
 	f.StringVar(&c.Agent.CRIEndpoint, "cri-endpoint", "", "socket of an existing container runtime (default: our own containerd)")
 	f.StringVar(&c.Agent.CNIConfDir, "cni-conf-dir", "", "directory of CNI network configurations: the plugins of the first one attach this machine's pods and choose their addresses (default: Trireme does)")

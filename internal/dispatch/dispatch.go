@@ -30,7 +30,9 @@ type Config struct {
 	Accounts    *account.Issuer   // signs the tokens of pods; nil: pods get none
 	// Audience reports whether a node may have tokens of a service account for an audience
 	// that no pod of it asks for; nil: it may not.
-	Audience  func(node string, account object.Key, audience string) bool
+	Audience func(node string, account object.Key, audience string) bool
+	// Allow says who asks a node, and whether they may; nil: nobody may.
+	Allow     func(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error)
 	Registry  Registry      // the images that users gave to the cluster; nil: none
 	Overlay   string        // object.OverlayEncrypted or Clear, for all nodes; empty: they go on as before
 	Heartbeat time.Duration // how often agents say something; 0: 5 s, or a third of Grace

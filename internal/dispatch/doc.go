@@ -23,7 +23,8 @@
 //
 // Reads pods, secrets, configmaps, serviceaccounts, services, endpointslices,
 // nodes, clustertrustbundles, networkpolicies, peergroups, routes, runtimeclasses,
-// csidrivers, volumeattachments and floating IPs. Writes the status of pods and nodes,
+// csidrivers, volumeattachments, floating IPs and the tasks of Mesos' custom executors, whose
+// updates it writes, with what these executors say to their frameworks. Writes the status of pods and nodes,
 // deletes pods that are terminating and gone from their node, makes nodes and csinodes,
 // says in claims' status how far their volumes have grown on their nodes,
 // and writes and prunes events.

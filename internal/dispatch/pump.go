@@ -22,6 +22,7 @@ var carried = []*store.Table[store.Object, any]{
 	tables.PersistentVolumeClaims.Any(), tables.PersistentVolumes.Any(), tables.CustomObjects.Any(),
 	tables.NetworkPolicies.Any(), tables.PeerGroups.Any(), tables.Routes.Any(), tables.NetworkMembers.Any(),
 	tables.CSIDrivers.Any(), tables.VolumeAttachments.Any(),
+	tables.MesosTasks.Any(),
 }
 
 var carriedByID = func() map[store.TableID]*store.Table[store.Object, any] {
@@ -119,6 +120,13 @@ func (d *Dispatcher) concern(e *store.Event, touched map[*session]struct{}) {
 	}
 	if i.table == tables.CustomObjects.ID() {
 		for _, node := range placedNodes(e) {
+			if s := d.sessions[node]; s != nil {
+				mark(s)
+			}
+		}
+	}
+	if i.table == tables.MesosTasks.ID() {
+		for _, node := range orderNodes(e) {
 			if s := d.sessions[node]; s != nil {
 				mark(s)
 			}

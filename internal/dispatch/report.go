@@ -86,6 +86,12 @@ func (s *session) receive() error {
 				return err
 			}
 		}
+		if err := s.d.executorTasks(s.ctx, s, r.Tasks); err != nil {
+			return err
+		}
+		if err := s.d.executorMessages(s.ctx, r.Messages); err != nil {
+			return err
+		}
 		pods, events, err := s.decode(r)
 		if err != nil {
 			return err

@@ -45,9 +45,10 @@ type session struct {
 	busy      atomic.Bool               // what it said waits for our room: it is not silent, we do not listen
 	wake      chan struct{}
 
-	mu     sync.Mutex
-	dirty  map[item]struct{}
-	resync bool // history was lost: send a full set
+	mu       sync.Mutex
+	dirty    map[item]struct{}
+	resync   bool                    // history was lost: send a full set
+	messages []*wire.ExecutorMessage // for the node's custom executors
 
 	// The sender's own.
 	pods map[string]held // pods the agent holds
@@ -188,6 +189,9 @@ func (s *session) sendFull() error {
 			return err
 		}
 	}
+	if err := s.sendOrders(out, snap); err != nil {
+		return err
+	}
 	for _, t := range s.wants {
 		if t == tables.Routes.ID() {
 			continue // sent above, with their secrets
@@ -206,11 +210,14 @@ func (s *session) sendDirty() error {
 	s.mu.Lock()
 	dirty, resync := s.dirty, s.resync
 	s.dirty, s.resync = map[item]struct{}{}, false
+	messages := s.messages
+	s.messages = nil
 	s.mu.Unlock()
 	if resync {
-		return s.sendFull()
+		return s.sendFull() // the messages are lost, as they may be
 	}
 	out := s.outbox()
+	out.next.Messages = messages
 	snap := s.d.store.Snapshot()
 	for i := range dirty {
 		if err := s.sendItem(out, snap, i); err != nil {
@@ -239,6 +246,8 @@ func (s *session) sendItem(out *outbox, snap *store.Snapshot, i item) error {
 		return s.sendRoute(out, snap, i.objectKey())
 	case i.table == tables.NetworkMembers.ID():
 		return s.sendMember(out, snap, i)
+	case i.table == tables.MesosTasks.ID():
+		return s.sendOrder(out, snap, i.objectKey())
 	case s.refs[i] > 0 || slices.Contains(s.wants, i.table):
 		return s.sendRow(out, snap, i)
 	case i.table == tables.PersistentVolumes.ID():
@@ -452,7 +461,7 @@ func (o *outbox) put(a *wire.Assignment) error {
 
 // flush ends the set. An empty delta is not sent, unless it ends a set.
 func (o *outbox) flush() error {
-	if len(o.next.Items) == 0 && !o.next.Full && !o.cut {
+	if len(o.next.Items)+len(o.next.Messages) == 0 && !o.next.Full && !o.cut {
 		return nil
 	}
 	return o.s.stream.Send(o.next)

@@ -94,8 +94,11 @@ type ManagerConfig struct {
 
 // AgentConfig is what a node is told.
 type AgentConfig struct {
-	Enabled     bool     `json:"enabled"`
-	Listen      string   `json:"listen"`      // logs, exec, images [:10250]
+	Enabled bool   `json:"enabled"`
+	Listen  string `json:"listen"` // logs, exec, images [:10250]
+	// MesosListen is the address of Mesos' agent API; "none": there is none [:5051, unless
+	// another process has it].
+	MesosListen string   `json:"mesosAgentListen"`
 	Managers    []string `json:"managers"`    // agent listeners of the managers; empty: the one in this process
 	Token       string   `json:"-"`           // join token; empty where a certificate is there
 	CRIEndpoint string   `json:"criEndpoint"` // an existing runtime's socket; empty: our own containerd
@@ -406,7 +409,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Manager.ZooKeeperListen, c.Agent.Listen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Manager.ZooKeeperListen, c.Agent.Listen, c.Agent.MesosListen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

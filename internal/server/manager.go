@@ -104,13 +104,13 @@ func (m *manager) openPorts() (err error) {
 		{&m.docker, func() (net.Listener, error) { return dockerSocket(c.DockerSocket) }},
 		{&m.dockerTLS, func() (net.Listener, error) { return dockerPort(c.DockerListen) }},
 		{&m.marathon, func() (net.Listener, error) {
-			return m.openPort("Marathon API", "--marathon-listen", c.MarathonListen, defaultMarathonListen)
+			return openPort(m.cfg.Log, "Marathon API", "--marathon-listen", c.MarathonListen, defaultMarathonListen)
 		}},
 		{&m.mesos, func() (net.Listener, error) {
-			return m.openPort("Mesos API", "--mesos-listen", c.MesosListen, defaultMesosListen)
+			return openPort(m.cfg.Log, "Mesos API", "--mesos-listen", c.MesosListen, defaultMesosListen)
 		}},
 		{&m.zookeeper, func() (net.Listener, error) {
-			return m.openPort("ZooKeeper API", "--zookeeper-listen", cmp.Or(c.ZooKeeperListen, noSocket), "")
+			return openPort(m.cfg.Log, "ZooKeeper API", "--zookeeper-listen", cmp.Or(c.ZooKeeperListen, noSocket), "")
 		}},
 	} {
 		if *p.at, err = p.listen(); err != nil {
@@ -165,11 +165,11 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
-	d, err := m.dispatcher(s, images)
+	door, err := m.door(s, alloc)
 	if err != nil {
 		return err
 	}
-	door, err := m.door(s, alloc)
+	d, err := m.dispatcher(s, images, door)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
-	frameworks, err := m.mesosDoor(s, door)
+	frameworks, err := m.mesosDoor(s, door, d.ToExecutor)
 	if err != nil {
 		return err
 	}
@@ -276,14 +276,14 @@ func (m *manager) askAgents() (*tls.Config, error) {
 	return wire.ClientTLS(cert, m.pki.Pool()), nil
 }
 
-func (m *manager) dispatcher(s *store.Store, images *registry.Registry) (*dispatch.Dispatcher, error) {
+func (m *manager) dispatcher(s *store.Store, images *registry.Registry, door *kube.Server) (*dispatch.Dispatcher, error) {
 	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
 	if err != nil {
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
 		PKI: m.pki, Token: m.token.Token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
-		Audience: audiences(access.NewChecker(s)),
+		Audience: audiences(access.NewChecker(s)), Allow: m.allow(s, door),
 	})
 }
 

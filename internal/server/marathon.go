@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 
@@ -18,14 +19,14 @@ const defaultMarathonListen = ":8080"
 
 // openPort takes the port of an API that a cluster does without where another process has
 // its usual port: nil, then, and where there is to be none.
-func (m *manager) openPort(what, flag, addr, usual string) (net.Listener, error) {
+func openPort(log *slog.Logger, what, flag, addr, usual string) (net.Listener, error) {
 	switch addr {
 	case noSocket:
 		return nil, nil
 	case "":
 		l, err := listen(what, flag, usual)
 		if kind.Is(err, kind.Exists) {
-			m.cfg.Log.Warn("an API is not served: another process has its port", "api", what, "address", usual, "flag", flag)
+			log.Warn("an API is not served: another process has its port", "api", what, "address", usual, "flag", flag)
 			return nil, nil
 		}
 		return l, err

@@ -1,20 +1,26 @@
 package server
 
 import (
+	"context"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/access"
 	"trireme/internal/api/kube"
 	mesosdoor "trireme/internal/api/mesos"
 	"trireme/internal/api/mesos/operator"
+	"trireme/internal/kind"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/store"
 	"trireme/internal/tables"
+	"trireme/internal/wire"
 )
 
 // defaultMesosListen is where the Mesos API is unless the configuration says otherwise, and
@@ -22,7 +28,7 @@ import (
 const defaultMesosListen = ":5050"
 
 // mesosDoor builds the Mesos door; nil: there is to be none.
-func (m *manager) mesosDoor(s *store.Store, door *kube.Server) (*mesosdoor.Server, error) {
+func (m *manager) mesosDoor(s *store.Store, door *kube.Server, say func(agent, framework, executor string, data []byte)) (*mesosdoor.Server, error) {
 	if m.mesos == nil {
 		return nil, nil
 	}
@@ -34,7 +40,7 @@ func (m *manager) mesosDoor(s *store.Store, door *kube.Server) (*mesosdoor.Serve
 	if err != nil {
 		return nil, err
 	}
-	return mesosdoor.New(s, mesosdoor.Config{Listener: m.mesos, Auth: auth, Log: m.cfg.Log, Master: self, Operator: admin.Handler()})
+	return mesosdoor.New(s, mesosdoor.Config{Listener: m.mesos, Auth: auth, Log: m.cfg.Log, Master: self, Operator: admin.Handler(), ToExecutor: say})
 }
 
 // masterInfo returns what Mesos' clients are told of this manager.
@@ -51,3 +57,27 @@ func (m *manager) masterInfo(s *store.Store) *mesosv1.MasterInfo {
 }
 
 func (m *manager) mesosPort() uint16 { return netip.MustParseAddrPort(m.mesos.Addr().String()).Port() }
+
+// allow says who asks a node's Mesos API, and whether they may.
+func (m *manager) allow(s *store.Store, door *kube.Server) func(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error) {
+	auth, rules := m.basicAuth(door, "mesos-agent"), access.NewChecker(s)
+	return func(ctx context.Context, r *wire.AllowRequest) (*wire.AllowResponse, error) {
+		req := (&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}}).WithContext(ctx)
+		if r.Authorization != "" {
+			req.Header.Set("Authorization", r.Authorization)
+		}
+		who, err := auth.Who(req)
+		if kind.Is(err, kind.Unauthenticated) {
+			return &wire.AllowResponse{Why: err.Error()}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		may, _ := rules.Allows(&access.Request{User: who.User, Verb: r.Verb, Resource: "pods", Subresource: r.Subresource, Namespace: r.Namespace})
+		return &wire.AllowResponse{Known: true, Allowed: may}, nil
+	}
+}
+
+// defaultMesosAgentListen is where Mesos' clients expect agents, and where ours is unless the
+// configuration says otherwise, and unless another process has the port.
+const defaultMesosAgentListen = ":5051"

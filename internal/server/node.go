@@ -33,6 +33,7 @@ type node struct {
 	cfg      Config
 	managers []string
 	issue    func(ctx context.Context) (tls.Certificate, *x509.CertPool, error)
+	mesos    net.Listener // of Mesos' agent API; nil: there is none
 
 	mu   sync.Mutex
 	cert tls.Certificate
@@ -42,6 +43,10 @@ type node struct {
 // newNode returns the node's half; m is the manager of the same process, or nil.
 func newNode(cfg Config, m *manager) (*node, error) {
 	n := &node{cfg: cfg, managers: cfg.Agent.Managers}
+	var err error
+	if n.mesos, err = openPort(cfg.Log, "Mesos agent API", "--mesos-agent-listen", cfg.Agent.MesosListen, defaultMesosAgentListen); err != nil {
+		return nil, err
+	}
 	hosts := append(cfg.hosts(), cfg.Node, "127.0.0.1")
 	if m != nil {
 		_, port, err := net.SplitHostPort(m.agents.Addr().String())
@@ -117,6 +122,7 @@ func (n *node) Run(ctx context.Context) error {
 		Reserved: reserved, Ingress: n.cfg.Agent.Ingress, ExclusiveCPUs: n.cfg.Agent.CPUManagerPolicy == policyStatic, LimitedSwap: n.cfg.Agent.SwapBehavior == swapLimited, StaticPods: n.cfg.Agent.StaticPods, KubeletDir: n.cfg.Agent.KubeletDir, DevicePlugins: n.cfg.path("device-plugins"),
 		PodResources: n.cfg.path("pod-resources", "kubelet.sock"), Plugins: n.plugins(dp),
 		Metrics: dp.WriteMetrics, Log: n.cfg.Log,
+		Mesos: n.mesos, Release: Version,
 		Sysctls: sysctls, PullsMax: n.cfg.Agent.Pulls.max(),
 		CredentialProviders: provider.Config{Path: n.cfg.Agent.Pulls.ProviderConfig, BinDir: n.cfg.Agent.Pulls.ProviderBinDir},
 	})

@@ -44,7 +44,9 @@ type ClientConfig struct {
 	// Assign takes assignments, one call at a time, in order. With full, whatever
 	// is not in items is gone. An error ends the session; the next starts full.
 	Assign func(ctx context.Context, full bool, items []Item) error
-	Log    *slog.Logger
+	// Message takes what a framework says to an executor of this node; may be nil.
+	Message func(*ExecutorMessage)
+	Log     *slog.Logger
 }
 
 // The pace of a client. A new leader waits one grace period (15 s) for everybody
@@ -82,6 +84,8 @@ type Client struct {
 
 	snapshots    *Snapshots // nil: there were never any
 	snapshotsNew bool
+
+	tasks taskReports
 }
 
 // NewClient returns a client that is not running yet.
@@ -92,6 +96,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		cfg: cfg, wake: make(chan struct{}, 1), assigned: map[object.Key]types.UID{},
 		reports: map[types.UID]*PodState{}, dirty: map[types.UID]bool{},
+		tasks: taskReports{all: map[object.Key]*TaskUpdates{}, dirty: map[object.Key]bool{}},
 	}
 	c.heartbeat.Store(int64(defaultHeartbeat))
 	return c, nil
@@ -206,7 +211,12 @@ func (c *Client) receive(ctx context.Context, s stream, addr string) error {
 			}
 			items = append(items, item)
 		}
-		if m.More {
+		for _, message := range m.Messages {
+			if c.cfg.Message != nil {
+				c.cfg.Message(message)
+			}
+		}
+		if m.More || !full && len(items) == 0 {
 			continue
 		}
 		c.note(full, items)
@@ -269,6 +279,7 @@ func (c *Client) sync() {
 	for uid := range c.reports {
 		c.dirty[uid] = true
 	}
+	c.tasks.again()
 	c.mu.Unlock()
 	c.connected.Store(true)
 	c.signal()

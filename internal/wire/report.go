@@ -17,6 +17,7 @@ import (
 	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/object/floating"
+	"trireme/internal/object/mesos"
 	"trireme/internal/object/network"
 	"trireme/internal/object/peers"
 	"trireme/internal/object/route"
@@ -164,7 +165,7 @@ func (c *Client) send(ctx context.Context, s stream) {
 func (c *Client) takeReport() (r *Report, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0 && !c.mirrorsNew && !c.storageNew && !c.snapshotsNew && !c.helloNew) {
+	if !c.synced || (len(c.dirty) == 0 && c.node == nil && len(c.events) == 0 && !c.mirrorsNew && !c.storageNew && !c.snapshotsNew && !c.helloNew && !c.tasks.waits()) {
 		return nil, false
 	}
 	r = &Report{NodeStatus: c.node, Events: c.events}
@@ -181,6 +182,7 @@ func (c *Client) takeReport() (r *Report, more bool) {
 	if c.snapshotsNew {
 		r.Snapshots, c.snapshotsNew = c.snapshots, false
 	}
+	more = c.tasks.take(r)
 	for uid := range c.dirty {
 		if len(r.Pods) == batchPodsMax {
 			return r, true
@@ -192,7 +194,7 @@ func (c *Client) takeReport() (r *Report, more bool) {
 			delete(c.reports, uid) // nobody asks for it: said once is enough
 		}
 	}
-	return r, false
+	return r, more
 }
 
 // Message is an object that travels: an API type with its protobuf encoding, one of
@@ -237,6 +239,8 @@ func NewMessage(table string) Message {
 		return &networkingv1.NetworkPolicy{}
 	case "peergroups":
 		return &peers.Part{}
+	case mesos.OrdersTable:
+		return &mesos.Order{}
 	case route.TableName:
 		return &route.Part{}
 	case floating.Table:

@@ -497,6 +497,8 @@ type Report struct {
 	Mirrors       *Mirrors               `protobuf:"bytes,5,opt,name=mirrors,proto3" json:"mirrors,omitempty"`                         // where the node's static pods changed, and in each session where it has any
 	Storage       *Storage               `protobuf:"bytes,6,opt,name=storage,proto3" json:"storage,omitempty"`                         // where it changed, and in each session where it was reported
 	Snapshots     *Snapshots             `protobuf:"bytes,7,opt,name=snapshots,proto3" json:"snapshots,omitempty"`                     // where one changed, and in each session where there are any
+	Tasks         []*TaskUpdates         `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"`                             // of Mesos' custom executors, where they have news, and in each session all that are not over
+	Messages      []*ExecutorMessage     `protobuf:"bytes,9,rep,name=messages,proto3" json:"messages,omitempty"`                       // of those executors to their frameworks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +582,167 @@ func (x *Report) GetSnapshots() *Snapshots {
 	return nil
 }
 
+func (x *Report) GetTasks() []*TaskUpdates {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *Report) GetMessages() []*ExecutorMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+// TaskUpdates are a task of a custom executor, and what this said of it and its framework has
+// not acknowledged, oldest first.
+type TaskUpdates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         []byte                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`     // object/mesos.Order, as the agent was told; its JSON
+	Updates       [][]byte               `protobuf:"bytes,2,rep,name=updates,proto3" json:"updates,omitempty"` // mesos.v1.TaskStatus
+	Last          []byte                 `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`       // mesos.v1.TaskStatus: the newest, acknowledged or not; empty: there was none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskUpdates) Reset() {
+	*x = TaskUpdates{}
+	mi := &file_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskUpdates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskUpdates) ProtoMessage() {}
+
+func (x *TaskUpdates) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskUpdates.ProtoReflect.Descriptor instead.
+func (*TaskUpdates) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TaskUpdates) GetOrder() []byte {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *TaskUpdates) GetUpdates() [][]byte {
+	if x != nil {
+		return x.Updates
+	}
+	return nil
+}
+
+func (x *TaskUpdates) GetLast() []byte {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+// ExecutorMessage is what a custom executor says to its framework, or this to it.
+type ExecutorMessage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Framework     string                 `protobuf:"bytes,1,opt,name=framework,proto3" json:"framework,omitempty"` // id
+	Executor      string                 `protobuf:"bytes,2,opt,name=executor,proto3" json:"executor,omitempty"`   // id
+	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`         // id
+	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"` // no message: the executor has ended, with this status
+	Status        int32                  `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutorMessage) Reset() {
+	*x = ExecutorMessage{}
+	mi := &file_session_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutorMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutorMessage) ProtoMessage() {}
+
+func (x *ExecutorMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutorMessage.ProtoReflect.Descriptor instead.
+func (*ExecutorMessage) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExecutorMessage) GetFramework() string {
+	if x != nil {
+		return x.Framework
+	}
+	return ""
+}
+
+func (x *ExecutorMessage) GetExecutor() string {
+	if x != nil {
+		return x.Executor
+	}
+	return ""
+}
+
+func (x *ExecutorMessage) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *ExecutorMessage) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ExecutorMessage) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ExecutorMessage) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
 // Snapshots are how a node's snapshots of local volumes stand, all that it was told of.
 type Snapshots struct {
 	state         protoimpl.MessageState    `protogen:"open.v1"`
@@ -590,7 +753,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +765,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +778,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Snapshots) GetStates() map[string]*SnapshotState {
@@ -640,7 +803,7 @@ type SnapshotState struct {
 
 func (x *SnapshotState) Reset() {
 	*x = SnapshotState{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +815,7 @@ func (x *SnapshotState) String() string {
 func (*SnapshotState) ProtoMessage() {}
 
 func (x *SnapshotState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +828,7 @@ func (x *SnapshotState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotState.ProtoReflect.Descriptor instead.
 func (*SnapshotState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SnapshotState) GetUid() string {
@@ -716,7 +879,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +891,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +904,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{10}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Storage) GetCsiNode() []byte {
@@ -782,7 +945,7 @@ type Infeasible struct {
 
 func (x *Infeasible) Reset() {
 	*x = Infeasible{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +957,7 @@ func (x *Infeasible) String() string {
 func (*Infeasible) ProtoMessage() {}
 
 func (x *Infeasible) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +970,7 @@ func (x *Infeasible) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Infeasible.ProtoReflect.Descriptor instead.
 func (*Infeasible) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Infeasible) GetBytes() int64 {
@@ -834,7 +997,7 @@ type Mirrors struct {
 
 func (x *Mirrors) Reset() {
 	*x = Mirrors{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1009,7 @@ func (x *Mirrors) String() string {
 func (*Mirrors) ProtoMessage() {}
 
 func (x *Mirrors) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1022,7 @@ func (x *Mirrors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirrors.ProtoReflect.Descriptor instead.
 func (*Mirrors) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Mirrors) GetPods() [][]byte {
@@ -879,7 +1042,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1054,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1067,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -935,7 +1098,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1110,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1123,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -1005,13 +1168,14 @@ type Assignments struct {
 	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // the set goes on in the next message
 	Items         []*Assignment          `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	HeartbeatMs   uint32                 `protobuf:"varint,4,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"` // how often to say something; 0: as before
+	Messages      []*ExecutorMessage     `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`                           // of frameworks to their custom executors
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1187,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1200,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1067,6 +1231,13 @@ func (x *Assignments) GetHeartbeatMs() uint32 {
 	return 0
 }
 
+func (x *Assignments) GetMessages() []*ExecutorMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
 // Assignment is one object, or its going.
 type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1080,7 +1251,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1263,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1276,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{16}
+	return file_session_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Assignment) GetTable() string {
@@ -1136,6 +1307,134 @@ func (x *Assignment) GetDeleted() bool {
 	return false
 }
 
+type AllowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authorization string                 `protobuf:"bytes,1,opt,name=authorization,proto3" json:"authorization,omitempty"` // the header of the request (RFC 9110, section 11.6.2); may be empty
+	Verb          string                 `protobuf:"bytes,2,opt,name=verb,proto3" json:"verb,omitempty"`
+	Subresource   string                 `protobuf:"bytes,3,opt,name=subresource,proto3" json:"subresource,omitempty"` // of pods
+	Namespace     string                 `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`     // empty: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowRequest) Reset() {
+	*x = AllowRequest{}
+	mi := &file_session_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowRequest) ProtoMessage() {}
+
+func (x *AllowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowRequest.ProtoReflect.Descriptor instead.
+func (*AllowRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AllowRequest) GetAuthorization() string {
+	if x != nil {
+		return x.Authorization
+	}
+	return ""
+}
+
+func (x *AllowRequest) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *AllowRequest) GetSubresource() string {
+	if x != nil {
+		return x.Subresource
+	}
+	return ""
+}
+
+func (x *AllowRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+type AllowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // somebody is
+	Allowed       bool                   `protobuf:"varint,2,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"` // where they are not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowResponse) Reset() {
+	*x = AllowResponse{}
+	mi := &file_session_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowResponse) ProtoMessage() {}
+
+func (x *AllowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowResponse.ProtoReflect.Descriptor instead.
+func (*AllowResponse) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AllowResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *AllowResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *AllowResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type ImageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reference     string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"` // whole, as docker.io/library/web:1
@@ -1145,7 +1444,7 @@ type ImageRequest struct {
 
 func (x *ImageRequest) Reset() {
 	*x = ImageRequest{}
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1456,7 @@ func (x *ImageRequest) String() string {
 func (*ImageRequest) ProtoMessage() {}
 
 func (x *ImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1469,7 @@ func (x *ImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
 func (*ImageRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{17}
+	return file_session_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ImageRequest) GetReference() string {
@@ -1194,7 +1493,7 @@ type ImageResponse struct {
 
 func (x *ImageResponse) Reset() {
 	*x = ImageResponse{}
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1505,7 @@ func (x *ImageResponse) String() string {
 func (*ImageResponse) ProtoMessage() {}
 
 func (x *ImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1518,7 @@ func (x *ImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
 func (*ImageResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{18}
+	return file_session_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ImageResponse) GetMediaType() string {
@@ -1260,7 +1559,7 @@ type ContentRequest struct {
 
 func (x *ContentRequest) Reset() {
 	*x = ContentRequest{}
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1571,7 @@ func (x *ContentRequest) String() string {
 func (*ContentRequest) ProtoMessage() {}
 
 func (x *ContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1584,7 @@ func (x *ContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
 func (*ContentRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{19}
+	return file_session_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ContentRequest) GetDigest() string {
@@ -1312,7 +1611,7 @@ type ContentChunk struct {
 
 func (x *ContentChunk) Reset() {
 	*x = ContentChunk{}
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1623,7 @@ func (x *ContentChunk) String() string {
 func (*ContentChunk) ProtoMessage() {}
 
 func (x *ContentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1636,7 @@ func (x *ContentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
 func (*ContentChunk) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{20}
+	return file_session_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ContentChunk) GetSize() int64 {
@@ -1393,7 +1692,7 @@ const file_session_proto_rawDesc = "" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12,\n" +
 	"\x12begin_refresh_unix\x18\x03 \x01(\x03R\x10beginRefreshUnix\x12$\n" +
 	"\x0enot_after_unix\x18\x04 \x01(\x03R\fnotAfterUnix\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\tR\arefused\"\xc0\x02\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\xb2\x03\n" +
 	"\x06Report\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.trireme.wire.v1.HelloR\x05hello\x12\x1f\n" +
 	"\vnode_status\x18\x02 \x01(\fR\n" +
@@ -1402,7 +1701,20 @@ const file_session_proto_rawDesc = "" +
 	"\x06events\x18\x04 \x03(\fR\x06events\x122\n" +
 	"\amirrors\x18\x05 \x01(\v2\x18.trireme.wire.v1.MirrorsR\amirrors\x122\n" +
 	"\astorage\x18\x06 \x01(\v2\x18.trireme.wire.v1.StorageR\astorage\x128\n" +
-	"\tsnapshots\x18\a \x01(\v2\x1a.trireme.wire.v1.SnapshotsR\tsnapshots\"\xa6\x01\n" +
+	"\tsnapshots\x18\a \x01(\v2\x1a.trireme.wire.v1.SnapshotsR\tsnapshots\x122\n" +
+	"\x05tasks\x18\b \x03(\v2\x1c.trireme.wire.v1.TaskUpdatesR\x05tasks\x12<\n" +
+	"\bmessages\x18\t \x03(\v2 .trireme.wire.v1.ExecutorMessageR\bmessages\"Q\n" +
+	"\vTaskUpdates\x12\x14\n" +
+	"\x05order\x18\x01 \x01(\fR\x05order\x12\x18\n" +
+	"\aupdates\x18\x02 \x03(\fR\aupdates\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\fR\x04last\"\xa3\x01\n" +
+	"\x0fExecutorMessage\x12\x1c\n" +
+	"\tframework\x18\x01 \x01(\tR\tframework\x12\x1a\n" +
+	"\bexecutor\x18\x02 \x01(\tR\bexecutor\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12\x16\n" +
+	"\x06status\x18\x06 \x01(\x05R\x06status\"\xa6\x01\n" +
 	"\tSnapshots\x12>\n" +
 	"\x06states\x18\x01 \x03(\v2&.trireme.wire.v1.Snapshots.StatesEntryR\x06states\x1aY\n" +
 	"\vStatesEntry\x12\x10\n" +
@@ -1445,18 +1757,28 @@ const file_session_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\fR\x06status\x12\x12\n" +
-	"\x04gone\x18\x05 \x01(\bR\x04gone\"\x8b\x01\n" +
+	"\x04gone\x18\x05 \x01(\bR\x04gone\"\xc9\x01\n" +
 	"\vAssignments\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x121\n" +
 	"\x05items\x18\x03 \x03(\v2\x1b.trireme.wire.v1.AssignmentR\x05items\x12!\n" +
-	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\"f\n" +
+	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\x12<\n" +
+	"\bmessages\x18\x05 \x03(\v2 .trireme.wire.v1.ExecutorMessageR\bmessages\"f\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\",\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"\x88\x01\n" +
+	"\fAllowRequest\x12$\n" +
+	"\rauthorization\x18\x01 \x01(\tR\rauthorization\x12\x12\n" +
+	"\x04verb\x18\x02 \x01(\tR\x04verb\x12 \n" +
+	"\vsubresource\x18\x03 \x01(\tR\vsubresource\x12\x1c\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace\"Q\n" +
+	"\rAllowResponse\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x18\n" +
+	"\aallowed\x18\x02 \x01(\bR\aallowed\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\",\n" +
 	"\fImageRequest\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\"p\n" +
 	"\rImageResponse\x12\x1d\n" +
@@ -1470,13 +1792,14 @@ const file_session_proto_rawDesc = "" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\"6\n" +
 	"\fContentChunk\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2\x91\x04\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\xd9\x04\n" +
 	"\x06Agents\x12C\n" +
 	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12E\n" +
 	"\x05Renew\x12\x1d.trireme.wire.v1.RenewRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12D\n" +
 	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01\x12F\n" +
 	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponse\x12X\n" +
 	"\vCertificate\x12#.trireme.wire.v1.CertificateRequest\x1a$.trireme.wire.v1.CertificateResponse\x12F\n" +
+	"\x05Allow\x12\x1d.trireme.wire.v1.AllowRequest\x1a\x1e.trireme.wire.v1.AllowResponse\x12F\n" +
 	"\x05Image\x12\x1d.trireme.wire.v1.ImageRequest\x1a\x1e.trireme.wire.v1.ImageResponse\x12K\n" +
 	"\aContent\x12\x1f.trireme.wire.v1.ContentRequest\x1a\x1d.trireme.wire.v1.ContentChunk0\x01B\x17Z\x15trireme/internal/wireb\x06proto3"
 
@@ -1492,7 +1815,7 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
 	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
@@ -1502,56 +1825,65 @@ var file_session_proto_goTypes = []any{
 	(*CertificateRequest)(nil),  // 5: trireme.wire.v1.CertificateRequest
 	(*CertificateResponse)(nil), // 6: trireme.wire.v1.CertificateResponse
 	(*Report)(nil),              // 7: trireme.wire.v1.Report
-	(*Snapshots)(nil),           // 8: trireme.wire.v1.Snapshots
-	(*SnapshotState)(nil),       // 9: trireme.wire.v1.SnapshotState
-	(*Storage)(nil),             // 10: trireme.wire.v1.Storage
-	(*Infeasible)(nil),          // 11: trireme.wire.v1.Infeasible
-	(*Mirrors)(nil),             // 12: trireme.wire.v1.Mirrors
-	(*Hello)(nil),               // 13: trireme.wire.v1.Hello
-	(*PodState)(nil),            // 14: trireme.wire.v1.PodState
-	(*Assignments)(nil),         // 15: trireme.wire.v1.Assignments
-	(*Assignment)(nil),          // 16: trireme.wire.v1.Assignment
-	(*ImageRequest)(nil),        // 17: trireme.wire.v1.ImageRequest
-	(*ImageResponse)(nil),       // 18: trireme.wire.v1.ImageResponse
-	(*ContentRequest)(nil),      // 19: trireme.wire.v1.ContentRequest
-	(*ContentChunk)(nil),        // 20: trireme.wire.v1.ContentChunk
-	nil,                         // 21: trireme.wire.v1.Snapshots.StatesEntry
-	nil,                         // 22: trireme.wire.v1.Storage.TopologyEntry
-	nil,                         // 23: trireme.wire.v1.Storage.SizesEntry
-	nil,                         // 24: trireme.wire.v1.Storage.InfeasibleEntry
+	(*TaskUpdates)(nil),         // 8: trireme.wire.v1.TaskUpdates
+	(*ExecutorMessage)(nil),     // 9: trireme.wire.v1.ExecutorMessage
+	(*Snapshots)(nil),           // 10: trireme.wire.v1.Snapshots
+	(*SnapshotState)(nil),       // 11: trireme.wire.v1.SnapshotState
+	(*Storage)(nil),             // 12: trireme.wire.v1.Storage
+	(*Infeasible)(nil),          // 13: trireme.wire.v1.Infeasible
+	(*Mirrors)(nil),             // 14: trireme.wire.v1.Mirrors
+	(*Hello)(nil),               // 15: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 16: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 17: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 18: trireme.wire.v1.Assignment
+	(*AllowRequest)(nil),        // 19: trireme.wire.v1.AllowRequest
+	(*AllowResponse)(nil),       // 20: trireme.wire.v1.AllowResponse
+	(*ImageRequest)(nil),        // 21: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 22: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 23: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 24: trireme.wire.v1.ContentChunk
+	nil,                         // 25: trireme.wire.v1.Snapshots.StatesEntry
+	nil,                         // 26: trireme.wire.v1.Storage.TopologyEntry
+	nil,                         // 27: trireme.wire.v1.Storage.SizesEntry
+	nil,                         // 28: trireme.wire.v1.Storage.InfeasibleEntry
 }
 var file_session_proto_depIdxs = []int32{
-	13, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	14, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	12, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
-	10, // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
-	8,  // 4: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
-	21, // 5: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
-	22, // 6: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
-	23, // 7: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
-	24, // 8: trireme.wire.v1.Storage.infeasible:type_name -> trireme.wire.v1.Storage.InfeasibleEntry
-	16, // 9: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	9,  // 10: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
-	11, // 11: trireme.wire.v1.Storage.InfeasibleEntry.value:type_name -> trireme.wire.v1.Infeasible
-	0,  // 12: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 13: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 14: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 15: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 16: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	17, // 17: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	19, // 18: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 19: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 20: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	15, // 21: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 22: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 23: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	18, // 24: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	20, // 25: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	15, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	16, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	14, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
+	12, // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
+	10, // 4: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
+	8,  // 5: trireme.wire.v1.Report.tasks:type_name -> trireme.wire.v1.TaskUpdates
+	9,  // 6: trireme.wire.v1.Report.messages:type_name -> trireme.wire.v1.ExecutorMessage
+	25, // 7: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
+	26, // 8: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
+	27, // 9: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
+	28, // 10: trireme.wire.v1.Storage.infeasible:type_name -> trireme.wire.v1.Storage.InfeasibleEntry
+	18, // 11: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	9,  // 12: trireme.wire.v1.Assignments.messages:type_name -> trireme.wire.v1.ExecutorMessage
+	11, // 13: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
+	13, // 14: trireme.wire.v1.Storage.InfeasibleEntry.value:type_name -> trireme.wire.v1.Infeasible
+	0,  // 15: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 16: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	7,  // 17: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	3,  // 18: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	5,  // 19: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	19, // 20: trireme.wire.v1.Agents.Allow:input_type -> trireme.wire.v1.AllowRequest
+	21, // 21: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	23, // 22: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	2,  // 23: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 24: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	17, // 25: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	4,  // 26: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	6,  // 27: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	20, // 28: trireme.wire.v1.Agents.Allow:output_type -> trireme.wire.v1.AllowResponse
+	22, // 29: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	24, // 30: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	23, // [23:31] is the sub-list for method output_type
+	15, // [15:23] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1565,7 +1897,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Agents_Session_FullMethodName     = "/trireme.wire.v1.Agents/Session"
 	Agents_Token_FullMethodName       = "/trireme.wire.v1.Agents/Token"
 	Agents_Certificate_FullMethodName = "/trireme.wire.v1.Agents/Certificate"
+	Agents_Allow_FullMethodName       = "/trireme.wire.v1.Agents/Allow"
 	Agents_Image_FullMethodName       = "/trireme.wire.v1.Agents/Image"
 	Agents_Content_FullMethodName     = "/trireme.wire.v1.Agents/Content"
 )
@@ -49,6 +50,8 @@ type AgentsClient interface {
 	// Certificate asks the signer that a projected volume of a pod on the caller's node
 	// names for a certificate, and waits a while for its answer.
 	Certificate(ctx context.Context, in *CertificateRequest, opts ...grpc.CallOption) (*CertificateResponse, error)
+	// Allow says who somebody is that asks a node, and whether they may do to its pods what they ask.
+	Allow(ctx context.Context, in *AllowRequest, opts ...grpc.CallOption) (*AllowResponse, error)
 	// Image says what the cluster's own registry holds under a reference.
 	Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (*ImageResponse, error)
 	// Content sends what the registry holds under a digest.
@@ -116,6 +119,16 @@ func (c *agentsClient) Certificate(ctx context.Context, in *CertificateRequest, 
 	return out, nil
 }
 
+func (c *agentsClient) Allow(ctx context.Context, in *AllowRequest, opts ...grpc.CallOption) (*AllowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AllowResponse)
+	err := c.cc.Invoke(ctx, Agents_Allow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentsClient) Image(ctx context.Context, in *ImageRequest, opts ...grpc.CallOption) (*ImageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ImageResponse)
@@ -164,6 +177,8 @@ type AgentsServer interface {
 	// Certificate asks the signer that a projected volume of a pod on the caller's node
 	// names for a certificate, and waits a while for its answer.
 	Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error)
+	// Allow says who somebody is that asks a node, and whether they may do to its pods what they ask.
+	Allow(context.Context, *AllowRequest) (*AllowResponse, error)
 	// Image says what the cluster's own registry holds under a reference.
 	Image(context.Context, *ImageRequest) (*ImageResponse, error)
 	// Content sends what the registry holds under a digest.
@@ -192,6 +207,9 @@ func (UnimplementedAgentsServer) Token(context.Context, *TokenRequest) (*TokenRe
 }
 func (UnimplementedAgentsServer) Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Certificate not implemented")
+}
+func (UnimplementedAgentsServer) Allow(context.Context, *AllowRequest) (*AllowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Allow not implemented")
 }
 func (UnimplementedAgentsServer) Image(context.Context, *ImageRequest) (*ImageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Image not implemented")
@@ -299,6 +317,24 @@ func _Agents_Certificate_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agents_Allow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AllowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentsServer).Allow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agents_Allow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentsServer).Allow(ctx, req.(*AllowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agents_Image_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ImageRequest)
 	if err := dec(in); err != nil {
@@ -350,6 +386,10 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Certificate",
 			Handler:    _Agents_Certificate_Handler,
+		},
+		{
+			MethodName: "Allow",
+			Handler:    _Agents_Allow_Handler,
 		},
 		{
 			MethodName: "Image",

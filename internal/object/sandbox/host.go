@@ -103,3 +103,25 @@ func UserOf(c *corev1.Container) string {
 	}
 	return ""
 }
+
+// Within returns the words that run one more command in a container that runs, where the
+// container's own does: on the node's root, or on its image.
+func Within(p *corev1.Pod, c *corev1.Container, cmd Command, env []string) []string {
+	program, argv := cmd.argv()
+	if len(env) > 0 {
+		argv = append(append([]string{"env"}, env...), append([]string{program}, argv[1:]...)...)
+		program = "env"
+	}
+	if !OnHost(p, c) {
+		return append([]string{program}, argv[1:]...)
+	}
+	user := cmd.User
+	if user == "" {
+		user = UserOf(c)
+	}
+	words := []string{helper}
+	if user != "" {
+		words = append(words, "-u", user)
+	}
+	return append(append(words, "-p", program, "--"), argv...)
+}

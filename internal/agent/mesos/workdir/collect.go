@@ -79,6 +79,9 @@ func (k *Keeper) prune(runs string) error {
 	if err := os.Remove(filepath.Join(runs, "latest")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := os.Remove(filepath.Join(filepath.Dir(runs), namespaceFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	for dir := runs; dir != k.cfg.Dir; dir = filepath.Dir(dir) {
 		if os.Remove(dir) != nil {
 			return nil // another executor's lies in it

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -127,7 +128,7 @@ type output struct {
 
 // open returns when the last line that the file holds was written; zero: it is empty.
 func (o *output) open(root *os.Root, name string) (time.Time, error) {
-	f, err := openFile(root, name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
+	f, err := openFile(root, name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW)
 	if err != nil {
 		return time.Time{}, err
 	}

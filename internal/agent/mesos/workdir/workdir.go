@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -83,13 +84,13 @@ func (k *Keeper) Make(pod *corev1.Pod) (string, bool, error) {
 	if _, err := os.Lstat(dir); err == nil {
 		return dir, true, nil
 	}
-	if err := makeDirs(dir, onHost); err != nil {
+	if err := makeDirs(dir, pod.Namespace, onHost); err != nil {
 		return "", true, fmt.Errorf("making the sandbox: %w", err)
 	}
 	return dir, true, nil
 }
 
-func makeDirs(dir string, onHost bool) error {
+func makeDirs(dir, namespace string, onHost bool) error {
 	runs := filepath.Dir(dir)
 	executor := filepath.Dir(runs)
 	if err := os.MkdirAll(filepath.Dir(executor), modeAbove); err != nil {
@@ -100,6 +101,9 @@ func makeDirs(dir string, onHost bool) error {
 		above, own = modeAbove, modeHost
 	}
 	if err := os.Mkdir(executor, above); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(executor, namespaceFile), []byte(namespace), 0o600); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, modeAbove); err != nil {
@@ -144,7 +148,7 @@ func (k *Keeper) Left(pod *corev1.Pod) error {
 
 // openFile opens a file of a sandbox that a task may have tampered with.
 func openFile(root *os.Root, name string, flags int) (*os.File, error) {
-	f, err := root.OpenFile(name, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
+	f, err := root.OpenFile(name, flags|syscall.O_NONBLOCK, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -153,4 +157,38 @@ func openFile(root *os.Root, name string, flags int) (*os.File, error) {
 		return nil, errors.Join(err, fmt.Errorf("%s is not a file", name))
 	}
 	return f, nil
+}
+
+// MakeSubDir makes a task's folder in the sandbox, which whoever uses the sandbox may use.
+func MakeSubDir(dir, sub string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	st, err := root.Stat(".")
+	if err == nil {
+		err = root.MkdirAll(sub, 0o755)
+	}
+	if err == nil {
+		err = root.Chmod(sub, st.Mode().Perm())
+	}
+	if err != nil {
+		return fmt.Errorf("making the task's folder: %w", err)
+	}
+	return nil
+}
+
+// RootShared reports whether mounts of the node reach other mount namespaces.
+func RootShared() bool {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 6 && f[4] == "/" {
+			return strings.HasPrefix(f[6], "shared:") || strings.HasPrefix(f[6], "master:")
+		}
+	}
+	return false
 }
