@@ -87,6 +87,7 @@ type Task struct {
 	Statuses          []*mesosv1.TaskStatus `json:"statuses,omitempty"`  // that became true, oldest first, up to StatusesMax
 	Pending           []*mesosv1.TaskStatus `json:"pending,omitempty"`   // that wait for their acknowledgement, oldest first
 	Kill              *Kill                 `json:"kill,omitempty"`      // nil: it is to run
+	Freed             bool                  `json:"freed,omitempty"`     // its executor's Pod has given back what it asked for
 	Unreachable       *metav1.Time          `json:"unreachable,omitempty"`
 	Completed         *metav1.Time          `json:"completed,omitempty"`
 }

@@ -33,15 +33,19 @@ type Observer struct {
 // takes over tells them again. Pods that ended show all that they went through.
 func (o Observer) Follow(t *Task, pod *corev1.Pod) *Task {
 	f := &follower{Observer: o, old: t, task: t, pod: pod}
-	if Terminal(t.State) || t.Custom {
-		return t
+	if Terminal(t.State) || t.Custom && len(t.Statuses) > 0 {
+		return t // of what an executor has, its agent tells
 	}
 	if pod == nil {
 		f.gone()
 		return f.task
 	}
 	f.status = containerStatus(pod, t.Container)
-	f.steps()
+	if t.Custom {
+		f.launch()
+	} else {
+		f.steps()
+	}
 	return f.task
 }
 
@@ -80,10 +84,7 @@ func (f *follower) steps() {
 	if f.task.Kill != nil && f.Killing && f.task.State == mesosv1.TaskState_TASK_RUNNING {
 		f.tell(mesosv1.TaskState_TASK_KILLING, "", time.Time{}, nil)
 	}
-	if w := f.waits(); w != nil {
-		f.tell(mesosv1.TaskState_TASK_FAILED, "Failed to launch container: "+w.Reason+": "+w.Message, time.Time{}, func(s *mesosv1.TaskStatus) {
-			s.Source, s.Reason = mesosv1.TaskStatus_SOURCE_AGENT.Enum(), mesosv1.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED.Enum()
-		})
+	if f.launch(); Terminal(f.task.State) {
 		return
 	}
 	if f.task.State == mesosv1.TaskState_TASK_RUNNING {
@@ -107,6 +108,17 @@ func (f *follower) started() time.Time {
 var hopeless = map[string]bool{
 	"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "ErrImageNeverPull": true,
 	"CreateContainerConfigError": true, "CreateContainerError": true, "RunContainerError": true, sandbox.ReasonFetch: true,
+}
+
+// launch says that the container waits in vain.
+func (f *follower) launch() {
+	w := f.waits()
+	if w == nil {
+		return
+	}
+	f.tell(mesosv1.TaskState_TASK_FAILED, "Failed to launch container: "+w.Reason+": "+w.Message, time.Time{}, func(s *mesosv1.TaskStatus) {
+		s.Source, s.Reason = mesosv1.TaskStatus_SOURCE_AGENT.Enum(), mesosv1.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED.Enum()
+	})
 }
 
 func (f *follower) waits() *corev1.ContainerStateWaiting {

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
@@ -127,14 +128,46 @@ func (s *step) follow(tasks []*mesos.Task) {
 		over = over && next.Completed != nil
 		ends = ends || mesos.Terminal(next.State) && next.State != mesosv1.TaskState_TASK_FINISHED || next.Kill != nil
 	}
-	if s.pod == nil || tasks[0].Custom {
-		return
-	}
 	switch {
+	case s.pod == nil:
+	case tasks[0].Custom:
+		s.custom(tasks, over)
 	case over:
 		s.delete(new(int64))
 	case ends && !object.PodEnded(s.pod):
 		s.delete(graceOf(tasks))
+	}
+}
+
+// custom does to the Pod of an executor of the framework's own what its tasks ask for: it
+// gives back what those had that have ended, and goes when the executor is to, or could not
+// be started.
+func (s *step) custom(tasks []*mesos.Task, over bool) {
+	ends := over && object.PodEnded(s.pod)
+	var free resource.List
+	for _, t := range tasks {
+		ends = ends || t.Kill != nil && t.Kill.Shutdown
+		if !mesos.Terminal(t.State) || t.Freed {
+			continue
+		}
+		ends = ends || t.Statuses[len(t.Statuses)-1].GetReason() == mesosv1.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED
+		list, err := resource.From("resources", t.Info.GetResources())
+		if err != nil {
+			continue // it was checked when it was launched
+		}
+		free = free.Plus(list)
+		next := t.Clone()
+		next.Freed = true
+		tables.MesosTasks.Put(s.tx, next)
+	}
+	if ends {
+		s.delete(nil)
+		return
+	}
+	if pod, ok := tables.Pods.Get(s.tx, object.KeyOf(s.pod)); ok && len(free) > 0 && pod.DeletionTimestamp == nil && !object.PodEnded(pod) {
+		if less, err := mesos.Resized(pod, free, -1); err == nil {
+			tables.Pods.Put(s.tx, less)
+		}
 	}
 }
 

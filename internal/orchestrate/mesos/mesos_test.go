@@ -467,3 +467,46 @@ func TestAnAgentIsNotReached(t *testing.T) {
 		c.want("state", c.row("t").State.String(), "TASK_RUNNING")
 	}
 }
+
+func TestAnExecutorOfItsOwn(t *testing.T) {
+	c := newCell(t)
+	const executor = `,"executor":{"executor_id":{"value":"e"},"command":{"value":"./run","uris":[{"value":"http://x/run","executable":true}]},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.1}},{"name":"mem","type":"SCALAR","scalar":{"value":32}}]}`
+	if got := c.accept(0, []string{c.lend("fw-0000", "cpus:2;mem:512")}, launch(c.task("a", "cpus:0.5;mem:64", executor), c.task("b", "cpus:0.5;mem:64", executor))); got != nil {
+		t.Fatalf("told %v", got)
+	}
+	if c.row("a").Pod != c.row("b").Pod || !c.row("a").Custom {
+		t.Fatalf("tasks %+v, %+v", c.row("a"), c.row("b"))
+	}
+	asks := func(want string) {
+		t.Helper()
+		pod, _ := tables.Pods.Get(c.Store.Head(), c.row("a").Pod)
+		r := pod.Spec.Containers[0].Resources
+		c.want("asks", r.Requests.Cpu().String()+" "+r.Limits.Memory().String(), want)
+	}
+	asks("1100m 160Mi")
+	other := strings.Replace(executor, "./run", "./other", 1)
+	if got := c.accept(0, []string{c.lend("fw-0000", "cpus:1;mem:64")}, launch(c.task("c", "cpus:0.5;mem:64", other))); len(got) != 1 || !strings.Contains(got[0], `not compatible with existing ExecutorInfo with same ExecutorID "e"`) {
+		t.Errorf("told %v", got)
+	}
+	end := func(id string) {
+		task := c.row(id).Clone()
+		s := task.Status(mesosv1.TaskState_TASK_FINISHED, "", looptest.Start)
+		s.Uuid = ours.Digest(id)
+		task.Append(s)
+		c.Update(func(tx *store.Tx) { tables.MesosTasks.Put(tx, task) })
+		c.Settle(c.runner)
+	}
+	c.pod("a", bound)
+	c.pod("a", running)
+	c.want("what its Pod shows", c.states("a"), "")
+	end("b")
+	asks("600m 96Mi")
+	c.acknowledge("b")
+	end("a")
+	c.acknowledge("a")
+	asks("100m 32Mi")
+	c.pod("a", ended(0))
+	if n := tables.Pods.Len(c.Store.Head()); n != 0 {
+		t.Error("the executor that has ended is there")
+	}
+}

@@ -104,6 +104,9 @@ func (l *Tasks) look(tx *store.Tx, key object.Key) error {
 		tasks = made
 	}
 	if len(tasks) == 0 {
+		if pod != nil && object.PodEnded(pod) && pod.Annotations[mesos.TaskAnnotation] == "" && pod.Labels[mesos.FrameworkLabel] != "" {
+			(&step{tx: tx, pod: pod}).delete(nil) // an executor that has nothing left
+		}
 		return nil
 	}
 	f := l.frameworks.get(tx, tasks[0].Namespace)
