@@ -34,7 +34,9 @@ func newMarathon(t *testing.T, k *client) *marathon {
 		_, _ = k.run(context.Background(), "", "delete", "clusterrolebinding", k.namespace) // it goes with its machine
 	})
 	m := &marathon{t: t, h: k.h, token: k.must("create", "token", "marathon"), web: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return k.h.Dial(ctx, network, address) },
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return k.h.Dial(ctx, network, address)
+		},
 	}}}
 	config := gomarathon.NewDefaultConfig()
 	config.URL, config.HTTPClient, config.PollingWaitTime = m.url(""), m.web, 100*time.Millisecond
@@ -44,6 +46,12 @@ func newMarathon(t *testing.T, k *client) *marathon {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.web.CloseIdleConnections)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := k.run(context.Background(), "", "-n", "default", "describe", "pods,services,apps.marathon.trireme.dev", "-l", "marathon.trireme.dev/app")
+			t.Logf("kubectl describe:\n%s", out)
+		}
+	})
 	return m
 }
 
@@ -54,7 +62,7 @@ func (m *marathon) url(path string) string {
 // ask sends a request as it is and returns the status, the headers and the body.
 func (m *marathon) ask(method, path, body string, headers ...string) (int, http.Header, string) {
 	m.t.Helper()
-	req, err := http.NewRequestWithContext(m.t.Context(), method, m.url(path), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(context.WithoutCancel(m.t.Context()), method, m.url(path), strings.NewReader(body))
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -41,6 +41,15 @@ func (c *call) target() target {
 
 // findApp returns the app of an id, of those that the caller may see.
 func (c *call) findApp(id string) (*marathon.App, error) {
+	a, err := c.find(id)
+	if err == nil && a.Spec.Pod != nil {
+		return nil, noApp(id)
+	}
+	return a, err
+}
+
+// find returns the app or the pod of an id, of those that the caller may see.
+func (c *call) find(id string) (*marathon.App, error) {
 	for a := range tables.MarathonAppsNamed(c.snap, marathon.Name(id)) {
 		if a.Spec.ID == id && a.DeletionTimestamp == nil {
 			return a, nil
@@ -96,7 +105,7 @@ func (c *call) listApps(group string) (map[string]any, error) {
 			cmd = *d.Cmd
 		}
 		switch {
-		case a.DeletionTimestamp != nil, !marathon.Within(d.ID, "/"+strings.Trim(group, "/")), !strings.Contains(cmd, q.Get("cmd")), !strings.Contains(d.ID, q.Get("id")):
+		case a.DeletionTimestamp != nil, d.Pod != nil, !marathon.Within(d.ID, "/"+strings.Trim(group, "/")), !strings.Contains(cmd, q.Get("cmd")), !strings.Contains(d.ID, q.Get("id")):
 			continue
 		case !selector.Matches(labels.Set(d.Labels)):
 			continue
@@ -145,7 +154,7 @@ func postApps(c *call) (any, error) {
 		return nil, err
 	}
 	made, err := c.change(func(st *state) error {
-		if st.apps[d.ID] != nil {
+		if st.apps[d.ID] != nil || st.want[d.ID] != nil {
 			return failure{http.StatusConflict, message{Message: "An app with id [" + d.ID + "] already exists."}}
 		}
 		st.want[d.ID] = d
@@ -170,7 +179,7 @@ func (c *call) restart() (any, error) {
 		return nil, failure{http.StatusMethodNotAllowed, message{Message: "HTTP 405 Method Not Allowed"}}
 	}
 	return c.deploy(func(st *state) error {
-		if st.apps[t.id] == nil || !c.sees(st.apps[t.id]) {
+		if a := st.apps[t.id]; a == nil || a.Spec.Pod != nil || !c.sees(a) {
 			return noApp(t.id)
 		}
 		st.want[t.id], st.restarts[t.id] = clone(st.want[t.id]), true
@@ -271,7 +280,7 @@ func (c *call) merge(st *state, tree map[string]any, create bool) (created bool,
 	given, _ := tree["id"].(string)
 	id := marathon.Resolve(given, "/")
 	was := st.apps[id]
-	if was != nil && !c.sees(was) {
+	if was != nil && (!c.sees(was) || was.Spec.Pod != nil) {
 		was = nil
 	}
 	if was == nil {

@@ -267,7 +267,7 @@ func (c *call) locks(changes map[string]marathon.Change) error {
 			continue
 		}
 		count++
-		if slices.ContainsFunc(d.AffectedApps(), func(id string) bool { _, ok := changes[id]; return ok }) {
+		if d.Affects(func(id string) bool { _, ok := changes[id]; return ok }) {
 			locked = append(locked, d)
 		}
 	}

@@ -3,6 +3,7 @@ package marathon
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"trireme/internal/object"
 	"trireme/internal/object/marathon"
@@ -29,21 +30,28 @@ type stepInfo struct {
 
 type actionInfo struct {
 	Action string `json:"action"`
-	App    string `json:"app"`
+	App    string `json:"app,omitempty"`
+	Pod    string `json:"pod,omitempty"`
 }
 
 type currentAction struct {
-	Action                string `json:"action"`
-	App                   string `json:"app"`
-	ReadinessCheckResults []any  `json:"readinessCheckResults"`
+	actionInfo
+	ReadinessCheckResults []any `json:"readinessCheckResults"`
 }
 
 func stepOf(s marathon.Step) stepInfo {
 	out := stepInfo{Actions: []actionInfo{}}
 	for _, a := range s.Actions {
-		out.Actions = append(out.Actions, actionInfo{a.Action, a.App})
+		out.Actions = append(out.Actions, actionOf(a))
 	}
 	return out
+}
+
+func actionOf(a marathon.Action) actionInfo {
+	if a.Pod {
+		return actionInfo{Action: strings.Replace(a.Action, "Application", "Pod", 1), Pod: a.App}
+	}
+	return actionInfo{Action: a.Action, App: a.App}
 }
 
 func stepsOf(d *marathon.Deployment) []stepInfo {
@@ -56,12 +64,12 @@ func stepsOf(d *marathon.Deployment) []stepInfo {
 
 func infoOf(d *marathon.Deployment) deploymentInfo {
 	info := deploymentInfo{
-		ID: d.Name, Version: d.Spec.Version, AffectedApps: append([]string{}, d.AffectedApps()...), AffectedPods: []string{}, Steps: stepsOf(d),
+		ID: d.Name, Version: d.Spec.Version, AffectedApps: append([]string{}, d.Affected(false)...), AffectedPods: append([]string{}, d.Affected(true)...), Steps: stepsOf(d),
 		CurrentActions: []currentAction{}, TotalSteps: len(d.Spec.Steps), CurrentStep: min(int(d.Status.Step)+1, len(d.Spec.Steps)),
 	}
 	if at := int(d.Status.Step); at < len(d.Spec.Steps) {
 		for _, a := range d.Spec.Steps[at].Actions {
-			info.CurrentActions = append(info.CurrentActions, currentAction{a.Action, a.App, []any{}})
+			info.CurrentActions = append(info.CurrentActions, currentAction{actionOf(a), []any{}})
 		}
 	}
 	return info

@@ -73,6 +73,12 @@ func (c *call) forest() (*forest, error) {
 		}
 		one := f.at(marathon.Parent(a.Spec.ID))
 		f.touch(one.ID, a.Spec.Version)
+		if a.Spec.Pod != nil {
+			if shows["pods"] {
+				one.Pods = append(one.Pods, a.Spec.ShowPod())
+			}
+			continue
+		}
 		if !shows["apps"] {
 			continue
 		}
@@ -175,6 +181,10 @@ func former(id string, was marathon.GroupVersionState) *group {
 	}
 	for _, d := range was.Apps {
 		one := f.at(marathon.Parent(d.ID))
+		if d.Pod != nil {
+			one.Pods = append(one.Pods, d.ShowPod())
+			continue
+		}
 		one.Apps = append(one.Apps, d)
 	}
 	return f.byID[id]
@@ -225,9 +235,6 @@ func (st *state) applyGroup(id string, tree map[string]any) error {
 			return marathon.Problems{{Path: "/" + name, Errors: []string{"is not a field that is known here: leave it out"}}}
 		}
 	}
-	if pods, _ := tree["pods"].([]any); len(pods) > 0 {
-		return marathon.Problems{{Path: "/pods", Errors: []string{"pods of groups are not run yet: write their containers as apps"}}}
-	}
 	spec := marathon.GroupSpec{ID: id}
 	if was := st.groups[id]; was != nil {
 		spec = *was
@@ -247,9 +254,15 @@ func (st *state) applyGroup(id string, tree map[string]any) error {
 		spec.EnforceRole = &enforce
 	}
 	st.groups[id] = &spec
-	if apps, ok := tree["apps"].([]any); ok {
-		if err := st.applyApps(id, apps); err != nil {
-			return err
+	for _, what := range []struct {
+		field string
+		read  func(map[string]any, string) (*marathon.Definition, error)
+		pods  bool
+	}{{"apps", marathon.Parse, false}, {"pods", marathon.ParsePod, true}} {
+		if all, ok := tree[what.field].([]any); ok {
+			if err := st.applyApps(id, all, what.read, what.pods); err != nil {
+				return err
+			}
 		}
 	}
 	groups, ok := tree["groups"].([]any)
@@ -259,14 +272,15 @@ func (st *state) applyGroup(id string, tree map[string]any) error {
 	return st.applyGroups(id, groups)
 }
 
-func (st *state) applyApps(id string, apps []any) error {
+// applyApps makes the apps, or the pods, right in a group what an update says.
+func (st *state) applyApps(id string, apps []any, read func(map[string]any, string) (*marathon.Definition, error), pods bool) error {
 	named := map[string]bool{}
 	for _, one := range apps {
 		tree, ok := one.(map[string]any)
 		if !ok {
 			return marathon.Problems{{Path: "/apps", Errors: []string{"error.expected.jsobject"}}}
 		}
-		d, err := marathon.Parse(tree, id)
+		d, err := read(tree, id)
 		if err != nil {
 			return err
 		}
@@ -280,7 +294,7 @@ func (st *state) applyApps(id string, apps []any) error {
 		st.want[d.ID], named[d.ID] = d, true
 	}
 	for _, app := range st.ids() {
-		if marathon.Parent(app) == id && !named[app] {
+		if marathon.Parent(app) == id && !named[app] && pods == (st.want[app].Pod != nil) {
 			delete(st.want, app)
 		}
 	}

@@ -55,7 +55,7 @@ func (c *call) podEvents(was, now *corev1.Pod, there bool) (out []event) {
 			"instanceId": instance, "condition": conditions[after], "runSpecId": t.AppID, "agentId": t.SlaveID, "host": t.Host, "runSpecVersion": version,
 		}})
 	}
-	if !there || len(a.Spec.HealthChecks) == 0 || was == nil || now.Status.Phase != corev1.PodRunning {
+	if !there || !a.Spec.Checked() || was == nil || now.Status.Phase != corev1.PodRunning {
 		return out
 	}
 	alive := ready(now)
@@ -119,7 +119,23 @@ func (c *call) customEvents(kind schema.GroupVersionResource, e *store.Event) []
 	return nil
 }
 
+func marathonPodEvents(was, now *marathon.App, there bool) []event {
+	kind := "pod_updated_event"
+	switch {
+	case !there:
+		kind = "pod_deleted_event"
+	case was == nil:
+		kind = "pod_created_event"
+	case was.Spec.Version == now.Spec.Version:
+		return nil
+	}
+	return []event{{kind, map[string]any{"clientIp": "", "uri": "/v2/pods" + now.Spec.ID}}}
+}
+
 func appEvents(was, now *marathon.App, there bool) []event {
+	if now != nil && now.Spec.Pod != nil {
+		return marathonPodEvents(was, now, there)
+	}
 	switch {
 	case now == nil:
 		return nil

@@ -18,10 +18,6 @@ var leaderRoutes = route{"GET": showLeader, "DELETE": abdicate}
 // version is the release of Marathon whose API is spoken.
 const version = "1.11.0"
 
-func ping(*call) (any, error) {
-	return answer{code: http.StatusOK, body: "pong\n", text: true}, nil
-}
-
 func showLeader(c *call) (any, error) { return map[string]any{"leader": c.door.cfg.Address}, nil }
 
 // abdicate is refused: who leads is the log's affair.

@@ -88,9 +88,9 @@ func (c *call) queued(a *marathon.App) map[string]any {
 	if at, err := marathon.ParseStamp(a.Spec.Version); err == nil && since.IsZero() {
 		since = at
 	}
-	shown, err := marathon.Tree(a.Spec)
-	if err != nil {
-		return nil
+	as, shown := "app", any(a.Spec)
+	if p := a.Spec.ShowPod(); p != nil {
+		as, shown = "pod", p
 	}
 	summary, nodes, declined := rejections(why)
 	offers := map[string]any{"processedOffersCount": nodes, "unusedOffersCount": declined, "rejectSummaryLastOffers": summary, "rejectSummaryLaunchAttempt": summary}
@@ -98,7 +98,7 @@ func (c *call) queued(a *marathon.App) map[string]any {
 		offers["lastUnusedOfferAt"] = marathon.Stamp(now)
 	}
 	item := map[string]any{
-		"app": shown, "count": count, "since": marathon.Stamp(since), "role": a.Spec.Role, "processedOffersSummary": offers,
+		as: shown, "count": count, "since": marathon.Stamp(since), "role": a.Spec.Role, "processedOffersSummary": offers,
 		"delay": map[string]any{"timeLeftSeconds": left, "overdue": left == 0},
 	}
 	if slices.Contains(c.query()["embed"], "lastUnusedOffers") {

@@ -57,7 +57,7 @@ var routes = []struct {
 }{
 	{"/v2/apps", appRoutes}, {"/v2/groups", groupRoutes}, {"/v2/deployments", deploymentRoutes}, {"/v2/tasks", taskRoutes}, {"/v2/queue", queueRoutes},
 	{"/v2/info", route{"GET": showInfo}}, {"/v2/leader", leaderRoutes}, {"/v2/events", route{"GET": followEvents}}, {"/v2/plugins", route{"GET": listPlugins}},
-	{"/v2/pods", podRoutes}, {"/v2/pods::status", route{"GET": listPodStatus}}, {"/ping", route{"GET": ping, "HEAD": ping}}, {"/metrics", route{"GET": showMetrics}},
+	{"/v2/pods", podRoutes}, {"/v2/pods::status", route{"GET": listPodStatus}}, {"/metrics", route{"GET": showMetrics}},
 	{"/logging", route{"GET": showLogging}}, {"/help", route{"GET": help}}, {"/ui", route{"GET": help}},
 }
 
@@ -71,6 +71,18 @@ func find(path []string) (found route, rest []string) {
 		}
 	}
 	return found, rest
+}
+
+// prefixes are what DC/OS has before the paths of its Marathon: clients made for it keep to that.
+var prefixes = [][]string{{"service", "marathon"}, {"marathon"}}
+
+func withoutPrefix(path []string) []string {
+	for _, prefix := range prefixes {
+		if len(path) > len(prefix) && slices.Equal(path[:len(prefix)], prefix) {
+			return path[len(prefix):]
+		}
+	}
+	return path
 }
 
 // split takes a path apart: clients write doubled slashes, and one at the end.
@@ -87,6 +99,11 @@ func split(path string) (parts []string) {
 func (s *Server) serve(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("X-Marathon-Leader", "http://"+s.cfg.Address)
 	w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	path := withoutPrefix(split(req.URL.Path))
+	if len(path) == 1 && path[0] == "ping" { // load balancers ask without a name
+		reply(w, answer{code: http.StatusOK, body: "pong\n", text: true})
+		return
+	}
 	c, err := s.newCall(w, req)
 	if err != nil {
 		if kind.Is(err, kind.Unauthenticated) {
@@ -95,13 +112,15 @@ func (s *Server) serve(w http.ResponseWriter, req *http.Request) {
 		fail(w, err)
 		return
 	}
-	path := split(req.URL.Path)
 	route, rest := find(path)
 	if route == nil {
 		fail(w, missing("%s is not served: see docs/marathon.md for what is", req.URL.Path))
 		return
 	}
 	h := route[req.Method]
+	if h == nil && req.Method == http.MethodHead {
+		h = route[http.MethodGet]
+	}
 	if h == nil {
 		var allowed []string
 		for method := range route {

@@ -90,6 +90,25 @@ func (c *call) kill(tasks []task) error {
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fromKubernetes(err)
 		}
+		if c.flag("wipe", false) {
+			if err := c.wipe(t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wipe gives a task's volumes back: they go once the task has.
+func (c *call) wipe(t task) error {
+	for _, v := range t.pod.Spec.Volumes {
+		if v.PersistentVolumeClaim == nil || t.pod.Labels[marathon.SlotLabel] == "" {
+			continue
+		}
+		err := c.typed().CoreV1().PersistentVolumeClaims(t.pod.Namespace).Delete(c.Context(), v.PersistentVolumeClaim.ClaimName, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fromKubernetes(err)
+		}
 	}
 	return nil
 }

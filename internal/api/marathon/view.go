@@ -51,7 +51,7 @@ func newView(c *call, prefix string, always embeds) *view {
 		if d.Status.State != "" {
 			continue
 		}
-		for _, id := range d.AffectedApps() {
+		for _, id := range d.Affected(false) {
 			v.locks[id] = append(v.locks[id], idOnly{d.Name})
 		}
 	}
@@ -188,7 +188,9 @@ func (c *call) task(a *marathon.App, p *corev1.Pod) task {
 	if n, ok := tables.Nodes.Get(c.door.store.Snapshot(), object.Key{Name: p.Spec.NodeName}); ok {
 		t.Region, t.Zone = n.Labels[corev1.LabelTopologyRegion], n.Labels[corev1.LabelTopologyZone]
 		away = !object.NodeReady(n)
-		t.SlaveID = string(n.UID)
+		if agent, ok := tables.MesosAgent(c.door.store.Snapshot(), n.Name); ok && agent.Status.ID != "" {
+			t.SlaveID = agent.Status.ID
+		}
 		for _, address := range n.Status.Addresses {
 			if address.Type == corev1.NodeInternalIP && t.Host == p.Spec.NodeName {
 				t.Host = address.Address
@@ -217,7 +219,34 @@ func (c *call) task(a *marathon.App, p *corev1.Pod) task {
 	if len(d.HealthChecks) > 0 {
 		t.health(p)
 	}
+	t.volumes(&d, c.claims(a, &d, p))
 	return t
+}
+
+// claims returns the UIDs of the claims of a task's volumes, by the volumes' names.
+func (c *call) claims(a *marathon.App, d *marathon.Definition, p *corev1.Pod) map[string]string {
+	out := map[string]string{}
+	for _, v := range p.Spec.Volumes {
+		if d.Persistent(v.Name) == nil || v.PersistentVolumeClaim == nil {
+			continue
+		}
+		if claim, ok := tables.PersistentVolumeClaims.Get(c.snap, object.Key{Namespace: a.Namespace, Name: v.PersistentVolumeClaim.ClaimName}); ok {
+			out[v.Name] = string(claim.UID)
+		}
+	}
+	return out
+}
+
+// volumes tells of the volumes that outlive the task.
+func (t *task) volumes(d *marathon.Definition, claims map[string]string) {
+	if d.Container == nil {
+		return
+	}
+	for i, v := range d.Container.Volumes {
+		if uid := claims[marathon.VolumeName(i)]; uid != "" {
+			t.LocalVolumes = append(t.LocalVolumes, localVolume{d.ID, v.ContainerPath, uid, d.ID + "#" + v.ContainerPath + "#" + uid})
+		}
+	}
 }
 
 // health tells how the task's health check stands: not at all before its first answer.

@@ -58,8 +58,11 @@ type Status struct {
 	Applied *Definition `json:"applied,omitempty"`
 	// Settled is the version of the spec of which all instances run, are ready and healthy;
 	// empty: it is on its way.
-	Settled string   `json:"settled,omitempty"`
-	Backoff *Backoff `json:"backoff,omitempty"`
+	Settled string `json:"settled,omitempty"`
+	// Replicas and Selector are for who scales it.
+	Replicas int32    `json:"replicas"`
+	Selector string   `json:"selector,omitempty"`
+	Backoff  *Backoff `json:"backoff,omitempty"`
 	// LastFailure is the last instance that ended by itself or was lost.
 	LastFailure *Failure `json:"lastTaskFailure,omitempty"`
 }
@@ -150,6 +153,17 @@ func Tree(v any) (tree any, err error) {
 	return tree, utiljson.Unmarshal(b, &tree) // whole numbers as int64
 }
 
+// complete fills in defaults: not every door writes them.
+func (a *App) complete() {
+	a.Spec.complete()
+	for i := range a.Versions {
+		a.Versions[i].complete()
+	}
+	if a.Status.Applied != nil {
+		a.Status.Applied.complete()
+	}
+}
+
 // Read reads an object of the group out of tables.CustomObjects or a client's answer.
 func Read[T any](u *unstructured.Unstructured) (*T, error) {
 	b, err := json.Marshal(u.Object)
@@ -159,6 +173,9 @@ func Read[T any](u *unstructured.Unstructured) (*T, error) {
 	o := new(T)
 	if err := json.Unmarshal(b, o); err != nil {
 		return nil, fmt.Errorf("reading %s %s/%s: %w", u.GetKind(), u.GetNamespace(), u.GetName(), err)
+	}
+	if a, ok := any(o).(*App); ok {
+		a.complete()
 	}
 	return o, nil
 }
@@ -199,4 +216,26 @@ func TaskState(p *corev1.Pod, away bool) string {
 		return "TASK_RUNNING"
 	}
 	return "TASK_STAGING"
+}
+
+// EndMessage says why an instance ended.
+func EndMessage(p *corev1.Pod) string {
+	for _, c := range p.Status.ContainerStatuses {
+		t := c.State.Terminated
+		switch {
+		case t == nil:
+		case t.Message != "":
+			return t.Message
+		case t.Reason == "OOMKilled":
+			return "Memory limit exceeded"
+		case t.Signal != 0:
+			return fmt.Sprintf("Command terminated with signal %d", t.Signal)
+		default:
+			return fmt.Sprintf("Command exited with status %d", t.ExitCode)
+		}
+	}
+	if p.Status.Message != "" {
+		return p.Status.Message
+	}
+	return p.Status.Reason
 }

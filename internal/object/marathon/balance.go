@@ -5,13 +5,19 @@ import (
 	"strconv"
 	"strings"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"trireme/internal/object/route"
 )
 
 // Balanced is a service port that every node answers.
 type Balanced struct {
 	Index int
 	Port  int32
+	Hosts []string // virtual hosts that lead to it, by way of ingress
+	Path  string
 }
 
 // Balanced returns the service ports that the labels of marathon-lb ask for: those of an app
@@ -22,35 +28,91 @@ func (d *Definition) Balanced() (out []Balanced) {
 		if d.Labels["HAPROXY_GROUP"] == "" && label("GROUP") == "" || strings.EqualFold(label("ENABLED"), "false") {
 			continue
 		}
-		port := p.Service
+		b := Balanced{Index: i, Port: p.Service, Path: label("PATH")}
 		if n, err := strconv.ParseInt(label("PORT"), 10, 32); err == nil {
-			port = int32(n)
+			b.Port = int32(n)
 		}
-		if port > 0 && p.Protocols[0] == corev1.ProtocolTCP {
-			out = append(out, Balanced{i, port})
+		for host := range strings.SplitSeq(label("VHOST"), ",") {
+			if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
+				b.Hosts = append(b.Hosts, host)
+			}
+		}
+		if !strings.HasPrefix(b.Path, "/") {
+			b.Path = "/" + b.Path
+		}
+		if b.Port > 0 && p.Protocols[0] == corev1.ProtocolTCP {
+			out = append(out, b)
 		}
 	}
 	return out
 }
 
-// EndMessage says why an instance ended.
-func EndMessage(p *corev1.Pod) string {
-	for _, c := range p.Status.ContainerStatuses {
-		t := c.State.Terminated
-		switch {
-		case t == nil:
-		case t.Message != "":
-			return t.Message
-		case t.Reason == "OOMKilled":
-			return "Memory limit exceeded"
-		case t.Signal != 0:
-			return fmt.Sprintf("Command terminated with signal %d", t.Signal)
-		default:
-			return fmt.Sprintf("Command exited with status %d", t.ExitCode)
+// VirtualHosts returns the ingress that the labels HAPROXY_n_VHOST and HAPROXY_n_PATH mean,
+// to the core Service of the service ports; nil: none.
+func (d *Definition) VirtualHosts(service string) *networkingv1.IngressSpec {
+	class, prefix := route.Class, networkingv1.PathTypePrefix
+	spec := &networkingv1.IngressSpec{IngressClassName: &class}
+	for _, b := range d.Balanced() {
+		for _, host := range b.Hosts {
+			spec.Rules = append(spec.Rules, networkingv1.IngressRule{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
+				Paths: []networkingv1.HTTPIngressPath{{Path: b.Path, PathType: &prefix, Backend: networkingv1.IngressBackend{
+					Service: &networkingv1.IngressServiceBackend{Name: service, Port: networkingv1.ServiceBackendPort{Number: b.Port}},
+				}}},
+			}}})
 		}
 	}
-	if p.Status.Message != "" {
-		return p.Status.Message
+	if len(spec.Rules) == 0 {
+		return nil
 	}
-	return p.Status.Reason
+	return spec
+}
+
+// The words of marathon-autoscale, as labels of the app.
+const (
+	triggerLabel = "AS_TRIGGER_MODE"
+	rangeLabel   = "AS_MAX_RANGE"
+	leastLabel   = "AS_MIN_INSTANCES"
+	mostLabel    = "AS_MAX_INSTANCES"
+)
+
+// Autoscaler returns what counts the app's instances, by the labels of marathon-autoscale;
+// nil: its user does. It keeps what instances use on average, in percent of what they ask
+// for, at AS_MAX_RANGE.
+func (d *Definition) Autoscaler() (*autoscalingv2.HorizontalPodAutoscalerSpec, error) {
+	mode, ok := d.Labels[triggerLabel]
+	if !ok {
+		return nil, nil
+	}
+	resource := corev1.ResourceName("")
+	switch mode {
+	case "cpu":
+		resource = corev1.ResourceCPU
+	case "mem":
+		resource = corev1.ResourceMemory
+	default:
+		return nil, Problems{{"/labels/" + triggerLabel, []string{fmt.Sprintf("%q: instances are counted by cpu or mem here", mode)}}}
+	}
+	numbers := map[string]int32{leastLabel: 1}
+	for _, name := range []string{rangeLabel, mostLabel, leastLabel} {
+		text, given := d.Labels[name]
+		if !given && name == leastLabel {
+			continue
+		}
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || n < 1 || n > 1e6 {
+			return nil, Problems{{"/labels/" + name, []string{fmt.Sprintf("%q: it is a number, 1 or more", text)}}}
+		}
+		numbers[name] = int32(n)
+	}
+	least, target := numbers[leastLabel], numbers[rangeLabel]
+	if numbers[mostLabel] < least {
+		return nil, Problems{{"/labels/" + mostLabel, []string{"is less than " + leastLabel}}}
+	}
+	return &autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: GroupVersion.String(), Kind: AppKind.Kind, Name: Name(d.ID)},
+		MinReplicas:    &least, MaxReplicas: numbers[mostLabel],
+		Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+			Name: resource, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &target},
+		}}},
+	}, nil
 }

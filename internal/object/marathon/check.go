@@ -28,6 +28,9 @@ func (d *Definition) Validate() error {
 	d.checkPorts(&bad)
 	d.checkStrategies(&bad)
 	d.checkHealth(&bad)
+	if _, err := d.Autoscaler(); err != nil {
+		bad.add("/labels", "%v", err)
+	}
 	if len(bad) > 0 {
 		return bad
 	}
@@ -131,7 +134,7 @@ func (d *Definition) checkNetworks(bad *Problems) {
 	if len(modes) > 1 || modes[HostNetwork] > 1 || modes[BridgeNetwork] > 1 {
 		bad.add("/networks", "may only contain one network of mode host, or one of mode container/bridge, or any of mode container")
 	}
-	if d.Bridged() && len(d.PortDefinitions) > 0 {
+	if d.Bridged() && len(d.PortDefinitions) > 0 && d.Pod == nil {
 		bad.add("/portDefinitions", "are for networks of mode host: use container.portMappings")
 	}
 	if !d.Bridged() && d.Container != nil && len(d.Container.PortMappings) > 0 {

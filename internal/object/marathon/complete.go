@@ -285,6 +285,12 @@ func fill[T any](p **T, value T) {
 
 // complete fills in defaults (§11).
 func (d *Definition) complete() {
+	if d.Pod != nil {
+		d.Pod.completeContainers()
+		if d.PortDefinitions == nil {
+			d.PortDefinitions = []PortDefinition{}
+		}
+	}
 	fill(&d.Instances, 1)
 	fill(&d.CPUs, 1)
 	fill(&d.Mem, 128)

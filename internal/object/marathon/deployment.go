@@ -28,8 +28,9 @@ type DeploymentSpec struct {
 
 // DeploymentStatus says how far it is.
 type DeploymentStatus struct {
-	Step  int32  `json:"step,omitempty"`  // the steps that are done
-	State string `json:"state,omitempty"` // once it is over
+	Step  int32        `json:"step,omitempty"`  // the steps that are done
+	State string       `json:"state,omitempty"` // once it is over
+	Ended *metav1.Time `json:"ended,omitempty"`
 }
 
 // The states of a deployment that is over.
@@ -47,6 +48,7 @@ type Step struct {
 type Action struct {
 	Action string `json:"action"`
 	App    string `json:"app"`
+	Pod    bool   `json:"pod,omitempty"` // it is one of Marathon's pods
 	// Namespace is where the app's object is.
 	Namespace string `json:"namespace,omitempty"`
 	// Version is the app's own that the action leads to.
@@ -63,15 +65,22 @@ const (
 	RestartApplication = "RestartApplication"
 )
 
-// AffectedApps returns the ids of the apps that the deployment changes, sorted.
-func (d *Deployment) AffectedApps() []string {
+// Affected returns the ids of the apps, or of the pods, that the deployment changes, sorted.
+func (d *Deployment) Affected(pods bool) []string {
 	ids := map[string]bool{}
 	for _, s := range d.Spec.Steps {
 		for _, a := range s.Actions {
-			ids[a.App] = true
+			if a.Pod == pods {
+				ids[a.App] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(ids))
+}
+
+// Affects reports whether the deployment changes an app or a pod that is chosen.
+func (d *Deployment) Affects(chosen func(id string) bool) bool {
+	return slices.ContainsFunc(d.Affected(false), chosen) || slices.ContainsFunc(d.Affected(true), chosen)
 }
 
 // Reached reports whether the app may follow its spec: the last step that has it has
@@ -102,7 +111,7 @@ func Plan(changes map[string]Change, dependsOn func(id string) []string) (steps 
 	l := leveler{dependsOn: dependsOn, known: map[string]int{}}
 	for _, id := range slices.Sorted(maps.Keys(changes)) {
 		c := changes[id]
-		a := Action{App: id, Namespace: c.Namespace}
+		a := Action{App: id, Namespace: c.Namespace, Pod: c.From != nil && c.From.Pod != nil || c.To != nil && c.To.Pod != nil}
 		switch {
 		case c.To == nil:
 			a.Action, a.UID = StopApplication, c.UID

@@ -1,14 +1,11 @@
 package marathon
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-
-	"trireme/internal/object/sandbox"
 )
 
 // health maps the health check. An instance is healthy when its pod is ready. Failures
@@ -143,50 +140,4 @@ func (d *Definition) Checked() bool {
 		return slices.ContainsFunc(d.Pod.Containers, func(c PodContainer) bool { return c.HealthCheck != nil })
 	}
 	return len(d.HealthChecks)+len(d.ReadinessChecks) > 0
-}
-
-// volumes are what is mounted.
-func (b *builder) volumes() {
-	if b.d.Container == nil {
-		return
-	}
-	for i := range b.d.Container.Volumes {
-		v, path := &b.d.Container.Volumes[i], fmt.Sprintf("/container/volumes/%d", i)
-		if b.d.Container.Docker == nil {
-			b.bad.add(path, "a command without an image has its node's own files: leave it out, or give an image")
-			continue
-		}
-		at := v.ContainerPath
-		if !strings.HasPrefix(at, "/") {
-			at = sandbox.Path + "/" + at
-		}
-		mount := corev1.VolumeMount{Name: fmt.Sprintf("volume-%d", i), MountPath: at, ReadOnly: v.Mode == "RO"}
-		source := corev1.VolumeSource{}
-		switch {
-		case v.HostPath != nil:
-			kind := corev1.HostPathUnset
-			source.HostPath = &corev1.HostPathVolumeSource{Path: *v.HostPath, Type: &kind}
-		case v.Secret != nil:
-			secret, ok := b.d.Secrets[*v.Secret]
-			if !ok {
-				b.bad.add(path+"/secret", "secret %q is not one of the app's secrets", *v.Secret)
-			}
-			name, key := secret.place()
-			source.Secret = &corev1.SecretVolumeSource{SecretName: name, Items: []corev1.KeyToPath{{Key: key, Path: key}}}
-			mount.SubPath, mount.ReadOnly = key, true
-		case v.Persistent != nil:
-			b.persistent(path, v.Persistent)
-			source.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "-"} // the loop names it
-		case v.External != nil:
-			b.bad.add(path+"/external", "volumes of external providers are not mounted yet: use a persistent one, or a hostPath")
-		default:
-			b.bad.add(path, "has none of hostPath, persistent, external and secret")
-		}
-		b.pod.Spec.Volumes = append(b.pod.Spec.Volumes, corev1.Volume{Name: mount.Name, VolumeSource: source})
-		b.container.VolumeMounts = append(b.container.VolumeMounts, mount)
-	}
-}
-
-func (b *builder) persistent(path string, p *PersistentVolume) {
-	b.bad.add(path+"/persistent", "persistent volumes of %d MB are not kept for apps yet: use a hostPath", p.Size)
 }

@@ -1,9 +1,6 @@
 package marathon
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
 // PodSpec is Marathon's Pod (RAML Pod): containers that run together. As an App its numbers
 // are in the Definition, and the PodSpec is what that has no words for.
@@ -122,8 +119,9 @@ type PodConstraint struct {
 	Value     *string `json:"value,omitempty"`
 }
 
-// ParsePod reads a pod as its user wrote it. An error is a Problems.
-func ParsePod(tree map[string]any) (*Definition, error) {
+// ParsePod reads a pod as its user wrote it; the group is what a relative id is below. An
+// error is a Problems.
+func ParsePod(tree map[string]any, group string) (*Definition, error) {
 	tree, _ = prune(tree).(map[string]any)
 	p := &PodSpec{}
 	if err := strict(tree, p); err != nil {
@@ -132,7 +130,7 @@ func ParsePod(tree map[string]any) (*Definition, error) {
 	if p.ID == "" {
 		return nil, Problems{{"/id", []string{"is missing: give the pod an id"}}}
 	}
-	p.ID = Resolve(p.ID, "/")
+	p.ID = Resolve(p.ID, group)
 	var bad Problems
 	p.complete(&bad)
 	if len(bad) > 0 {
@@ -158,9 +156,6 @@ func ParsePod(tree map[string]any) (*Definition, error) {
 	}
 	p.ID, p.Role, p.Scaling, p.Version = "", "", nil, ""
 	d.complete()
-	if d.Bridged() {
-		d.PortDefinitions = nil
-	}
 	return d, nil
 }
 
@@ -191,15 +186,18 @@ func (p *PodSpec) complete(bad *Problems) {
 	if s.KillSelection == "" {
 		s.KillSelection = "YOUNGEST_FIRST"
 	}
-	if p.ExecutorResources == nil {
-		p.ExecutorResources = &Resources{}
-	}
-	fill(&p.ExecutorResources.CPUs, 0.1)
-	fill(&p.ExecutorResources.Mem, 32)
-	fill(&p.ExecutorResources.Disk, 10)
 	if len(p.Containers) == 0 {
 		bad.add("/containers", "must not be empty: a pod has a container")
 	}
+	p.completeContainers()
+}
+
+// completeContainers fills in what containers, and the executor beside them, have.
+func (p *PodSpec) completeContainers() {
+	fill(&p.ExecutorResources, Resources{})
+	fill(&p.ExecutorResources.CPUs, 0.1)
+	fill(&p.ExecutorResources.Mem, 32)
+	fill(&p.ExecutorResources.Disk, 10)
 	for i := range p.Containers {
 		c := &p.Containers[i]
 		fill(&c.Resources.CPUs, 0.1)
@@ -268,13 +266,4 @@ func (d *Definition) Endpoints() (out []Endpoint) {
 		}
 	}
 	return out
-}
-
-// PodTree returns a pod as a tree, for what an update says to be laid over it.
-func (d *Definition) PodTree() (map[string]any, error) {
-	b, err := json.Marshal(d.ShowPod())
-	if err != nil {
-		return nil, err
-	}
-	return Fields(b)
 }

@@ -20,10 +20,6 @@ import (
 // podOf makes the pod of a Marathon pod's instance.
 func (b *builder) podOf() {
 	p := b.d.Pod
-	if _, err := json.Marshal(p); err != nil {
-		b.bad.add("/", "%v", err)
-		return
-	}
 	b.networks()
 	b.podVolumes()
 	b.place()
@@ -54,12 +50,11 @@ func (b *builder) podOf() {
 		b.podContainer(path, &p.Containers[i])
 	}
 	b.podPorts()
-	if x := p.ExecutorResources; x != nil {
-		b.pod.Spec.Overhead = nil // the executor's share is the first container's: it is what Mesos books beside the tasks
+	if x := p.ExecutorResources; len(b.pod.Spec.Containers) > 0 { // what Mesos books beside the tasks is the first container's
 		first := &b.pod.Spec.Containers[0].Resources
 		addTo(first.Requests, corev1.ResourceCPU, cores(*x.CPUs))
-		addTo(first.Requests, corev1.ResourceMemory, mebibytes(*x.Mem))
-		addTo(first.Limits, corev1.ResourceMemory, mebibytes(*x.Mem))
+		addTo(first.Requests, corev1.ResourceMemory, Mebibytes(*x.Mem))
+		addTo(first.Limits, corev1.ResourceMemory, Mebibytes(*x.Mem))
 	}
 }
 
@@ -147,11 +142,11 @@ func (b *builder) podPull(path string, pull *PullConfig) {
 func podResources(c *PodContainer) corev1.ResourceRequirements {
 	r := c.Resources
 	list := corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: cores(*r.CPUs), corev1.ResourceMemory: mebibytes(*r.Mem)},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: mebibytes(*r.Mem)},
+		Requests: corev1.ResourceList{corev1.ResourceCPU: cores(*r.CPUs), corev1.ResourceMemory: Mebibytes(*r.Mem)},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: Mebibytes(*r.Mem)},
 	}
 	if *r.Disk > 0 {
-		list.Requests[corev1.ResourceEphemeralStorage] = mebibytes(*r.Disk)
+		list.Requests[corev1.ResourceEphemeralStorage] = Mebibytes(*r.Disk)
 	}
 	if *r.GPUs > 0 {
 		q := *resource.NewQuantity(int64(*r.GPUs), resource.DecimalSI)
@@ -164,7 +159,7 @@ func podResources(c *PodContainer) corev1.ResourceRequirements {
 		if l.Mem != nil && l.Mem.Unlimited {
 			delete(list.Limits, corev1.ResourceMemory)
 		} else if l.Mem != nil {
-			list.Limits[corev1.ResourceMemory] = mebibytes(l.Mem.Value)
+			list.Limits[corev1.ResourceMemory] = Mebibytes(l.Mem.Value)
 		}
 	}
 	return list

@@ -185,8 +185,8 @@ func (b *builder) shm(bytes int64) {
 	b.container.VolumeMounts = append(b.container.VolumeMounts, corev1.VolumeMount{Name: "shm", MountPath: "/dev/shm"})
 }
 
-// mebibytes returns so many MB, as Mesos counts them.
-func mebibytes(n float64) resource.Quantity {
+// Mebibytes returns so many MB, as Mesos counts them.
+func Mebibytes(n float64) resource.Quantity {
 	return *resource.NewQuantity(int64(math.Ceil(n*(1<<20))), resource.BinarySI)
 }
 
@@ -203,11 +203,11 @@ func (b *builder) resources() {
 	d := b.d
 	cpus, mem, disk := *d.CPUs, *d.Mem, *d.Disk
 	list := corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: cores(cpus), corev1.ResourceMemory: mebibytes(mem)},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: mebibytes(mem)},
+		Requests: corev1.ResourceList{corev1.ResourceCPU: cores(cpus), corev1.ResourceMemory: Mebibytes(mem)},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: Mebibytes(mem)},
 	}
 	if disk > 0 {
-		list.Requests[corev1.ResourceEphemeralStorage] = mebibytes(disk)
+		list.Requests[corev1.ResourceEphemeralStorage] = Mebibytes(disk)
 	}
 	if n := *d.GPUs; n > 0 {
 		q := *resource.NewQuantity(int64(n), resource.DecimalSI)
@@ -222,12 +222,12 @@ func (b *builder) resources() {
 		case l.Mem.Unlimited:
 			delete(list.Limits, corev1.ResourceMemory)
 		default:
-			list.Limits[corev1.ResourceMemory] = mebibytes(l.Mem.Value)
+			list.Limits[corev1.ResourceMemory] = Mebibytes(l.Mem.Value)
 		}
 	}
 	if x := d.ExecutorResources; x != nil {
 		list.Requests[corev1.ResourceCPU] = cores(cpus + or(x.CPUs, 0))
-		list.Requests[corev1.ResourceMemory] = mebibytes(mem + or(x.Mem, 0))
+		list.Requests[corev1.ResourceMemory] = Mebibytes(mem + or(x.Mem, 0))
 	}
 	b.container.Resources = list
 }

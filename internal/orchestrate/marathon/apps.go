@@ -18,6 +18,7 @@ type Apps struct {
 	rules sow.Rules
 
 	apps        map[object.Key]*ours.App
+	bad         map[object.Key]error // what is wrong with a spec that no door has checked
 	keys        map[types.UID]object.Key
 	pods        map[object.Key]object.Key // the app of each pod
 	deployments map[object.Key]*ours.Deployment
@@ -32,17 +33,17 @@ func NewApps(rules sow.Rules) *Apps { return &Apps{rules: rules} }
 func (l *Apps) Name() string { return "orchestrate/marathon/apps" }
 
 func (l *Apps) Reads() []store.TableID {
-	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.Nodes.ID(), tables.Services.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
+	return []store.TableID{tables.CustomObjects.ID(), tables.Pods.ID(), tables.Nodes.ID(), tables.Services.ID(), tables.Ingresses.ID(), tables.HorizontalPodAutoscalers.ID(), tables.PersistentVolumeClaims.ID(), tables.Namespaces.ID(), tables.ResourceQuotas.ID(), tables.Refusals.ID()}
 }
 
 func (l *Apps) Writes() []store.TableID {
-	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Events.ID())
+	return append(sow.Writes(), tables.CustomObjects.ID(), tables.Services.ID(), tables.Ingresses.ID(), tables.HorizontalPodAutoscalers.ID(), tables.PersistentVolumeClaims.ID(), tables.Events.ID())
 }
 
 func (l *Apps) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
 		*l = Apps{
-			rules: l.rules, apps: map[object.Key]*ours.App{}, keys: map[types.UID]object.Key{}, pods: map[object.Key]object.Key{},
+			rules: l.rules, apps: map[object.Key]*ours.App{}, bad: map[object.Key]error{}, keys: map[types.UID]object.Key{}, pods: map[object.Key]object.Key{},
 			deployments: map[object.Key]*ours.Deployment{},
 		}
 	}
@@ -120,9 +121,13 @@ func (l *Apps) observeApp(tx *store.Tx, key object.Key) {
 		delete(l.keys, was.UID)
 	}
 	delete(l.apps, key)
+	delete(l.bad, key)
 	l.agenda.Mark(key)
 	if app, ok := tables.MarathonApp(tx, key); ok {
 		l.apps[key], l.keys[app.UID] = app, key
+		if err := app.Spec.Validate(); err != nil {
+			l.bad[key] = err
+		}
 	}
 }
 

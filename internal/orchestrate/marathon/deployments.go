@@ -3,6 +3,8 @@ package marathon
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"trireme/internal/object"
 	ours "trireme/internal/object/marathon"
 	"trireme/internal/store"
@@ -12,6 +14,9 @@ import (
 // lostAfter is how long a deployment waits for the apps that it is to change to be written:
 // who made it may have gone in between.
 const lostAfter = time.Minute
+
+// toldFor is how long a deployment that is over stays, for who follows to learn of it.
+const toldFor = 2 * time.Second
 
 // Deployments is the control loop of deployments.
 type Deployments struct {
@@ -62,6 +67,9 @@ func (l *Deployments) Reconcile(tx *store.Tx) (next time.Time, err error) {
 func (l *Deployments) advance(tx *store.Tx, key object.Key, d *ours.Deployment) (next time.Time, err error) {
 	at := tables.MarathonKey(ours.Deployments, key)
 	if d.Status.State != "" {
+		if ended := d.Status.Ended; ended != nil && tx.Now().Before(ended.Add(toldFor)) {
+			return ended.Add(toldFor), nil
+		}
 		tables.CustomObjects.Delete(tx, at)
 		delete(l.all, key)
 		return next, nil
@@ -87,6 +95,11 @@ func (l *Deployments) advance(tx *store.Tx, key object.Key, d *ours.Deployment) 
 	}
 	if st == d.Status {
 		return next, nil
+	}
+	if st.State != "" {
+		now := metav1.NewTime(tx.Now().Truncate(time.Second))
+		st.Ended = &now
+		next = now.Add(toldFor)
 	}
 	return next, tables.PutStatus(tx, at, &st)
 }

@@ -18,14 +18,29 @@ import (
 // publishedSuffix is added to an app's name for the core Service of its service ports.
 const publishedSuffix = "-published"
 
-// observeServices marks the apps whose core Services changed.
+// observeServices marks the apps whose core Services, or what else is beside them, changed.
 func (l *Apps) observeServices(tx *store.Tx) {
+	for key := range tables.Ingresses.Changed(tx) {
+		l.mark(key)
+	}
+	for key := range tables.HorizontalPodAutoscalers.Changed(tx) {
+		l.mark(key)
+	}
+	for key := range tables.PersistentVolumeClaims.Changed(tx) {
+		if c, ok := tables.PersistentVolumeClaims.Get(tx, key); ok && c.Labels[ours.AppLabel] != "" {
+			l.mark(object.Key{Namespace: key.Namespace, Name: c.Labels[ours.AppLabel]})
+		}
+	}
 	for key := range tables.Services.Changed(tx) {
 		for _, name := range []string{key.Name, strings.TrimSuffix(key.Name, publishedSuffix)} {
-			if at := (object.Key{Namespace: key.Namespace, Name: name}); l.apps[at] != nil {
-				l.agenda.Mark(at)
-			}
+			l.mark(object.Key{Namespace: key.Namespace, Name: name})
 		}
+	}
+}
+
+func (l *Apps) mark(app object.Key) {
+	if l.apps[app] != nil {
+		l.agenda.Mark(app)
 	}
 }
 

@@ -64,13 +64,22 @@ func (s *step) run() error {
 			return nil
 		}
 	}
+	if err := s.loop.bad[s.key]; err != nil && s.d == &s.app.Spec {
+		s.warn("Invalid", err.Error())
+		return nil
+	}
 	s.generation = s.d.Generation()
 	s.gather()
 	s.count()
 	s.forget()
 	settled := s.size()
 	s.endpoints()
+	if s.d == &s.app.Spec {
+		s.ingress()
+		s.autoscale()
+	}
 	s.status.Applied, s.status.Settled = s.d, ""
+	s.status.Replicas, s.status.Selector = int32(len(s.live)), ours.AppLabel+"="+s.key.Name
 	if settled && s.d == &s.app.Spec {
 		s.status.Settled = s.app.Spec.Version
 	}
@@ -98,6 +107,9 @@ func (s *step) gather() {
 		case i.head.Deleting:
 			s.going = append(s.going, i)
 		case away && s.inactive(since):
+			s.going = append(s.going, i)
+		case !away && s.stuck(i):
+			s.remove(i)
 			s.going = append(s.going, i)
 		default:
 			s.live = append(s.live, i)
@@ -129,6 +141,30 @@ func (s *step) inactive(since time.Time) bool {
 		return false
 	}
 	at := since.Add(time.Duration(s.d.Unreachable.InactiveAfterSeconds) * time.Second)
+	if s.tx.Now().Before(at) {
+		s.wake(at)
+		return false
+	}
+	return true
+}
+
+// stagingMax is how long an instance may be about to run (§12, launch timeout).
+const stagingMax = 5 * time.Minute
+
+// stuck reports whether an instance that has a node does not come to run there.
+func (s *step) stuck(i instance) bool {
+	if i.head.Node == "" || i.head.Phase != corev1.PodPending {
+		return false
+	}
+	from := i.head.Created
+	if !s.tx.Now().Before(from.Add(stagingMax)) { // it may have waited for its node
+		if p, ok := tables.Pods.Get(s.tx, i.key); ok {
+			if c := object.PodCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionTrue {
+				from = c.LastTransitionTime.Time
+			}
+		}
+	}
+	at := from.Add(stagingMax)
 	if s.tx.Now().Before(at) {
 		s.wake(at)
 		return false
@@ -276,6 +312,15 @@ func (s *step) make() error {
 		s.model = model
 	}
 	pod := *s.model // shallow: what instances share is not changed
+	if s.d.Resident() {
+		slot, free := s.slot()
+		if !free {
+			return nil // one that is on its way out has it
+		}
+		if err := s.settle(&pod, slot); err != nil {
+			return err
+		}
+	}
 	pod.UID = s.tx.NewID()
 	prefix := s.key.Name + "-"
 	for pod.Name = s.tx.NewName(prefix); s.taken(&pod); {
