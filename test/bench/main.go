@@ -61,6 +61,8 @@ func benchmarks() []benchmark {
 		{[]string{"rollout_failed_requests"}, rollout},
 		{[]string{"log_follower_kb"}, followers},
 		{[]string{"docker_50_real_time_ratio", "docker_50_real_mem_ratio"}, swarms},
+		{[]string{"offer_cycle_10k_1k_s"}, offerCycle},
+		{[]string{"drf_error_pct"}, drfError},
 		{[]string{"offer_tasks_per_s"}, offerTasks},
 		{[]string{"delay_locality_pct"}, delayLocality},
 	}
