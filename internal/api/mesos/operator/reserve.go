@@ -33,7 +33,10 @@ func (s *Server) reservations(r *Request, id *mesosv1.AgentID, change func(free 
 			return kind.New(kind.Conflict, "agent %s has not %s free: it is used, reserved otherwise, or not there; free is %s", id.GetValue(), from, free)
 		}
 		// What was reserved statically, or not at all, is not written down.
-		reserved := messages(now.Spec.Reserved)
+		reserved, err := mesos.Reserved(now)
+		if err != nil {
+			return err
+		}
 		reserved = reserved.Minus(from).Plus(to.Where(func(r *mesosres.Resource) bool { return r.Dynamic() || r.Persistent() }))
 		mesos.SetReserved(now, reserved)
 		return nil

@@ -197,20 +197,6 @@ func listOf(role string, all []*mesosv1.Resource) mesosres.List {
 	return l.AllocatedTo(role)
 }
 
-// messages reads the resources of an object, which the loop that wrote them has
-// checked.
-func messages(all []mesos.Message[*mesosv1.Resource]) mesosres.List {
-	var raw []*mesosv1.Resource
-	for _, m := range all {
-		raw = append(raw, m.M)
-	}
-	l, err := mesosres.From("resources", raw)
-	if err != nil {
-		return nil
-	}
-	return l
-}
-
 // plain is the list without whose it is.
 func plain(l mesosres.List) mesosres.List { return l.AllocatedTo("") }
 
