@@ -82,12 +82,31 @@ func (c *call) app(a *marathon.App, v *view) (map[string]any, error) {
 		out["lastTaskFailure"] = a.Status.LastFailure
 	}
 	if v.embeds&embedReadiness != 0 {
-		out["readinessCheckResults"] = []any{}
+		out["readinessCheckResults"] = readiness(a, tasks)
 	}
 	if v.embeds&embedStats != 0 {
 		out["taskStats"] = stats(a, tasks)
 	}
 	return out, nil
+}
+
+// readiness tells which tasks of the present version are ready.
+func readiness(a *marathon.App, tasks []task) []any {
+	out := []any{}
+	if len(a.Spec.ReadinessChecks) == 0 {
+		return out
+	}
+	for _, t := range tasks {
+		if t.Version != a.Spec.Version {
+			continue
+		}
+		is := false
+		for _, s := range t.pod.Status.ContainerStatuses {
+			is = is || s.Started != nil && *s.Started
+		}
+		out = append(out, map[string]any{"name": a.Spec.ReadinessChecks[0].Name, "taskId": t.ID, "ready": is})
+	}
+	return out
 }
 
 // counts tells how many tasks stand how.

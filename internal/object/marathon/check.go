@@ -3,8 +3,11 @@ package marathon
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // What numbers may be at most: beyond, they are no amount of anything.
@@ -23,6 +26,8 @@ func (d *Definition) Validate() error {
 		return bad
 	}
 	d.checkWords(&bad)
+	d.checkSecrets(&bad)
+	d.checkVolumes(&bad)
 	d.checkNumbers(&bad)
 	d.checkNetworks(&bad)
 	d.checkPorts(&bad)
@@ -36,6 +41,39 @@ func (d *Definition) Validate() error {
 	}
 	_, err := d.Template()
 	return err
+}
+
+// keyForm is what a key of a Secret may be.
+var keyForm = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+
+func (d *Definition) checkSecrets(bad *Problems) {
+	for _, name := range sortedKeys(d.Secrets) {
+		from, key := d.Secrets[name].place()
+		if len(validation.IsDNS1123Subdomain(from)) > 0 || !keyForm.MatchString(key) || key == "." || key == ".." {
+			bad.add("/secrets/"+name+"/source", "%q: it is the name of a Secret, or NAME/KEY of one", d.Secrets[name].Source)
+		}
+	}
+}
+
+// checkVolumes looks at what a mount needs whatever it is of.
+func (d *Definition) checkVolumes(bad *Problems) {
+	if d.Container == nil {
+		return
+	}
+	at := map[string]bool{}
+	for i, v := range d.Container.Volumes {
+		path := fmt.Sprintf("/container/volumes/%d", i)
+		if v.ContainerPath == "" || strings.Contains(v.ContainerPath, "..") || strings.ContainsAny(v.ContainerPath, ":\x00") || at[v.ContainerPath] {
+			bad.add(path+"/containerPath", "%q: it is a path, without .. and :, and each has its own", v.ContainerPath)
+		}
+		at[v.ContainerPath] = true
+		if v.Mode != "RO" && v.Mode != "RW" && v.Secret == nil {
+			bad.add(path+"/mode", "%q: it is RO or RW", v.Mode)
+		}
+		if v.HostPath != nil && (!strings.HasPrefix(*v.HostPath, "/") || strings.Contains(*v.HostPath, "..")) {
+			bad.add(path+"/hostPath", "%q: it is an absolute path without ..", *v.HostPath)
+		}
+	}
 }
 
 func (d *Definition) checkWords(bad *Problems) {
@@ -63,11 +101,6 @@ func (d *Definition) checkWords(bad *Problems) {
 	if d.Role != "" && (strings.HasPrefix(d.Role, "-") || d.Role == "." || d.Role == ".." || strings.ContainsAny(d.Role, " \t\r\n\\")) {
 		bad.add("/role", "%q is no name of a role", d.Role)
 	}
-	for _, name := range sortedKeys(d.Secrets) {
-		if strings.Trim(d.Secrets[name].Source, "/") == "" {
-			bad.add("/secrets/"+name+"/source", "must not be empty: name a Secret, or NAME/KEY of one")
-		}
-	}
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -79,14 +112,72 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-func (d *Definition) checkNumbers(bad *Problems) {
-	within := func(path string, n, least, most float64) {
-		switch {
-		case math.IsNaN(n) || n < least:
-			bad.add(path, "error.min: got %v, expected %v or more", n, least)
-		case n > most:
-			bad.add(path, "error.max: got %v, expected %v or less", n, most)
+// within refuses a number that is no amount of what it stands for.
+func (p *Problems) within(path string, n, least, most float64) {
+	switch {
+	case math.IsNaN(n) || n < least:
+		p.add(path, "error.min: got %v, expected %v or more", n, least)
+	case n > most:
+		p.add(path, "error.max: got %v, expected %v or less", n, most)
+	}
+}
+
+func (l *ResourceLimits) check(bad *Problems, path string, cpus, mem float64) {
+	if l == nil {
+		return
+	}
+	if l.CPUs != nil && !l.CPUs.Unlimited {
+		bad.within(path+"/resourceLimits/cpus", l.CPUs.Value, cpus, cpusMax)
+	}
+	if l.Mem != nil && !l.Mem.Unlimited {
+		bad.within(path+"/resourceLimits/mem", l.Mem.Value, mem, mebibytesMax)
+	}
+}
+
+// checkContainers looks at the numbers and paths of a pod.
+func (p *PodSpec) checkContainers(bad *Problems) {
+	for i := range p.Containers {
+		c, path := &p.Containers[i], fmt.Sprintf("/containers/%d", i)
+		bad.within(path+"/resources/cpus", *c.Resources.CPUs, 0, cpusMax)
+		bad.within(path+"/resources/mem", *c.Resources.Mem, 0, mebibytesMax)
+		bad.within(path+"/resources/disk", *c.Resources.Disk, 0, mebibytesMax)
+		bad.within(path+"/resources/gpus", float64(*c.Resources.GPUs), 0, 1e4)
+		c.ResourceLimits.check(bad, path, *c.Resources.CPUs, *c.Resources.Mem)
+		if c.Lifecycle != nil {
+			bad.within(path+"/lifecycle/killGracePeriodSeconds", or(c.Lifecycle.KillGracePeriodSeconds, 0), 0, secondsMax)
 		}
+		if c.HealthCheck != nil {
+			c.HealthCheck.checkTimes(bad, path+"/healthCheck")
+		}
+		for n, e := range c.Endpoints {
+			for _, port := range []int32{or(e.ContainerPort, 0), or(e.HostPort, 0)} {
+				if port < 0 || port > math.MaxUint16 {
+					bad.add(fmt.Sprintf("%s/endpoints/%d", path, n), "%d is no port: it is 0 to 65535", port)
+				}
+			}
+			for _, protocol := range protocols(strings.Join(e.Protocol, ",")) {
+				if protocol != "TCP" && protocol != "UDP" {
+					bad.add(fmt.Sprintf("%s/endpoints/%d/protocol", path, n), "%q: it is tcp or udp", protocol)
+				}
+			}
+		}
+		for n, m := range c.VolumeMounts {
+			if m.MountPath == "" || strings.Contains(m.MountPath, "..") || strings.Contains(m.MountPath, ":") {
+				bad.add(fmt.Sprintf("%s/volumeMounts/%d/mountPath", path, n), "%q: it is a path, without .. and :", m.MountPath)
+			}
+		}
+	}
+	for i, v := range p.Volumes {
+		if v.Host != nil && (!strings.HasPrefix(*v.Host, "/") || strings.Contains(*v.Host, "..")) {
+			bad.add(fmt.Sprintf("/volumes/%d/host", i), "%q: it is an absolute path without ..", *v.Host)
+		}
+	}
+}
+
+func (d *Definition) checkNumbers(bad *Problems) {
+	within := bad.within
+	if d.Pod != nil {
+		d.Pod.checkContainers(bad)
 	}
 	within("/instances", float64(*d.Instances), 0, instancesMax)
 	within("/cpus", *d.CPUs, 0, cpusMax)
@@ -103,14 +194,7 @@ func (d *Definition) checkNumbers(bad *Problems) {
 		within("/executorResources/cpus", or(x.CPUs, 0), 0, cpusMax)
 		within("/executorResources/mem", or(x.Mem, 0), 0, mebibytesMax)
 	}
-	if l := d.ResourceLimits; l != nil {
-		if l.CPUs != nil && !l.CPUs.Unlimited {
-			within("/resourceLimits/cpus", l.CPUs.Value, *d.CPUs, cpusMax)
-		}
-		if l.Mem != nil && !l.Mem.Unlimited {
-			within("/resourceLimits/mem", l.Mem.Value, *d.Mem, mebibytesMax)
-		}
-	}
+	d.ResourceLimits.check(bad, "", *d.CPUs, *d.Mem)
 }
 
 func (d *Definition) checkNetworks(bad *Problems) {
@@ -175,11 +259,8 @@ func (d *Definition) checkPorts(bad *Problems) {
 }
 
 func (d *Definition) checkStrategies(bad *Problems) {
-	for path, n := range map[string]float64{"minimumHealthCapacity": *d.UpgradeStrategy.MinimumHealthCapacity, "maximumOverCapacity": *d.UpgradeStrategy.MaximumOverCapacity} {
-		if n < 0 || n > 1 {
-			bad.add("/upgradeStrategy/"+path, "is %v: it is between 0 and 1", n)
-		}
-	}
+	bad.within("/upgradeStrategy/minimumHealthCapacity", *d.UpgradeStrategy.MinimumHealthCapacity, 0, 1)
+	bad.within("/upgradeStrategy/maximumOverCapacity", *d.UpgradeStrategy.MaximumOverCapacity, 0, 1)
 	if d.Resident() && *d.UpgradeStrategy.MaximumOverCapacity != 0 {
 		bad.add("/upgradeStrategy/maximumOverCapacity", "must be 0 for apps with persistent volumes")
 	}
@@ -197,6 +278,20 @@ func (d *Definition) checkStrategies(bad *Problems) {
 	}
 }
 
+func (h *HealthCheck) checkTimes(bad *Problems, path string) {
+	for _, f := range []struct {
+		name string
+		n    int32
+	}{
+		{"gracePeriodSeconds", *h.GracePeriodSeconds}, {"intervalSeconds", *h.IntervalSeconds}, {"timeoutSeconds", *h.TimeoutSeconds},
+		{"maxConsecutiveFailures", *h.MaxConsecutiveFailures}, {"delaySeconds", *h.DelaySeconds},
+	} {
+		if f.n < 0 || f.n > secondsMax {
+			bad.add(path+"/"+f.name, "is %d: it is 0 to %d", f.n, int64(secondsMax))
+		}
+	}
+}
+
 func (d *Definition) checkHealth(bad *Problems) {
 	marathons, mesos := false, false
 	for i, h := range d.HealthChecks {
@@ -207,14 +302,7 @@ func (d *Definition) checkHealth(bad *Problems) {
 		default:
 			mesos = true
 		}
-		for name, n := range map[string]int32{
-			"gracePeriodSeconds": *h.GracePeriodSeconds, "intervalSeconds": *h.IntervalSeconds, "timeoutSeconds": *h.TimeoutSeconds,
-			"maxConsecutiveFailures": *h.MaxConsecutiveFailures, "delaySeconds": *h.DelaySeconds,
-		} {
-			if n < 0 || n > secondsMax {
-				bad.add(path+"/"+name, "is %d: it is 0 to %d", n, int64(secondsMax))
-			}
-		}
+		h.checkTimes(bad, path)
 		if h.Port != nil && h.PortIndex != nil {
 			bad.add(path, "has both port and portIndex: give one")
 		}

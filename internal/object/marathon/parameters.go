@@ -2,10 +2,12 @@ package marathon
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"trireme/internal/object"
 )
@@ -32,6 +34,9 @@ func (b *builder) parameter(key, value string) string {
 		b.container.WorkingDir = value
 	case "hostname", "h":
 		b.pod.Spec.Hostname = strings.ToLower(value)
+		if why := validation.IsDNS1123Label(b.pod.Spec.Hostname); len(why) > 0 {
+			return why[0]
+		}
 	case "cap-add", "cap-drop":
 		b.capability(key, value)
 	case "read-only":
@@ -40,12 +45,15 @@ func (b *builder) parameter(key, value string) string {
 	case "init":
 		b.options.Init = value == "true"
 	case "dns":
+		if _, err := netip.ParseAddr(value); err != nil {
+			return "is no address"
+		}
 		b.dns().Nameservers = append(b.dns().Nameservers, value)
 	case "dns-search":
 		b.dns().Searches = append(b.dns().Searches, value)
 	case "add-host":
 		name, address, ok := strings.Cut(value, ":")
-		if !ok {
+		if _, err := netip.ParseAddr(address); !ok || err != nil || len(validation.IsDNS1123Subdomain(name)) > 0 {
 			return "is not of the form NAME:ADDRESS"
 		}
 		b.pod.Spec.HostAliases = append(b.pod.Spec.HostAliases, corev1.HostAlias{IP: address, Hostnames: []string{name}})
@@ -58,11 +66,11 @@ func (b *builder) parameter(key, value string) string {
 		}
 		b.options.PIDsMax = n
 	case "env", "e":
-		name, text, _ := strings.Cut(value, "=")
+		name, text, found := strings.Cut(value, "=")
+		if name == "" || !found {
+			return "is not of the form NAME=VALUE"
+		}
 		b.container.Env = append(b.container.Env, corev1.EnvVar{Name: name, Value: literal(text)})
-	case "label", "l":
-		name, text, _ := strings.Cut(value, "=")
-		b.pod.Annotations["label.marathon.trireme.dev/"+strings.ReplaceAll(name, "/", "_")] = text
 	default:
 		return "is not an option that can be kept here: leave it out"
 	}
