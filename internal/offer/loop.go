@@ -8,7 +8,6 @@ import (
 
 	"trireme/internal/loop"
 	"trireme/internal/mesos/resource"
-	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/share"
@@ -395,7 +394,7 @@ func (l *Loop) count(tx *store.Tx, n *node) (over []string) {
 	return l.engine.SetAgent(Agent{
 		Node: n.name, ID: n.agent.Status.ID, Total: n.total, Free: n.free(tasks), Closed: n.closed(), Hostname: n.name,
 		Region: n.row.Labels[corev1.LabelTopologyRegion], Zone: n.row.Labels[corev1.LabelTopologyZone],
-		Attributes: attributes(n.agent), Unavailability: n.agent.Spec.Unavailability.M,
+		Attributes: mesos.Attributes(n.row, n.agent), Unavailability: n.agent.Spec.Unavailability.M,
 	})
 }
 
@@ -426,11 +425,4 @@ func sorted[V any](m map[string]V) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func attributes(a *mesos.Agent) (all []*mesosv1.Attribute) {
-	for _, m := range a.Spec.Attributes {
-		all = append(all, m.M)
-	}
-	return all
 }

@@ -93,8 +93,8 @@ func (s *Server) frameworkChanged(e *store.Event) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, st := range s.streams {
-		if mesos.FrameworkName(id) == name {
+	for _, st := range s.streams {
+		if st.name == name {
 			st.changed(func(d *dirt) { d.self = true })
 		}
 	}

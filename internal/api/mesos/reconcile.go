@@ -20,7 +20,7 @@ func reconcile(c *call) error {
 		if len(asked) == 0 {
 			for t := range tables.MesosTasks.In(tx, f.Spec.ID) {
 				if t.Completed == nil {
-					notify(tx, f.Spec.ID, updateEvent(known(tx, t)))
+					notify(tx, f.Spec.ID, updateEvent(latest(tx, t)))
 				}
 			}
 			return nil
@@ -28,7 +28,7 @@ func reconcile(c *call) error {
 		for _, one := range asked {
 			id := one.GetTaskId().GetValue()
 			if t, ok := tables.MesosTasks.Get(tx, object.Key{Namespace: f.Spec.ID, Name: id}); ok && t.Completed == nil {
-				notify(tx, f.Spec.ID, updateEvent(known(tx, t)))
+				notify(tx, f.Spec.ID, updateEvent(latest(tx, t)))
 			} else {
 				answer(tx, f, id, one.GetAgentId().GetValue())
 			}
@@ -37,8 +37,8 @@ func reconcile(c *call) error {
 	})
 }
 
-// known returns the latest state of a task, as reconciliation tells it.
-func known(tx *store.Tx, t *mesos.Task) *mesosv1.TaskStatus {
+// latest returns the latest state of a task, as reconciliation tells it.
+func latest(tx *store.Tx, t *mesos.Task) *mesosv1.TaskStatus {
 	s := t.Status(t.State, "Reconciliation: Latest task state", tx.Now())
 	s.Reason = mesosv1.TaskStatus_REASON_RECONCILIATION.Enum()
 	if n := len(t.Statuses); n > 0 {

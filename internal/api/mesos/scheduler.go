@@ -7,6 +7,7 @@ import (
 	"trireme/internal/mesos/codec"
 	"trireme/internal/mesos/v1/scheduler"
 	"trireme/internal/object/mesos"
+	"trireme/internal/store"
 	"trireme/internal/tables"
 )
 
@@ -119,7 +120,7 @@ func (c *call) complete() error {
 // subscribed says no to calls of who has not subscribed (Mesos, master/http.cpp).
 func (c *call) subscribed() error {
 	id, header := c.GetFrameworkId().GetValue(), c.Header.Get(streamHeader)
-	f, ok := tables.MesosFramework(c.door.store.Snapshot(), id)
+	f, ok := c.door.framework(id)
 	switch {
 	case !ok || f.Status.Removed != nil:
 		return codec.Refuse(http.StatusBadRequest, "Framework cannot be found")
@@ -137,6 +138,31 @@ func (c *call) subscribed() error {
 		return codec.Refuse(http.StatusBadRequest, "The stream ID '%.128s' included in this request didn't match the stream ID currently associated with framework ID %s", header, id)
 	}
 	return nil
+}
+
+// framework returns the framework of an id as it is now, read once for as long as it stays
+// the same: a framework calls thousands of times a second.
+func (s *Server) framework(id string) (*mesos.Framework, bool) {
+	row, ok := tables.CustomObjects.Row(s.store.Snapshot(), tables.MesosFrameworkKey(id))
+	if !ok {
+		s.read.Delete(id)
+		return nil, false
+	}
+	if was, ok := s.read.Load(id); ok && was.(known).rev == row.Rev() {
+		return was.(known).f, true
+	}
+	f, err := mesos.FrameworkFrom(row.Object())
+	if err != nil || f.Spec.ID != id {
+		return nil, false
+	}
+	s.read.Store(id, known{row.Rev(), f})
+	return f, true
+}
+
+// known is a framework as it was read.
+type known struct {
+	rev store.Rev
+	f   *mesos.Framework
 }
 
 // write queues what the call writes.

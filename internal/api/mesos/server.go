@@ -49,6 +49,7 @@ type Server struct {
 	rules  *access.Checker
 	writer *writer
 	web    *http.Server
+	read   sync.Map // of the framework's id to known
 
 	mu      sync.Mutex
 	streams map[string]*stream // by the framework's id

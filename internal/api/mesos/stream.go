@@ -35,6 +35,7 @@ type dirt struct {
 type stream struct {
 	door      *Server
 	framework string // id
+	name      string // of the Framework
 	id        string
 	out       *codec.Stream
 	f         *mesos.Framework // as last seen
@@ -63,7 +64,7 @@ type sending struct {
 
 func newStream(s *Server, f *mesos.Framework, id string, out *codec.Stream) *stream {
 	return &stream{
-		door: s, framework: f.Spec.ID, id: id, out: out, f: f, wake: make(chan struct{}, 1),
+		door: s, framework: f.Spec.ID, name: f.Name, id: id, out: out, f: f, wake: make(chan struct{}, 1),
 		sent: map[string]*sending{}, shown: map[string]shown{}, dirt: dirt{all: true},
 	}
 }

@@ -21,8 +21,8 @@ const refuseMin = time.Second
 
 // Accepts is the loop mesos/accept.
 type Accepts struct {
-	rules      sow.Rules
-	frameworks registry
+	rules sow.Rules
+	known registry
 }
 
 // NewAccepts returns the loop.
@@ -33,7 +33,7 @@ func NewAccepts(rules sow.Rules) *Accepts { return &Accepts{rules: rules} }
 func (l *Accepts) Name() string { return "mesos/accept" }
 
 func (l *Accepts) Reads() []store.TableID {
-	return []store.TableID{tables.MesosAccepts.ID(), tables.MesosOffers.ID(), tables.MesosTasks.ID(), tables.CustomObjects.ID(), tables.Namespaces.ID(), tables.Nodes.ID()}
+	return []store.TableID{tables.MesosAccepts.ID(), tables.MesosOffers.ID(), tables.MesosTasks.ID(), tables.Pods.ID(), tables.CustomObjects.ID(), tables.Namespaces.ID(), tables.Nodes.ID()}
 }
 
 func (l *Accepts) Writes() []store.TableID {
@@ -42,7 +42,7 @@ func (l *Accepts) Writes() []store.TableID {
 
 func (l *Accepts) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		l.frameworks = registry{}
+		l.known = registry{}
 	}
 	start := tx.Writes()
 	for a := range tables.MesosAccepts.All(tx) {
@@ -50,7 +50,7 @@ func (l *Accepts) Reconcile(tx *store.Tx) (time.Time, error) {
 			return tx.Now(), nil
 		}
 		tables.MesosAccepts.Delete(tx, object.KeyOf(a))
-		f := l.frameworks.get(tx, a.Namespace)
+		f := l.known.framework(tx, a.Namespace)
 		if f == nil || f.Status.Removed != nil {
 			continue
 		}

@@ -47,11 +47,11 @@ func (s *step) told(t *mesos.Task, status *mesosv1.TaskStatus) {
 // unreachable says of tasks whose agent is reached no more that they are, and reports
 // whether there is no more to say. Those of frameworks that do not know partitions are lost.
 func (s *step) unreachable(tasks []*mesos.Task) bool {
-	agent, ok := tables.MesosAgent(s.tx, tasks[0].Node)
-	if ok && agent.Spec.Gone {
+	agent := s.loop.known.agent(s.tx, tasks[0].Node)
+	if agent != nil && agent.Spec.Gone {
 		return s.gone(agent.Status.ID, tasks)
 	}
-	if !ok || agent.Status.Unreachable == nil {
+	if agent == nil || agent.Status.Unreachable == nil {
 		return false
 	}
 	told := false

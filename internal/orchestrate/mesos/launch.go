@@ -13,6 +13,7 @@ import (
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/sandbox"
 	"trireme/internal/object/validate"
+	"trireme/internal/orchestrate/reap"
 	"trireme/internal/orchestrate/sow"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -262,6 +263,9 @@ func (a *accept) sow(l *mesos.Launch) (why *refusal) {
 	pod, err := l.Pod()
 	if err != nil {
 		return &refusal{err.Error(), bad}
+	}
+	if reap.Terminating(a.tx, pod.Namespace) {
+		return &refusal{"Role " + a.role + ": its namespace " + pod.Namespace + " is going away, or is not there", denied}
 	}
 	pod.UID = a.tx.NewID()
 	sow.Pin(&pod.Spec, a.node)

@@ -2,9 +2,11 @@ package mesos
 
 import (
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/mesos/v1/scheduler"
+	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -29,35 +31,50 @@ func failure(tx *store.Tx, framework, agent string) {
 	})
 }
 
-// registry reads frameworks, each once for as long as it stays the same.
+// registry reads frameworks and agents, each once for as long as it stays the same.
 type registry struct {
-	read map[string]registered
+	frameworks map[object.Key]read[*mesos.Framework]
+	agents     map[object.Key]read[*mesos.Agent]
 }
 
-type registered struct {
+type read[T any] struct {
 	rev store.Rev
-	f   *mesos.Framework
+	of  T
 }
 
-// get returns the framework of an id; nil where there is none.
-func (r *registry) get(tx *store.Tx, id string) *mesos.Framework {
-	row, ok := tables.CustomObjects.Row(tx, tables.MesosFrameworkKey(id))
-	if !ok {
-		delete(r.read, id)
+// framework returns the framework of an id; nil where there is none.
+func (r *registry) framework(tx *store.Tx, id string) *mesos.Framework {
+	f, ok := again(&r.frameworks, tx, tables.MesosFrameworkKey(id), mesos.FrameworkFrom)
+	if !ok || f.Spec.ID != id {
 		return nil
 	}
-	if have, ok := r.read[id]; ok && row.Rev() != 0 && have.rev == row.Rev() {
-		return have.f
-	}
-	f, err := mesos.FrameworkFrom(row.Object())
-	if err != nil || f.Spec.ID != id {
-		return nil
-	}
-	if r.read == nil {
-		r.read = map[string]registered{}
-	}
-	r.read[id] = registered{row.Rev(), f}
 	return f
+}
+
+// agent returns the agent of a node; nil where there is none.
+func (r *registry) agent(tx *store.Tx, node string) *mesos.Agent {
+	a, _ := again(&r.agents, tx, tables.MesosAgentKey(node), mesos.AgentFrom)
+	return a
+}
+
+func again[T any](have *map[object.Key]read[T], tx *store.Tx, at object.Key, from func(*unstructured.Unstructured) (T, error)) (none T, ok bool) {
+	row, ok := tables.CustomObjects.Row(tx, at)
+	if !ok {
+		delete(*have, at)
+		return none, false
+	}
+	if was, ok := (*have)[at]; ok && row.Rev() != 0 && was.rev == row.Rev() {
+		return was.of, true
+	}
+	of, err := from(row.Object())
+	if err != nil {
+		return none, false
+	}
+	if *have == nil {
+		*have = map[object.Key]read[T]{}
+	}
+	(*have)[at] = read[T]{row.Rev(), of}
+	return of, true
 }
 
 // lost returns the state of a task that is no more though nobody ended it: what a framework

@@ -18,9 +18,9 @@ import (
 
 // Tasks is the loop mesos/tasks.
 type Tasks struct {
-	frameworks registry
-	agenda     loop.Agenda // Pods' keys
-	history    map[string][]object.Key
+	known   registry
+	agenda  loop.Agenda // Pods' keys
+	history map[string][]object.Key
 }
 
 // NewTasks returns the loop.
@@ -59,7 +59,7 @@ func (l *Tasks) Reconcile(tx *store.Tx) (time.Time, error) {
 	}
 	for key := range tables.Pods.Changed(tx) {
 		row, ok := tables.Pods.Row(tx, key)
-		if ok && row.Head().Labels[mesos.FrameworkLabel] != "" || !ok && l.known(tx, key) {
+		if ok && row.Head().Labels[mesos.FrameworkLabel] != "" || !ok && l.runs(tx, key) {
 			l.agenda.Mark(key)
 		}
 	}
@@ -76,7 +76,7 @@ func (l *Tasks) Reconcile(tx *store.Tx) (time.Time, error) {
 	return l.agenda.Next(), nil
 }
 
-func (l *Tasks) known(tx *store.Tx, pod object.Key) bool {
+func (l *Tasks) runs(tx *store.Tx, pod object.Key) bool {
 	for range tables.MesosTasks.By(tx, tables.MesosByPod, pod.String()) {
 		return true
 	}
@@ -109,7 +109,7 @@ func (l *Tasks) look(tx *store.Tx, key object.Key) error {
 		}
 		return nil
 	}
-	f := l.frameworks.get(tx, tasks[0].Namespace)
+	f := l.known.framework(tx, tasks[0].Namespace)
 	if f == nil || f.Status.Removed != nil {
 		return nil // mesos/frameworks ends them
 	}
@@ -138,7 +138,7 @@ func tasksOf(tx *store.Tx, key object.Key, pod *corev1.Pod) (all []*mesos.Task) 
 // restore makes the rows of a Pod's tasks again, which a leader before had.
 func (l *Tasks) restore(tx *store.Tx, pod *corev1.Pod) (all []*mesos.Task, err error) {
 	a := pod.Annotations
-	f := l.frameworks.get(tx, a[mesos.FrameworkAnnotation])
+	f := l.known.framework(tx, a[mesos.FrameworkAnnotation])
 	if f == nil || a[mesos.TaskAnnotation] == "" || f.Status.Removed != nil {
 		return nil, nil
 	}
