@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,12 @@ type Balanced struct {
 	Port  int32
 	Hosts []string // virtual hosts that lead to it, by way of ingress
 	Path  string
+	// Sticky has a client always reach the same instance.
+	Sticky bool
+	// Redirect sends who asks for a host over HTTP to HTTPS; Certificate is the Secret with
+	// its certificate, empty: the cluster makes one.
+	Redirect    bool
+	Certificate string
 }
 
 // Balanced returns the service ports that the labels of marathon-lb ask for: those of an app
@@ -28,7 +35,9 @@ func (d *Definition) Balanced() (out []Balanced) {
 		if d.Labels["HAPROXY_GROUP"] == "" && label("GROUP") == "" || strings.EqualFold(label("ENABLED"), "false") {
 			continue
 		}
-		b := Balanced{Index: i, Port: p.Service, Path: label("PATH")}
+		b := Balanced{Index: i, Port: p.Service, Path: label("PATH"), Sticky: strings.EqualFold(label("STICKY"), "true"), Redirect: strings.EqualFold(label("REDIRECT_TO_HTTPS"), "true")}
+		b.Certificate = strings.TrimSuffix(path.Base("/"+label("SSL_CERT")), ".pem")
+		b.Certificate = strings.Trim(b.Certificate, "/")
 		if n, err := strconv.ParseInt(label("PORT"), 10, 32); err == nil {
 			b.Port = int32(n)
 		}
@@ -47,12 +56,26 @@ func (d *Definition) Balanced() (out []Balanced) {
 	return out
 }
 
-// VirtualHosts returns the ingress that the labels HAPROXY_n_VHOST and HAPROXY_n_PATH mean,
-// to the core Service of the service ports; nil: none.
-func (d *Definition) VirtualHosts(service string) *networkingv1.IngressSpec {
+// VirtualHosts returns the ingress that the labels HAPROXY_n_VHOST, _PATH, _SSL_CERT and
+// _REDIRECT_TO_HTTPS mean, to the core Service of the service ports, and its annotations;
+// nil: none.
+func (d *Definition) VirtualHosts(service string) (spec *networkingv1.IngressSpec, annotations map[string]string) {
 	class, prefix := route.Class, networkingv1.PathTypePrefix
-	spec := &networkingv1.IngressSpec{IngressClassName: &class}
+	spec = &networkingv1.IngressSpec{IngressClassName: &class}
 	for _, b := range d.Balanced() {
+		if len(b.Hosts) > 0 && (b.Redirect || b.Certificate != "") {
+			secret := b.Certificate
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
+			if secret == "" {
+				secret, annotations[route.CertificateAnnotation] = Name(d.ID)+"-certificate", route.ClusterCertificate
+			}
+			if b.Redirect {
+				annotations[route.RedirectAnnotation] = "true"
+			}
+			spec.TLS = append(spec.TLS, networkingv1.IngressTLS{Hosts: b.Hosts, SecretName: secret})
+		}
 		for _, host := range b.Hosts {
 			spec.Rules = append(spec.Rules, networkingv1.IngressRule{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
 				Paths: []networkingv1.HTTPIngressPath{{Path: b.Path, PathType: &prefix, Backend: networkingv1.IngressBackend{
@@ -62,9 +85,9 @@ func (d *Definition) VirtualHosts(service string) *networkingv1.IngressSpec {
 		}
 	}
 	if len(spec.Rules) == 0 {
-		return nil
+		return nil, nil
 	}
-	return spec
+	return spec, annotations
 }
 
 // The words of marathon-autoscale, as labels of the app.

@@ -33,6 +33,7 @@ func (d *Definition) Validate() error {
 	d.checkPorts(&bad)
 	d.checkStrategies(&bad)
 	d.checkHealth(&bad)
+	d.checkBalanced(&bad)
 	if _, err := d.Autoscaler(); err != nil {
 		bad.add("/labels", "%v", err)
 	}
@@ -275,6 +276,28 @@ func (d *Definition) checkStrategies(bad *Problems) {
 		bad.add("/unreachableStrategy/inactiveAfterSeconds", "is %d: it is 0 to %d", u.InactiveAfterSeconds, int64(secondsMax))
 	case u.ExpungeAfterSeconds < u.InactiveAfterSeconds || u.ExpungeAfterSeconds > secondsMax:
 		bad.add("/unreachableStrategy/expungeAfterSeconds", "is %d: it is inactiveAfterSeconds or more", u.ExpungeAfterSeconds)
+	}
+}
+
+// checkBalanced refuses virtual hosts of which some have a certificate of their own and the
+// cluster is to make others': it would make all.
+func (d *Definition) checkBalanced(bad *Problems) {
+	own, ours := false, false
+	for _, b := range d.Balanced() {
+		if len(b.Hosts) > 0 {
+			own, ours = own || b.Certificate != "", ours || b.Redirect && b.Certificate == ""
+		}
+		if b.Certificate != "" && len(validation.IsDNS1123Subdomain(b.Certificate)) > 0 {
+			bad.add(fmt.Sprintf("/labels/HAPROXY_%d_SSL_CERT", b.Index), "%q is no name of a Secret", b.Certificate)
+		}
+		for _, host := range b.Hosts {
+			if len(validation.IsDNS1123Subdomain(host)) > 0 && len(validation.IsWildcardDNS1123Subdomain(host)) > 0 {
+				bad.add(fmt.Sprintf("/labels/HAPROXY_%d_VHOST", b.Index), "%q is no name of a host", host)
+			}
+		}
+	}
+	if own && ours {
+		bad.add("/labels", "HAPROXY_n_SSL_CERT: name the certificates of all virtual hosts, or of none")
 	}
 }
 

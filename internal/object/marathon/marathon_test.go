@@ -255,3 +255,41 @@ func TestOverlay(t *testing.T) {
 		}
 	}
 }
+
+// TestBalanced: the labels of marathon-lb as an ingress has them.
+func TestBalanced(t *testing.T) {
+	d := good(t, `{"id": "/a", "cmd": "x", "portDefinitions": [{"port": 10001}, {"port": 10002}, {"port": 10003}], "labels": {"HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": "A.test, b.test",
+		"HAPROXY_0_PATH": "/x", "HAPROXY_0_REDIRECT_TO_HTTPS": "true", "HAPROXY_0_SSL_CERT": "front", "HAPROXY_1_VHOST": "c.test", "HAPROXY_1_SSL_CERT": "/etc/ssl/shop.pem", "HAPROXY_1_PORT": "8443", "HAPROXY_1_STICKY": "true", "HAPROXY_2_ENABLED": "false"}}`)
+	ports := d.Balanced()
+	if len(ports) != 2 || ports[0].Port != 10001 || ports[1].Port != 8443 || !ports[1].Sticky || ports[0].Sticky {
+		t.Errorf("%+v", ports)
+	}
+	spec, annotations := d.VirtualHosts("s")
+	var hosts []string
+	for _, r := range spec.Rules {
+		hosts = append(hosts, r.Host+r.HTTP.Paths[0].Path)
+	}
+	if diff := cmp.Diff([]string{"a.test/x", "b.test/x", "c.test/"}, hosts); diff != "" {
+		t.Error(diff)
+	}
+	if len(spec.TLS) != 2 || spec.TLS[1].SecretName != "shop" || spec.TLS[0].SecretName != "front" || annotations["trireme.dev/https-redirect"] != "true" || annotations["trireme.dev/certificate"] != "" {
+		t.Errorf("%+v %v", spec.TLS, annotations)
+	}
+	const both = `{"id": "/a", "cmd": "x", "portDefinitions": [{}, {}], "labels": {"HAPROXY_GROUP": "x", "HAPROXY_0_VHOST": "a.test", "HAPROXY_0_REDIRECT_TO_HTTPS": "true", "HAPROXY_0_PORT": "1"`
+	if _, annotations := good(t, both+`}}`).VirtualHosts("s"); annotations["trireme.dev/certificate"] != "cluster" {
+		t.Errorf("a certificate of the cluster's: %v", annotations)
+	}
+	if _, err := parse(t, both+`, "HAPROXY_1_PORT": "2", "HAPROXY_1_VHOST": "b.test", "HAPROXY_1_SSL_CERT": "own"}}`); err == nil {
+		t.Error("the cluster's certificate beside one's own is taken")
+	}
+	if spec, _ := good(t, `{"id": "/a", "cmd": "x", "labels": {"HAPROXY_0_VHOST": "a.test"}}`).VirtualHosts("s"); spec != nil {
+		t.Errorf("without a group: %+v", spec)
+	}
+	a, err := good(t, `{"id": "/a", "cmd": "x", "labels": {"AS_TRIGGER_MODE": "cpu", "AS_MAX_RANGE": "75.0", "AS_MAX_INSTANCES": "9", "AS_MIN_INSTANCES": "2"}}`).Autoscaler()
+	if err != nil || a.MaxReplicas != 9 || *a.MinReplicas != 2 || *a.Metrics[0].Resource.Target.AverageUtilization != 75 {
+		t.Errorf("%v %+v", err, a)
+	}
+	if _, err := parse(t, `{"id": "/a", "cmd": "x", "labels": {"AS_TRIGGER_MODE": "sqs"}}`); err == nil {
+		t.Error("a mode that is not known is taken")
+	}
+}

@@ -20,7 +20,7 @@ func (s *step) beside(name string) metav1.ObjectMeta {
 
 // ingress brings the ingress beside the app to what the labels of its virtual hosts ask for.
 func (s *step) ingress() {
-	want := s.d.VirtualHosts(s.key.Name + publishedSuffix)
+	want, annotations := s.d.VirtualHosts(s.key.Name + publishedSuffix)
 	have, ok := tables.Ingresses.Get(s.tx, s.key)
 	mine := ok && metav1.IsControlledBy(have, s.app)
 	switch {
@@ -29,12 +29,14 @@ func (s *step) ingress() {
 			tables.Ingresses.Delete(s.tx, s.key)
 		}
 	case !ok:
-		tables.Ingresses.Put(s.tx, &networkingv1.Ingress{ObjectMeta: s.beside(s.key.Name), Spec: *want})
+		meta := s.beside(s.key.Name)
+		meta.Annotations = annotations
+		tables.Ingresses.Put(s.tx, &networkingv1.Ingress{ObjectMeta: meta, Spec: *want})
 	case !mine:
 		s.warn("NameTaken", "ingress "+s.key.String()+" is there already and is not this app's: remove it, or name this one otherwise")
-	case !equality.Semantic.DeepEqual(have.Spec, *want):
+	case !equality.Semantic.DeepEqual(have.Spec, *want) || !equality.Semantic.DeepEqual(have.Annotations, annotations):
 		next := have.DeepCopy()
-		next.Spec = *want
+		next.Spec, next.Annotations = *want, annotations
 		next.Generation++
 		tables.Ingresses.Put(s.tx, next)
 	}

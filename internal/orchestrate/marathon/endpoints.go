@@ -62,6 +62,9 @@ func (s *step) endpoints() {
 	published := s.coreService(s.key.Name+publishedSuffix, corev1.ServiceTypeLoadBalancer)
 	published.Spec.AllocateLoadBalancerNodePorts, published.Spec.ExternalTrafficPolicy = new(bool), corev1.ServiceExternalTrafficPolicyCluster
 	for _, b := range s.d.Balanced() {
+		if b.Sticky {
+			published.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+		}
 		published.Spec.Ports = append(published.Spec.Ports, corev1.ServicePort{
 			Name: ours.PortName(b.Index), Protocol: corev1.ProtocolTCP, Port: b.Port, TargetPort: intstr.FromString(ours.PortName(b.Index)),
 		})
@@ -101,7 +104,7 @@ func (s *step) endpoint(name string, want *corev1.Service) {
 		tables.Services.Put(s.tx, want)
 	case want != nil:
 		next := have.DeepCopy()
-		next.Spec.Selector, next.Spec.Ports = want.Spec.Selector, want.Spec.Ports
+		next.Spec.Selector, next.Spec.Ports, next.Spec.SessionAffinity = want.Spec.Selector, want.Spec.Ports, want.Spec.SessionAffinity
 		if !equality.Semantic.DeepEqual(have, next) {
 			tables.Services.Put(s.tx, next)
 		}
