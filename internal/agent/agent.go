@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -146,6 +147,7 @@ type Agent struct {
 	sandboxes   *workdir.Keeper
 	fetcher     *fetch.Fetcher
 	executors   *executor.Executors
+	mesosKnown  atomic.Pointer[string] // Mesos' id of this node; nil: nobody has told
 	images      *image.Manager
 	providers   *provider.Providers // nil: none
 	mirror      *mirror.Mirror      // nil: none

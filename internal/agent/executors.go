@@ -18,7 +18,6 @@ import (
 	"trireme/internal/kind"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object/mesos"
-	"trireme/internal/object/sandbox"
 	"trireme/internal/runtime"
 	"trireme/internal/wire"
 )
@@ -72,13 +71,10 @@ func (a *Agent) mesosServer() *mesosapi.Server {
 	})
 }
 
-// mesosID returns the id that Mesos' agent of this node has, as its pods tell; empty: none ran
-// here for a framework.
+// mesosID returns the id that Mesos' agent of this node has, as a manager told it last.
 func (a *Agent) mesosID() string {
-	for _, p := range a.Pods() {
-		if place, ok, err := sandbox.PlaceOf(p); ok && err == nil && place.Agent != "" {
-			return place.Agent
-		}
+	if id := a.mesosKnown.Load(); id != nil {
+		return *id
 	}
 	return ""
 }
@@ -92,6 +88,7 @@ func (a *Agent) mesosAllowed(ctx context.Context, authorization string, r mesosa
 	case !resp.Known:
 		return false, kind.New(kind.Unauthenticated, "%s", resp.Why)
 	}
+	a.mesosKnown.Store(&resp.Agent)
 	return resp.Allowed, nil
 }
 

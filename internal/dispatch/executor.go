@@ -212,14 +212,21 @@ func (d *Dispatcher) ToExecutor(agent, framework, executor string, data []byte) 
 
 // Allow says whether somebody who asks the calling node may do so.
 func (v *service) Allow(ctx context.Context, r *wire.AllowRequest) (*wire.AllowResponse, error) {
-	if _, err := caller(ctx); err != nil {
+	node, err := caller(ctx)
+	if err != nil {
 		return nil, toStatus(err)
 	}
 	if v.d.cfg.Allow == nil {
 		return nil, toStatus(kind.New(kind.Unavailable, "this manager knows no users"))
 	}
 	resp, err := v.d.cfg.Allow(ctx, r)
-	return resp, toStatus(err)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if a, ok := tables.MesosAgent(v.d.store.Snapshot(), node); ok {
+		resp.Agent = a.Status.ID
+	}
+	return resp, nil
 }
 
 // say queues a message for the node.

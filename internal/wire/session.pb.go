@@ -1379,7 +1379,8 @@ type AllowResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // somebody is
 	Allowed       bool                   `protobuf:"varint,2,opt,name=allowed,proto3" json:"allowed,omitempty"`
-	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"` // where they are not known
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`     // where they are not known
+	Agent         string                 `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"` // Mesos' id of the asking node; empty: it has none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,6 +1432,13 @@ func (x *AllowResponse) GetAllowed() bool {
 func (x *AllowResponse) GetWhy() string {
 	if x != nil {
 		return x.Why
+	}
+	return ""
+}
+
+func (x *AllowResponse) GetAgent() string {
+	if x != nil {
+		return x.Agent
 	}
 	return ""
 }
@@ -1774,11 +1782,12 @@ const file_session_proto_rawDesc = "" +
 	"\rauthorization\x18\x01 \x01(\tR\rauthorization\x12\x12\n" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12 \n" +
 	"\vsubresource\x18\x03 \x01(\tR\vsubresource\x12\x1c\n" +
-	"\tnamespace\x18\x04 \x01(\tR\tnamespace\"Q\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace\"g\n" +
 	"\rAllowResponse\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x18\n" +
 	"\aallowed\x18\x02 \x01(\bR\aallowed\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03why\",\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\",\n" +
 	"\fImageRequest\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\"p\n" +
 	"\rImageResponse\x12\x1d\n" +

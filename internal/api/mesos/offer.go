@@ -87,6 +87,16 @@ func (v *view) node(name string) *mesosv1.Offer {
 			m.ExecutorIds = append(m.ExecutorIds, &mesosv1.ExecutorID{Value: proto.String(id)})
 		}
 	}
+	for row := range tables.Pods.By(v.snap, tables.PodsByNode, name) { // those that have no task now
+		h := row.Head()
+		if h.Labels[mesos.FrameworkLabel] != mesos.FrameworkName(v.f.Spec.ID) || h.Deleting || h.Ended() {
+			continue
+		}
+		if id := mesos.ExecutorOf(row.Object()).GetExecutorId().GetValue(); id != "" && !seen[id] {
+			seen[id] = true
+			m.ExecutorIds = append(m.ExecutorIds, &mesosv1.ExecutorID{Value: proto.String(id)})
+		}
+	}
 	v.nodes[name] = m
 	return m
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 )
@@ -74,4 +76,17 @@ func (o *Order) DeepCopyObject() runtime.Object {
 	out := *o
 	o.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
 	return &out
+}
+
+// ExecutorOf returns the executor of the framework's own that a Pod is; nil: it is none.
+func ExecutorOf(pod *corev1.Pod) *mesosv1.ExecutorInfo {
+	text := pod.Annotations[ExecutorAnnotation]
+	if text == "" || pod.Annotations[TaskAnnotation] != "" {
+		return nil
+	}
+	info := &mesosv1.ExecutorInfo{}
+	if codec.ParseJSON([]byte(text), info) != nil {
+		return nil
+	}
+	return info
 }

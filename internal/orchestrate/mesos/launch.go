@@ -127,7 +127,11 @@ func (a *accept) checkExecutor(e *mesosv1.ExecutorInfo) (*mesos.Task, error) {
 			return t, nil
 		}
 	}
-	return nil, nil
+	pod, err := a.idle(e)
+	if pod == nil || err != nil {
+		return nil, err
+	}
+	return &mesos.Task{Executor: e, Custom: true, Node: a.node, Pod: object.KeyOf(pod), PodUID: pod.UID}, nil
 }
 
 // launchCustom gives the task to an executor of the framework's own.

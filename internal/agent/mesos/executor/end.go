@@ -72,7 +72,8 @@ func (x *Executors) tick(now time.Time) {
 				reason, message = ReasonAway, "Executor did not re-register within "+limit.String()
 			}
 			go x.cfg.End(e.pod, reason, message) // it comes back with what became of the pod
-		case e.found && e.stream == nil && e.silentSince.IsZero() && !x.cfg.Has(e.pod):
+		case (e.found || now.Sub(e.since) > registerTimeout) && e.stream == nil && e.silentSince.IsZero() && !x.cfg.Has(e.pod):
+			e.gone = true
 			x.endLocked(e, endOf{mesosv1.TaskStatus_REASON_EXECUTOR_TERMINATED, "Executor terminated while its agent was away"}, 0)
 		case e.stream != nil && now.Sub(e.stream.beaten) >= heartbeatEvery:
 			e.stream.beaten = now

@@ -79,8 +79,10 @@ type executor struct {
 	subscribed    bool        // it was, at least once
 	found         bool        // it runs since before the agent did
 	silentSince   time.Time   // since when it runs and is not subscribed; zero: it does not run, or is
+	since         time.Time   // when it was first heard of
 	ending        bool        // it was told to end
 	ended         bool
+	gone          bool // nothing is left of its pod
 }
 
 // New returns those whose tasks an agent before this one has noted.
@@ -108,7 +110,7 @@ func New(cfg Config) (*Executors, error) {
 func (x *Executors) executorLocked(o *mesos.Order) *executor {
 	e := x.all[o.PodUID]
 	if e == nil {
-		e = &executor{framework: o.Namespace, id: o.Executor.M.GetExecutorId().GetValue(), pod: o.PodUID}
+		e = &executor{framework: o.Namespace, id: o.Executor.M.GetExecutorId().GetValue(), pod: o.PodUID, since: time.Now()}
 		x.all[o.PodUID] = e
 	}
 	e.agent, e.info, e.launchedFor = o.Agent, o.Executor.M, o.Framework.M
@@ -212,7 +214,7 @@ func (x *Executors) forgetLocked(key object.Key, t *task) {
 // dropLocked forgets an executor that has ended and of which there is nothing left to say.
 func (x *Executors) dropLocked(pod types.UID) {
 	e := x.all[pod]
-	if e == nil || !e.ended {
+	if e == nil || !e.ended || !e.gone {
 		return
 	}
 	for _, t := range x.tasks {
@@ -365,10 +367,8 @@ func (x *Executors) Observe(pod *corev1.Pod, st *corev1.PodStatus) {
 			x.cfg.Log.Warn("reading an executor", "pod", object.KeyOf(pod).String(), "err", err)
 			return
 		}
-		e = &executor{framework: pod.Annotations[mesos.FrameworkAnnotation], id: info.GetExecutorId().GetValue(), pod: pod.UID, info: info}
-		if object.PodEnded(&corev1.Pod{Status: *st}) {
-			return // it has no tasks that are not over
-		}
+		e = &executor{framework: pod.Annotations[mesos.FrameworkAnnotation], id: info.GetExecutorId().GetValue(), pod: pod.UID, info: info, since: time.Now()}
+		e.ended = object.PodEnded(&corev1.Pod{Status: *st}) // it has no tasks that are not over
 		x.all[pod.UID] = e
 	}
 	e.hostNetwork, e.ips = pod.Spec.HostNetwork, nil
@@ -406,7 +406,9 @@ func (x *Executors) Gone(pod types.UID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e := x.all[pod]; e != nil {
+		e.gone = true
 		x.endLocked(e, endOf{mesosv1.TaskStatus_REASON_EXECUTOR_TERMINATED, "Executor terminated"}, 0)
+		x.dropLocked(pod)
 	}
 }
 
