@@ -248,7 +248,8 @@ func (l *Loop) setNode(tx *store.Tx, name string) {
 // setPod takes in a pod; nil head: it is gone.
 func (l *Loop) setPod(tx *store.Tx, key object.Key, h *tables.PodHead) {
 	old := l.uses[key]
-	holds := h != nil && h.Node != "" && !h.Ended()
+	on := nodeOf(tx, key, h)
+	holds := on != "" && !h.Ended()
 	if old != nil && (!holds || old.uid != h.UID || !old.demand.Equal(h.Demand)) {
 		old.node.Count(old.demand, old.ports, -1)
 		l.engine.Charge(old.framework, old.path, old.demand, -1)
@@ -260,7 +261,7 @@ func (l *Loop) setPod(tx *store.Tx, key object.Key, h *tables.PodHead) {
 	if !holds || old != nil {
 		return
 	}
-	u := &use{uid: h.UID, node: l.node(h.Node), framework: h.Labels[mesos.FrameworkLabel], path: l.path(tx, key.Namespace), demand: h.Demand}
+	u := &use{uid: h.UID, node: l.node(on), framework: h.Labels[mesos.FrameworkLabel], path: l.path(tx, key.Namespace), demand: h.Demand}
 	if h.HostPorts {
 		p, _ := tables.Pods.Get(tx, key)
 		u.ports = object.HostPorts(p)
@@ -268,7 +269,23 @@ func (l *Loop) setPod(tx *store.Tx, key object.Key, h *tables.PodHead) {
 	u.node.Count(u.demand, u.ports, 1)
 	l.engine.Charge(u.framework, u.path, u.demand, 1)
 	u.node.pods[key], l.uses[key] = u, u
-	l.touched[h.Node] = true
+	l.touched[on] = true
+}
+
+// nodeOf returns the node that a pod is on. One of an offer that was accepted counts there as
+// soon as it is made: the scheduler, which comes after, is not to find its room lent again.
+func nodeOf(tx *store.Tx, key object.Key, h *tables.PodHead) string {
+	switch {
+	case h == nil:
+		return ""
+	case h.Node != "" || h.Labels[mesos.FrameworkLabel] == "":
+		return h.Node
+	}
+	p, ok := tables.Pods.Get(tx, key)
+	if !ok {
+		return ""
+	}
+	return mesos.PinnedNode(p)
 }
 
 // path returns where a namespace stands in the tree.

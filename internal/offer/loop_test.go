@@ -253,3 +253,16 @@ func fleet(t testing.TB, tx *store.Tx, agents int) {
 		}
 	}
 }
+
+// TestAcceptedPodsHoldTheirRoom: a pod of an accepted offer holds what it asks for before the
+// scheduler has bound it, which comes after the offers in the same tick.
+func TestAcceptedPodsHoldTheirRoom(t *testing.T) {
+	w := newWorld(t)
+	w.node("n1", "4", "0", "")
+	w.framework("f", "roles: [x], capabilities: [{type: MULTI_ROLE}]")
+	w.Put(`{apiVersion: v1, kind: Pod, metadata: {namespace: x, name: p, labels: {mesos.trireme.dev/framework: f}}, spec: {schedulerName: default-scheduler,
+  containers: [{name: c, resources: {requests: {cpu: "1"}}}], affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [n1]}]}]}}}}}`)
+	if got := w.offers(); !strings.Contains(got, "cpus:3") {
+		t.Errorf("offers beside a pod that waits for its node: %s", got)
+	}
+}
