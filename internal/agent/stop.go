@@ -55,10 +55,14 @@ func (w *worker) kill(ctx context.Context, k machine.Kill) {
 	// One that ends at its deadline may serve by a port that nobody has declared.
 	serves := w.o.Terminating != nil && len(c.Spec.Ports) > 0 || w.o.Failure != nil && w.o.Failure.Reason == machine.DeadlineExceeded
 	serves = serves && hook == nil && c.Ready && time.Until(k.Deadline) > graceMin
+	ends := w.o.Terminating != nil
 	w.op(ctx, func() func() {
 		defer cancel()
 		if serves {
 			settle(opCtx)
+		}
+		if ends {
+			w.a.executors.Finish(opCtx, w.uid, k.Deadline)
 		}
 		hookErr := probe.Hook(opCtx, hook, target, k.Deadline)
 		grace := max(time.Until(k.Deadline), 0)

@@ -1,10 +1,12 @@
 package executor
 
 import (
+	"context"
 	"time"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	mesosv1 "trireme/internal/mesos/v1"
 	mesosexecutor "trireme/internal/mesos/v1/executor"
@@ -55,6 +57,30 @@ func waitStatus(code int32) int32 {
 func newUUID() []byte {
 	id := uuid.New()
 	return id[:]
+}
+
+// killMargin is what of the time that an executor has to end is left to the signal.
+const killMargin = time.Second
+
+// Finish waits until the executor that a pod is, which was told to shut down, has hung up, or
+// there is little time left. Other pods it does not wait for.
+func (x *Executors) Finish(ctx context.Context, pod types.UID, deadline time.Time) {
+	x.mu.Lock()
+	var s *subscriber
+	if e := x.all[pod]; e != nil {
+		s = e.stream
+	}
+	x.mu.Unlock()
+	if s == nil {
+		return
+	}
+	timer := time.NewTimer(time.Until(deadline) - killMargin)
+	defer timer.Stop()
+	select {
+	case <-s.left:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // tick ends executors that did not subscribe in time, and those of pods that the node has no

@@ -118,8 +118,9 @@ func (n *node) post(body string) (int, string) {
 
 // listener is an executor that has subscribed.
 type listener struct {
-	t *testing.T
-	r *codec.Reader
+	t    *testing.T
+	r    *codec.Reader
+	body io.Closer
 }
 
 func (n *node) subscribe(unacknowledged string) *listener {
@@ -134,7 +135,7 @@ func (n *node) subscribe(unacknowledged string) *listener {
 		b, err := io.ReadAll(r.Body)
 		n.t.Fatalf("subscribing: %s %q %s %v", r.Status, r.Header, b, err)
 	}
-	l := &listener{n.t, codec.NewReader(r.Body, 1<<20)}
+	l := &listener{n.t, codec.NewReader(r.Body, 1<<20), r.Body}
 	if e := l.next("SUBSCRIBED"); !strings.Contains(e, `"agent_info":{"hostname":"n1"`) || !strings.Contains(e, `"container_id":{"value":"u"}`) || !strings.Contains(e, `"framework_info":{"user":"root","name":"f","id":{"value":"F"}`) {
 		n.t.Errorf("subscribed: %s", e)
 	}
@@ -424,4 +425,17 @@ func TestEnv(t *testing.T) {
 			t.Errorf("%d is %s, want %s", d, got, want)
 		}
 	}
+}
+
+// TestFinish: an executor that is to end has its time, and no more of it than it takes.
+func TestFinish(t *testing.T) {
+	n := newNode(t, t.TempDir())
+	n.x.Finish(t.Context(), "u", time.Now().Add(time.Hour)) // it is no executor's
+	n.x.Observe(executorPod(), running())
+	n.x.Order(order("t"))
+	n.x.Finish(t.Context(), "u", time.Now().Add(time.Hour)) // it does not listen
+	l := n.subscribe("")
+	n.x.Finish(t.Context(), "u", time.Now()) // its time is over
+	l.body.Close()
+	n.x.Finish(t.Context(), "u", time.Now().Add(time.Hour)) // it has hung up
 }

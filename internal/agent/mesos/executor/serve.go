@@ -31,6 +31,7 @@ const (
 type subscriber struct {
 	events chan *mesosexecutor.Event
 	gone   chan struct{} // closed: the stream ends
+	left   chan struct{} // closed: it has
 	beaten time.Time     // when the last heartbeat went out
 }
 
@@ -213,6 +214,7 @@ func (x *Executors) subscribe(w http.ResponseWriter, r *http.Request, call *meso
 	}
 	s := x.subscribeLocked(e, call.GetSubscribe())
 	x.mu.Unlock()
+	defer close(s.left)
 	for {
 		select {
 		case event := <-s.events:
@@ -234,7 +236,7 @@ func (x *Executors) subscribeLocked(e *executor, sub *mesosexecutor.Call_Subscri
 	if e.stream != nil {
 		e.stream.close()
 	}
-	s := &subscriber{events: make(chan *mesosexecutor.Event, eventsMax), gone: make(chan struct{}), beaten: time.Now()}
+	s := &subscriber{events: make(chan *mesosexecutor.Event, eventsMax), gone: make(chan struct{}), left: make(chan struct{}), beaten: time.Now()}
 	e.stream, e.subscribed, e.silentSince = s, true, time.Time{}
 	e.send(&mesosexecutor.Event{Type: mesosexecutor.Event_SUBSCRIBED.Enum(), Subscribed: &mesosexecutor.Event_Subscribed{
 		ExecutorInfo: x.executorInfo(e), FrameworkInfo: frameworkInfo(e), AgentInfo: x.cfg.Agent(e.agent), ContainerId: &mesosv1.ContainerID{Value: proto.String(string(e.pod))},
