@@ -18,8 +18,8 @@ func (s *Server) streamOf(id string) *stream {
 	return s.streams[id]
 }
 
-// follow tells streams which of their rows change, until ctx ends.
-func (s *Server) follow(ctx context.Context) error {
+// follow tells streams which of their rows change after snap, until ctx ends.
+func (s *Server) follow(ctx context.Context, snap *store.Snapshot) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, one := range []struct {
 		table *store.Table[store.Object, any]
@@ -30,16 +30,16 @@ func (s *Server) follow(ctx context.Context) error {
 		{tables.MesosNotices.Any(), func(e *store.Event) { s.tell(e.Key().Namespace, func(d *dirt) { d.notices = true }) }},
 		{tables.CustomObjects.Any(), s.frameworkChanged},
 	} {
-		g.Go(func() error { return s.followOne(ctx, one.table, one.tell) })
+		g.Go(func() error { return s.followOne(ctx, snap, one.table, one.tell) })
 	}
 	return g.Wait()
 }
 
 // followOne calls tell for what happens to a table; where it falls behind, all streams look
 // at all that is theirs.
-func (s *Server) followOne(ctx context.Context, t *store.Table[store.Object, any], tell func(*store.Event)) error {
+func (s *Server) followOne(ctx context.Context, snap *store.Snapshot, t *store.Table[store.Object, any], tell func(*store.Event)) error {
 	for {
-		for e, err := range s.store.Events(ctx, s.store.Snapshot().TableRev(t), t) {
+		for e, err := range s.store.Events(ctx, snap.TableRev(t), t) {
 			if kind.Is(err, kind.Gone) {
 				break
 			}
@@ -48,6 +48,7 @@ func (s *Server) followOne(ctx context.Context, t *store.Table[store.Object, any
 			}
 			tell(e)
 		}
+		snap = s.store.Snapshot()
 		s.mu.Lock()
 		for _, st := range s.streams {
 			st.changed(func(d *dirt) { d.all = true })

@@ -80,9 +80,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
+	snap := s.store.Snapshot() // nobody has subscribed yet
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.writer.run(ctx) })
-	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { return s.follow(ctx, snap) })
 	g.Go(func() error { return s.serve(ctx) })
 	return g.Wait()
 }

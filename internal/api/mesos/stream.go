@@ -42,6 +42,7 @@ type stream struct {
 	wake      chan struct{}
 
 	sent map[string]*sending // by the task's id: updates that wait for their acknowledgement
+	told map[string]bool     // notices that were sent and are still rows
 
 	mu    sync.Mutex
 	dirt  dirt
@@ -261,11 +262,12 @@ func (s *stream) retry(snap *store.Snapshot) (next time.Time, err error) {
 // uuid stays until that is acknowledged.
 func (s *stream) notices(snap *store.Snapshot) error {
 	var done []object.Key
+	still := map[string]bool{}
 	for n := range tables.MesosNotices.In(snap, s.framework) {
 		e := n.Event
 		waits := len(e.GetUpdateOperationStatus().GetStatus().GetUuid().GetValue()) > 0
 		name := operationPrefix + n.Name
-		if waits && s.sent[name] != nil {
+		if still[n.Name] = !waits; s.told[n.Name] || waits && s.sent[name] != nil {
 			continue
 		}
 		if err := s.send(e); err != nil {
@@ -277,7 +279,7 @@ func (s *stream) notices(snap *store.Snapshot) error {
 		}
 		done = append(done, object.KeyOf(n))
 	}
-	if len(done) == 0 {
+	if s.told = still; len(done) == 0 {
 		return nil
 	}
 	return s.door.writer.put(context.Background(), func(tx *store.Tx) error {
