@@ -198,19 +198,36 @@ func kill(c *call) error {
 	})
 }
 
-// shutdown has all tasks of an executor end.
+// shutdown has an executor end, and all its tasks.
 func shutdown(c *call) error {
-	s := c.GetShutdown()
-	framework := c.framework.Spec.ID
+	s, f := c.GetShutdown(), c.framework
+	agent, executor := s.GetAgentId().GetValue(), s.GetExecutorId().GetValue()
 	return c.write(func(tx *store.Tx) error {
-		for row := range tables.MesosTasks.Rows(tx, framework) {
+		for row := range tables.MesosTasks.Rows(tx, f.Spec.ID) {
 			t := row.Object()
-			if t.Completed != nil || t.Kill != nil || t.Agent != s.GetAgentId().GetValue() || t.ExecutorID() != s.GetExecutorId().GetValue() {
+			if t.Completed != nil || t.Kill != nil || t.Agent != agent || t.ExecutorID() != executor {
 				continue
 			}
 			next := t.Clone()
 			next.Kill = &mesos.Kill{Shutdown: true, By: mesosv1.TaskStatus_SOURCE_EXECUTOR, Times: 1}
 			tables.MesosTasks.Put(tx, next)
+		}
+		for row := range tables.Pods.By(tx, tables.OwnerIndex, string(f.UID)) { // it may have no task
+			if row.Head().Deleting {
+				continue
+			}
+			pod := row.Object()
+			if e := mesos.ExecutorOf(pod); e == nil || e.GetExecutorId().GetValue() != executor || pod.Annotations[mesos.AgentAnnotation] != agent {
+				continue
+			}
+			next := pod.DeepCopy()
+			remove, changed := object.Deletion{Now: tx.Now(), Policy: metav1.DeletePropagationBackground}.Mark(next)
+			switch {
+			case remove:
+				tables.Pods.Delete(tx, row.Key())
+			case changed:
+				tables.Pods.Put(tx, next)
+			}
 		}
 		return nil
 	})

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
@@ -49,6 +51,17 @@ func TestWhatCallsWrite(t *testing.T) {
 	for a := range tables.MesosAccepts.All(d.store.Snapshot()) {
 		if a.Namespace != f.id || a.Offers[0] != "o" || a.RefuseFor != 5*time.Second {
 			t.Errorf("accept %+v", a)
+		}
+	}
+	fw, _ := tables.MesosFramework(d.store.Snapshot(), f.id)
+	executor := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "e", OwnerReferences: []metav1.OwnerReference{object.ControllerRef(fw, object_mesos.FrameworkKind)}}}
+	executor.Annotations = map[string]string{object_mesos.ExecutorAnnotation: `{"executor_id":{"value":"e"}}`, object_mesos.AgentAnnotation: "m-S0"}
+	d.update(func(tx *store.Tx) { tables.Pods.Put(tx, executor) })
+	for _, name := range []string{"other", "e"} {
+		f.call(202, &scheduler.Call{Type: scheduler.Call_SHUTDOWN.Enum(), Shutdown: &scheduler.Call_Shutdown{ExecutorId: &mesosv1.ExecutorID{Value: &name}, AgentId: &mesosv1.AgentID{Value: proto.String("m-S0")}}})
+		f.settled()
+		if there := tables.Pods.Len(d.store.Snapshot()) == 1; there != (name == "other") {
+			t.Errorf("SHUTDOWN of %s: the executor e is there: %v", name, there)
 		}
 	}
 	f.call(202, &scheduler.Call{Type: scheduler.Call_SUPPRESS.Enum()})

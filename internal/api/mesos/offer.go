@@ -89,7 +89,7 @@ func (v *view) node(name string) *mesosv1.Offer {
 	}
 	for row := range tables.Pods.By(v.snap, tables.PodsByNode, name) { // those that have no task now
 		h := row.Head()
-		if h.Labels[mesos.FrameworkLabel] != mesos.FrameworkName(v.f.Spec.ID) || h.Deleting || h.Ended() {
+		if h.Labels[mesos.FrameworkLabel] != v.f.Name || h.Deleting || h.Ended() {
 			continue
 		}
 		if id := mesos.ExecutorOf(row.Object()).GetExecutorId().GetValue(); id != "" && !seen[id] {
