@@ -27,10 +27,13 @@ const (
 	// quietBytes is the most that a quiet process allocates in trimEvery, or a
 	// thirty-second of its heap where that is more: a thousand sessions are never silent.
 	quietBytes = 8 << 20
-	// roomBytes is the least that the heap may grow between two collections. Go's own
-	// rule, as much again as is in use, makes a small busy process spend a fifth of
-	// its time collecting.
+	// The heap may grow between two collections by what roomSeconds allocate, at most by
+	// roomBytes, but no less than by half and no more than to fourfold. Go's own rule, as
+	// much again as is in use, makes a small busy process spend a fifth of its time
+	// collecting, and is wasteful where little is allocated.
 	roomBytes    = 192 << 20
+	roomSeconds  = 2
+	gcPercentMin = 50
 	gcPercentMax = 300
 	// busyBytes is what must have been allocated since the last time, or a quarter of
 	// the heap where that is more, so that an idle process does not collect for nothing.
@@ -44,15 +47,18 @@ func trim(ctx context.Context, root string) error {
 	defer tick.Stop()
 	tune := time.NewTicker(tuneEvery)
 	defer tune.Stop()
-	percent := gcPercent()
+	percent := gcPercent(roomBytes) // a start is busy
 	defer debug.SetGCPercent(debug.SetGCPercent(percent))
-	var last, trimmed uint64 // allocated so far: at the last tick, at the last trim
+	var last, trimmed, tuned uint64 // allocated so far: at the last tick, at the last trim, at the last tuning
 	for starting := startTrims; ; {
 		select {
 		case <-tick.C:
 		case <-tune.C:
+			sum := allocated()
+			now := gcPercent((sum - tuned) * uint64(roomSeconds*time.Second/tuneEvery))
+			tuned = sum
 			// To set it stops the process for a moment.
-			if now := gcPercent(); now < percent*3/4 || now > percent*4/3 {
+			if now < percent*3/4 || now > percent*4/3 {
 				debug.SetGCPercent(now)
 				percent = now
 			}
@@ -63,27 +69,27 @@ func trim(ctx context.Context, root string) error {
 		now := allocated()
 		live := measure("/gc/heap/live:bytes")
 		quiet := now-last < max(quietBytes, live/32)
-		last = now
-		if starting == 0 && (!quiet || now-trimmed < max(busyBytes, live/4)) {
-			continue
+		rests := quiet && now-trimmed >= max(busyBytes, live/4)
+		if starting > 0 || rests {
+			starting = max(starting-1, 0)
+			debug.FreeOSMemory()
+			trimmed = allocated()
 		}
-		starting = max(starting-1, 0)
-		debug.FreeOSMemory()
 		if err := dropPages(root); err != nil {
 			return err
 		}
 		last = allocated()
-		trimmed = last
 	}
 }
 
 // allocated returns the bytes that the process has allocated since its start.
 func allocated() uint64 { return measure("/gc/heap/allocs:bytes") }
 
-// gcPercent returns how much the heap may grow, in percent of what is in use.
-func gcPercent() int {
+// gcPercent returns how much the heap may grow, in percent of what is in use, to have room
+// within the limits.
+func gcPercent(room uint64) int {
 	live := max(measure("/gc/heap/live:bytes"), 1)
-	return int(min(max(100, roomBytes*100/live), gcPercentMax))
+	return int(min(max(gcPercentMin, min(room, roomBytes)*100/live), gcPercentMax))
 }
 
 func measure(name string) uint64 {
@@ -94,7 +100,8 @@ func measure(name string) uint64 {
 
 // dropPages lets go of the resident pages of read-only mappings of the binary and
 // of the log's database under root (madvise(2), MADV_DONTNEED: a clean file page is
-// read again at its next use).
+// mapped again at its next use, sixteen at a time). What is resident is then what was
+// used since, in a busy process too.
 func dropPages(root string) error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
