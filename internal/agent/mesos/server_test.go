@@ -57,7 +57,7 @@ func newServer(t *testing.T) (url, sandboxDir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &fakeNode{pods: []*corev1.Pod{p}}
+	n := newExecer(t, fakeNode{pods: []*corev1.Pod{p}})
 	s := New(Config{
 		Node: "n1", Release: "test", Flags: map[string]string{"port": "5051"}, Agent: func() *mesosv1.AgentInfo { return &mesosv1.AgentInfo{Hostname: proto.String("n1")} },
 		Pods: n, Runtime: n, Stop: func(context.Context, string, time.Duration) error { return nil }, Usage: func(*corev1.Pod) (uint64, uint64) { return 3e9, 4096 },
