@@ -15,6 +15,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/object/mesos"
 	"trireme/internal/object/swarm"
 	"trireme/internal/share"
 	"trireme/internal/store"
@@ -239,6 +240,7 @@ func keyOf(p *corev1.Pod) uint64 {
 	}
 	write([]byte(owner), nil)
 	write([]byte(p.Namespace), nil) // whose it is
+	write([]byte(p.Labels[mesos.FrameworkLabel]), nil)
 	write([]byte(p.Annotations[swarm.PlacementAnnotation]), nil)
 	write([]byte(p.Annotations[object.DynamicPortsAnnotation]), nil)
 	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for

@@ -87,7 +87,7 @@ func (c *cell) age(now time.Time) (next time.Time) {
 
 // filterLent leaves room to frameworks that it is lent to (package comment, "Offers").
 func filterLent(c *class, n *node) []string {
-	if len(n.lent) == 0 || c.priority > 0 {
+	if len(n.lent) == 0 || c.priority > 0 || accepted(c.pod) {
 		return nil
 	}
 	left := n.Room
@@ -100,6 +100,11 @@ func filterLent(c *class, n *node) []string {
 		return nil
 	}
 	return []string{"node(s) had room that is lent to frameworks"}
+}
+
+// accepted reports whether the pod is of an offer that was accepted: its room was lent to it.
+func accepted(p *corev1.Pod) bool {
+	return p.Labels[mesos.FrameworkLabel] != "" && onlyNode(p) != ""
 }
 
 // reclaim opens an offer whose room a pod of the class fits in and whose role does not stand lower

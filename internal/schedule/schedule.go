@@ -185,7 +185,7 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 		key: key, uid: p.UID, class: keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
 		gated: len(p.Spec.SchedulingGates) > 0, since: -1, tenant: s.cell.tenant(tx, p.Namespace),
 	}
-	if w.accepted = p.Labels[mesos.FrameworkLabel] != "" && onlyNode(p) != ""; w.accepted {
+	if w.accepted = accepted(p); w.accepted {
 		delete(s.cell.slow, p.Labels[mesos.FrameworkLabel])
 	}
 	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {
