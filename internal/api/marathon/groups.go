@@ -36,10 +36,9 @@ type group struct {
 	EnforceRole  *bool    `json:"enforceRole,omitempty"`
 }
 
-// forest is all groups by id, and those that somebody wrote.
+// forest is all groups by id.
 type forest struct {
-	byID    map[string]*group
-	written map[string]bool
+	byID map[string]*group
 }
 
 // at returns the group of an id, with the groups that it is in.
@@ -117,7 +116,7 @@ func embedsOf(c *call) map[string]bool {
 	}
 	out := map[string]bool{}
 	for _, text := range asked {
-		for _, one := range strings.Split(text, ",") {
+		for one := range strings.SplitSeq(text, ",") {
 			word, _ := strings.CutPrefix(strings.TrimSpace(one), "group.")
 			word, _, _ = strings.Cut(word, ".")
 			out[word] = true

@@ -115,7 +115,7 @@ func rejections(why string) (summary []rejected, nodes, declined int) {
 	if _, all, ok := strings.Cut(head, "/"); ok {
 		nodes = number(all)
 	}
-	for _, part := range strings.Split(strings.TrimSuffix(tail, "."), ", ") {
+	for part := range strings.SplitSeq(strings.TrimSuffix(tail, "."), ", ") {
 		n := number(part)
 		for _, r := range reasons {
 			if slices.ContainsFunc(r.words, func(w string) bool { return strings.Contains(part, w) }) {

@@ -41,7 +41,7 @@ type view struct {
 func newView(c *call, prefix string, always embeds) *view {
 	v := &view{embeds: always, locks: map[string][]idOnly{}}
 	for _, text := range c.query()["embed"] {
-		for _, one := range strings.Split(text, ",") {
+		for one := range strings.SplitSeq(text, ",") {
 			if word, ok := strings.CutPrefix(strings.TrimSpace(one), prefix); ok {
 				v.embeds |= embedWords[word]
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -473,9 +474,7 @@ func Overlay(d *Definition, update map[string]any) (map[string]any, error) {
 			delete(tree, "requirePorts")
 		}
 	}
-	for name, v := range update {
-		tree[name] = v
-	}
+	maps.Copy(tree, update)
 	return tree, nil
 }
 

@@ -23,7 +23,7 @@ func Resolve(path, below string) string {
 	if !strings.HasPrefix(path, "/") {
 		path = below + "/" + path
 	}
-	for _, part := range strings.Split(path, "/") {
+	for part := range strings.SplitSeq(path, "/") {
 		switch part {
 		case "", ".":
 		case "..":
@@ -60,7 +60,7 @@ func checkID(id string) string {
 	if id == "/" {
 		return "Path is not valid"
 	}
-	for _, part := range strings.Split(id[1:], "/") {
+	for part := range strings.SplitSeq(id[1:], "/") {
 		if !segmentForm.MatchString(part) {
 			return `must fully match regular expression '^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])|(\.|\.\.)$'`
 		}

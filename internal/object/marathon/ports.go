@@ -56,7 +56,7 @@ func (d *Definition) Ports() (ports []Port) {
 }
 
 func protocols(text string) (all []corev1.Protocol) {
-	for _, p := range strings.Split(text, ",") {
+	for p := range strings.SplitSeq(text, ",") {
 		all = append(all, corev1.Protocol(strings.ToUpper(strings.TrimSpace(p))))
 	}
 	return all

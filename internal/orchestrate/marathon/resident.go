@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -60,9 +61,7 @@ func (s *step) settle(pod *corev1.Pod, slot string) error {
 
 func cloneMap(m map[string]string) map[string]string {
 	out := make(map[string]string, len(m)+1)
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 

@@ -43,7 +43,6 @@ type step struct {
 	live       []instance  // to run or running
 	going      []instance  // on their way out
 	ended      []instance  // by themselves, oldest first
-	missing    int         // instances that cannot be started now
 }
 
 // instance is a pod of the app.
