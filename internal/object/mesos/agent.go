@@ -62,7 +62,8 @@ func Master(id string, at netip.AddrPort, hostname, version string) *mesosv1.Mas
 		b := at.Addr().As4() // in network order, read as the machine's
 		m.Ip = proto.Uint32(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
 	}
-	for _, c := range []mesosv1.MasterInfo_Capability_Type{mesosv1.MasterInfo_Capability_AGENT_UPDATE, mesosv1.MasterInfo_Capability_AGENT_DRAINING, mesosv1.MasterInfo_Capability_QUOTA_V2} {
+	// Not QUOTA_V2: a client that does not know the name, mesos-go in JSON, gives its stream up.
+	for _, c := range []mesosv1.MasterInfo_Capability_Type{mesosv1.MasterInfo_Capability_AGENT_UPDATE, mesosv1.MasterInfo_Capability_AGENT_DRAINING} {
 		m.Capabilities = append(m.Capabilities, &mesosv1.MasterInfo_Capability{Type: c.Enum()})
 	}
 	return m
