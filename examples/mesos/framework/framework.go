@@ -99,6 +99,7 @@ type Status struct {
 	TaskID  Value  `json:"task_id"`
 	AgentID Value  `json:"agent_id"`
 	State   string `json:"state"`
+	Reason  string `json:"reason"`
 	Message string `json:"message"`
 	UUID    string `json:"uuid"`
 }
