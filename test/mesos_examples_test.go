@@ -31,7 +31,7 @@ func built(t *testing.T, from string, args ...string) string {
 func mesosMachines(t *testing.T, n int) (*cluster.Cluster, []*cluster.Host) {
 	t.Helper()
 	c := ownCluster(t, n)
-	if err := bringUp(t.Context(), c.Hosts[0], "--mesos-anonymous", "admin"); err != nil {
+	if err := bringUp(t.Context(), c.Hosts[0], "--mesos-anonymous", "admin,system:masters"); err != nil {
 		t.Fatal(err)
 	}
 	join(t, c.Hosts[0], c.Hosts[1:]...)

@@ -102,7 +102,7 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.MesosListen, "mesos-listen", "", "address of the Mesos API; none: there is none (default: :5050, unless another process has it)")
 	f.StringVar(&c.MarathonListen, "marathon-listen", "", "address of the Marathon API; none: there is none (default: :8080, unless another process has it)")
 	f.StringVar(&c.ZooKeeperListen, "zookeeper-listen", "", "address where ZooKeeper's clients find the leading Mesos master, at /mesos, as :2181 (default: none)")
-	f.StringVar(&c.MesosAnonymous, "mesos-anonymous", "", "user as whom those are taken who show nothing to the APIs of Mesos and Marathon; without it they are refused")
+	f.StringVar(&c.MesosAnonymous, "mesos-anonymous", "", "`USER[,GROUP...]` as whom those are taken who show nothing to the APIs of Mesos and Marathon; without it they are refused")
 	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
 	f.TextVar(&c.OfferTimeout, "offer-timeout", c.OfferTimeout, "after how long an offer that a framework of Mesos does not answer is rescinded")
 	f.Var(&optional{&c.EncryptOverlay}, "encrypt-overlay", "encrypt what pods say to pods of other machines; =false ends it; without it all stays as it was")

@@ -68,7 +68,7 @@ type ManagerConfig struct {
 	// "none": nowhere [none].
 	ZooKeeperListen string `json:"zookeeperListen"`
 	// MesosAnonymous is as which user those are taken who show nothing to the APIs of Mesos
-	// and Marathon [they are refused].
+	// and Marathon: USER[,GROUP...] [they are refused].
 	MesosAnonymous string `json:"mesosAnonymous"`
 	NodePortMin    int32  `json:"nodePortMin"`  // [30000]
 	NodePortMax    int32  `json:"nodePortMax"`  // [32767]

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 
 	"trireme/internal/access"
 	"trireme/internal/api/basic"
@@ -46,8 +47,13 @@ func (m *manager) basicAuth(door *kube.Server, realm string) *basic.Auth {
 		}
 		return caller(c), nil
 	}}
-	if name := m.cfg.Manager.MesosAnonymous; name != "" {
-		nobody := caller(kube.CallerOf(access.User{Name: name, Groups: []string{access.Authenticated}}))
+	if said := m.cfg.Manager.MesosAnonymous; said != "" {
+		name, groups, _ := strings.Cut(said, ",")
+		u := access.User{Name: name, Groups: []string{access.Authenticated}}
+		if groups != "" {
+			u.Groups = append(strings.Split(groups, ","), u.Groups...)
+		}
+		nobody := caller(kube.CallerOf(u))
 		auth.Anonymous = &nobody
 	}
 	return auth

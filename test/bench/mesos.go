@@ -18,7 +18,7 @@ import (
 
 // openMesos lets whoever reaches the ports of Mesos and Marathon do everything: these
 // clusters are in a namespace of their own.
-var openMesos = []string{"--no-agent", "--mesos-anonymous", "admin"}
+var openMesos = []string{"--no-agent", "--mesos-anonymous", "admin,system:masters"}
 
 // errRunning ends a framework's stream: what it waited for has come.
 var errRunning = errors.New("all tasks run")
