@@ -40,7 +40,7 @@ func offerTasks(ctx context.Context, c *config) ([]line, error) {
 		profiled := c.profileFor(ctx, h, "offer_tasks", "profile?seconds=8")
 		s := &storm{fw: &framework.Framework{
 			Client: &http.Client{Transport: &http.Transport{DialContext: h.Dial, MaxIdleConnsPerHost: 64}},
-			Master: "http://" + h.Address + ":5050", Name: "storm", Role: "*", RunAs: "root", AcksAtOnce: 32,
+			Master: "http://" + h.Address + ":5050", Name: "storm", Role: "*", RunAs: "root", AcksAtOnce: 32, Once: true,
 		}, want: c.pods, perNode: (c.pods + c.nodes - 1) / c.nodes}
 		if err := s.run(ctx); err != nil {
 			return err
@@ -97,9 +97,9 @@ func (s *storm) run(ctx context.Context) error {
 		return nil
 	})
 	if errors.Is(err, errRunning) {
-		err = nil
+		return nil
 	}
-	return errors.Join(err, s.fw.Call(ctx, "TEARDOWN", nil))
+	return err
 }
 
 func (s *storm) fill(ctx context.Context, o *framework.Offer) error {

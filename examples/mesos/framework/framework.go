@@ -133,7 +133,7 @@ type Event struct {
 	} `json:"error"`
 }
 
-// Framework is a framework that is subscribed. Of its fields none may be changed then.
+// Framework is a framework that is subscribed. Of its fields only Once may be changed then, by its handler.
 type Framework struct {
 	Client         *http.Client // nil: http.DefaultClient
 	Master         string       // its URL: http://HOST:5050
@@ -143,6 +143,8 @@ type Framework struct {
 	Name, Role, RunAs string
 	// FailoverTimeout is for how many seconds tasks live on without the framework.
 	FailoverTimeout float64
+	// Once: where the stream ends, so does the framework, with all its tasks.
+	Once bool
 	// AcksAtOnce is how many acknowledgements may be on their way; 0: one, which is waited
 	// for before the next event.
 	AcksAtOnce int
@@ -176,11 +178,18 @@ func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) er
 		info["id"], call["framework_id"] = Value{f.id}, Value{f.id}
 	}
 	f.mu.Unlock()
-	resp, err := f.post(ctx, call)
+	// The stream outlives ctx for as long as it takes to say so.
+	open, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	resp, err := f.post(open, call)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+	defer context.AfterFunc(ctx, func() {
+		_ = f.leave(open) // who ends it has a reason of his own
+		cancel()
+	})()
 	f.mu.Lock()
 	f.stream = resp.Header.Get("Mesos-Stream-Id")
 	f.mu.Unlock()
@@ -200,7 +209,7 @@ func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) er
 			return errors.New("the master refuses: " + e.Error.Message)
 		}
 		if err := handle(e); err != nil {
-			return err
+			return errors.Join(err, f.leave(open))
 		}
 		if s := e.Update.Status; s.UUID != "" {
 			if err := acks.send(ctx, &s); err != nil {
@@ -208,6 +217,14 @@ func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) er
 			}
 		}
 	}
+}
+
+// leave ends the framework where it is there once.
+func (f *Framework) leave(ctx context.Context) error {
+	if !f.Once {
+		return nil
+	}
+	return f.Call(ctx, "TEARDOWN", nil)
 }
 
 // acks are acknowledgements on their way.

@@ -33,7 +33,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("mapreduce: ")
-	r := &run{fw: &framework.Framework{Name: "mapreduce"}, counts: map[string]int{}, tasks: map[string]delay.Task{}}
+	r := &run{fw: &framework.Framework{Name: "mapreduce", Once: true}, counts: map[string]int{}, tasks: map[string]delay.Task{}}
 	flag.StringVar(&r.fw.Master, "master", "http://127.0.0.1:5050", "the master's address")
 	flag.StringVar(&r.fw.User, "user", "", "the principal, for HTTP basic authentication")
 	flag.StringVar(&r.fw.Password, "password", os.Getenv("MESOS_PASSWORD"), "its password")

@@ -68,9 +68,9 @@ func (r *run) work(ctx context.Context) error {
 		return nil
 	})
 	if errors.Is(err, errDone) {
-		err = nil
+		return nil
 	}
-	return errors.Join(err, r.fw.Call(context.WithoutCancel(ctx), "TEARDOWN", nil))
+	return err
 }
 
 // offer fills an offer with tasks.

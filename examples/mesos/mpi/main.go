@@ -34,7 +34,7 @@ func main() {
 	if socket := os.Getenv(socketEnv); socket != "" {
 		os.Exit(remote(socket, os.Args[1:]))
 	}
-	job := job{fw: &framework.Framework{Name: "mpi"}}
+	job := job{fw: &framework.Framework{Name: "mpi", Once: true}}
 	flag.StringVar(&job.fw.Master, "master", "http://127.0.0.1:5050", "the master's address")
 	flag.StringVar(&job.fw.User, "user", "", "the principal, for HTTP basic authentication")
 	flag.StringVar(&job.fw.Password, "password", os.Getenv("MESOS_PASSWORD"), "its password")
@@ -86,7 +86,7 @@ func (j *job) run(ctx context.Context) error {
 	if errors.As(context.Cause(ctx), &end) {
 		err = end.err
 	}
-	return errors.Join(err, j.fw.Call(context.WithoutCancel(ctx), "TEARDOWN", nil))
+	return err
 }
 
 // done is how mpirun ended.
