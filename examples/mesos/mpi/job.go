@@ -20,6 +20,7 @@ type job struct {
 	ranks, perNode int
 	cpus, mem      float64 // of a rank
 	program        []string
+	net            string
 	started        bool
 
 	mu    sync.Mutex

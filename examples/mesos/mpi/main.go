@@ -42,6 +42,7 @@ func main() {
 	flag.StringVar(&job.fw.RunAs, "run-as", "root", "the user of the nodes that runs the program")
 	flag.IntVar(&job.ranks, "np", 2, "how many ranks the program has")
 	flag.IntVar(&job.perNode, "per-node", 0, "how many of them a node takes at most; 0: as many as fit")
+	flag.StringVar(&job.net, "net", "", "the network, as 10.0.0.0/8, on which ranks speak to each other; empty: Open MPI tries all of a node's")
 	flag.Float64Var(&job.cpus, "cpus", 0.1, "CPUs of a rank")
 	flag.Float64Var(&job.mem, "mem", 64, "memory of a rank, in MB")
 	flag.Parse()
@@ -102,6 +103,11 @@ func (j *job) mpirun(ctx context.Context, socket string) error {
 		return err
 	}
 	args := []string{"-np", strconv.Itoa(j.ranks), "--host", strings.Join(j.hosts(), ","), "--mca", "plm_rsh_agent", self, "--mca", "plm_rsh_no_tree_spawn", "1"}
+	if j.net != "" {
+		args = append(args, "--mca", "oob_tcp_if_include", j.net, "--mca", "btl_tcp_if_include", j.net)
+	}
+	// Ranks that wait for others leave the CPU to them: they may have less than one.
+	args = append(args, "--mca", "mpi_yield_when_idle", "1")
 	if os.Getuid() == 0 {
 		args = append(args, "--allow-run-as-root")
 	}

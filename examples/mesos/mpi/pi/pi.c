@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
   int rank, ranks;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  const long steps = 10000000;
+  const long steps = 1000000;
   double part = 0, pi = 0;
   for (long i = rank; i < steps; i += ranks) {
     double x = (i + 0.5) / steps;
