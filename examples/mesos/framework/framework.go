@@ -44,6 +44,11 @@ type Offer struct {
 	AgentID   Value      `json:"agent_id"`
 	Hostname  string     `json:"hostname"`
 	Resources []Resource `json:"resources"`
+	URL       struct {
+		Address struct {
+			IP string `json:"ip"`
+		} `json:"address"`
+	} `json:"url"`
 }
 
 // Has returns how much of a scalar the offer has.

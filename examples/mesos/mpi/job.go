@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,9 @@ type slot struct {
 	offer framework.Offer
 	ranks int
 }
+
+// host returns how mpirun is told of the node: by its address, which nobody has to resolve.
+func (s *slot) host() string { return cmp.Or(s.offer.URL.Address.IP, s.offer.Hostname) }
 
 // take holds the offers that ranks are still to be found a place in, and gives the others
 // back.
@@ -84,7 +88,7 @@ func (j *job) hosts() (all []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range j.slots {
-		all = append(all, fmt.Sprintf("%s:%d", s.offer.Hostname, s.ranks))
+		all = append(all, fmt.Sprintf("%s:%d", s.host(), s.ranks))
 	}
 	return all
 }
@@ -115,7 +119,7 @@ func (j *job) launch(ctx context.Context, host, command string) error {
 	j.mu.Lock()
 	var at *slot
 	for i := range j.slots {
-		if j.slots[i].offer.Hostname == host {
+		if j.slots[i].host() == host {
 			at = &j.slots[i]
 		}
 	}
@@ -129,6 +133,9 @@ func (j *job) launch(ctx context.Context, host, command string) error {
 		j.ends = map[string]chan framework.Status{}
 	}
 	j.ends[id.Value] = end
+	// Daemons keep their files in a folder that they know by their process id, which may
+	// be the same on two nodes.
+	command = "dir=$(mktemp -d) && export TMPDIR=$dir || exit; (" + command + "); status=$?; rm -rf $dir; exit $status"
 	task := framework.Task{
 		Name: "orted on " + host, TaskID: id, AgentID: at.offer.AgentID, Command: framework.Command{Value: command},
 		Resources: []framework.Resource{framework.Scalar("cpus", j.cpus*float64(at.ranks)), framework.Scalar("mem", j.mem*float64(at.ranks))},

@@ -106,6 +106,8 @@ func (j *job) mpirun(ctx context.Context, socket string) error {
 	if j.net != "" {
 		args = append(args, "--mca", "oob_tcp_if_include", j.net, "--mca", "btl_tcp_if_include", j.net)
 	}
+	// A daemon that went to the background would end its task.
+	args = append(args, "--leave-session-attached")
 	// Ranks that wait for others leave the CPU to them: they may have less than one.
 	args = append(args, "--mca", "mpi_yield_when_idle", "1")
 	if os.Getuid() == 0 {
