@@ -44,6 +44,16 @@ func TestMesosGo(t *testing.T) {
 			t.Errorf("msh of what fails: %v", err)
 		}
 	})
+	t.Run("interactive", func(t *testing.T) {
+		names := filepath.Join(t.TempDir(), "hosts") // msh asks the agent by the name in the offer
+		if err := os.WriteFile(names, []byte("127.0.0.1 localhost\n"+h.Address+" "+h.Name+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		const talk = `mount --bind "$1" /etc/hosts && (echo 'echo answer-$((40+2)); exit'; sleep 3) | "$2" -master "$3" -interactive -tty=false -- sh`
+		if out, err := h.Run(ctx, "unshare", "-m", "sh", "-c", talk, "talk", names, filepath.Join(bin, "msh"), master); err != nil || !strings.Contains(out, "answer-42") {
+			t.Errorf("msh -interactive: %v: %s", err, out)
+		}
+	})
 	t.Run("group", func(t *testing.T) {
 		if out, err := h.Run(ctx, filepath.Join(bin, "msh"), "-pod", "-master", master, "-tty=false", "--", "sh", "-c", "true"); err != nil {
 			t.Errorf("msh -pod: %v: %s", err, out)
