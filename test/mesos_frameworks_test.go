@@ -14,8 +14,11 @@ import (
 // mesosGo builds mesos-go's own programs, as tools/mesos pins them, into a folder.
 func mesosGo(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "tool")
+	dir, err := filepath.Abs("../build/mesos-go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "tool")
 	cmd.Dir, cmd.Env = "../tools/mesos", append(os.Environ(), "CGO_ENABLED=1") // msh knows terminals by it
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building mesos-go's programs: %v: %s", err, said)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -107,11 +108,10 @@ type masterState struct {
 // operator reads the state, reserves, drains the agent and brings it back, weighs a role and
 // tears the framework down.
 func TestMesosOperator(t *testing.T) {
-	mwatch := software(t, "github.com/mesos/mesos-go/api/v1/cmd/mwatch")
+	mwatch := filepath.Join(mesosGo(t), "mwatch")
 	_, hosts := mesosMachines(t, 1)
 	h := hosts[0]
 	k := &client{t: t, h: h, namespace: "default"}
-	k.must("create", "clusterrolebinding", "nobody", "--clusterrole=cluster-admin", "--user=admin") // whom mesosMachines let in
 	m := newMasterAPI(t, h)
 	ctx, cancel := context.WithCancel(t.Context())
 	watch, said := h.Command(ctx, mwatch, "-master", h.Address), &words{}
