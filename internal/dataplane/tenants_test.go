@@ -3,6 +3,7 @@ package dataplane
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,11 +52,18 @@ func TestTenants(t *testing.T) {
 	a.apply(true, append(all, a.nodeObject(), b.nodeObject(), r1.Pod, b1.Pod)...)
 	reached()
 
+	held, err := os.Open(filepath.Join(spacesDir(b.root), "8193")) // as a container does that sees the node's root
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	b.remove(blue, all[4], all[5]) // no pod of the network is left on the machine
 	if entries, err := os.ReadDir(spacesDir(b.root)); err != nil || len(entries) != 1 {
 		t.Errorf("networks left: %v, %v", entries, err)
 	}
 	sees(t, r2.ns, "10.96.0.2:8080", "r1", netip.MustParseAddr("10.96.0.3"))
+	b.apply(false, blue, all[4], all[5]) // its number is free, whoever holds what was there
+	b.remove(blue, all[4], all[5])
 	for _, m := range []*machine{a, b} {
 		m.stop()
 		must(t, m.dp.Teardown(t.Context()))

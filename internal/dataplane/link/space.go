@@ -73,7 +73,7 @@ func (l *Links) OpenSpace(dir string, c SpaceConfig) (*Space, error) {
 		ns.Close()
 		return nil, fmt.Errorf("opening netlink in %s: %w", path, err)
 	}
-	s := &Space{Links: &Links{bridge: l.bridge, ns: ns, nl: nl, peers: map[string]Peer{}}, vx: fmt.Sprintf("trn%d", c.VNI)}
+	s := &Space{Links: &Links{bridge: l.bridge, ns: ns, nl: nl, peers: map[string]Peer{}}, vx: carrier(c.VNI)}
 	size, err := l.podMTU(c.Local)
 	if err == nil {
 		s.mtu = size
@@ -296,6 +296,29 @@ func (s *Space) pruneRemotes(index int) error {
 	return errors.Join(errs...)
 }
 
+// carrier is the name of a network's VXLAN.
+func carrier(vni int) string { return fmt.Sprintf("trn%d", vni) }
+
+// emptySpace takes the VXLAN out of the space at path: its number is free then, however
+// long others keep the namespace, such as a container that sees the node's root.
+func emptySpace(path string, vni int) error {
+	var at unix.Statfs_t
+	if err := unix.Statfs(path, &at); err != nil || at.Type != unix.NSFS_MAGIC {
+		return nil // it was made half way
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("opening the network namespace at %s: %w", path, err)
+	}
+	defer ns.Close()
+	nl, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("opening netlink in %s: %w", path, err)
+	}
+	defer nl.Close()
+	return (&Links{nl: nl}).del(carrier(vni))
+}
+
 // PruneSpaces deletes the spaces under the folder that keep does not name by VNI, with
 // the links in them.
 func (l *Links) PruneSpaces(dir string, keep map[int]bool) error {
@@ -310,6 +333,10 @@ func (l *Links) PruneSpaces(dir string, keep map[int]bool) error {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
+		if err := emptySpace(path, vni); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			errs = append(errs, fmt.Errorf("letting go of the network namespace at %s: %w", path, err))
 			continue
