@@ -52,7 +52,8 @@ func TestMesosGo(t *testing.T) {
 		if err := os.WriteFile(names, []byte("127.0.0.1 localhost\n"+h.Address+" "+h.Name+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		const talk = `mount --bind "$1" /etc/hosts && (echo 'echo answer-$((40+2)); exit'; sleep 3) | "$2" -master "$3" -interactive -tty=false -- sh`
+		// What the shell says before msh listens, or as it ends, msh may miss.
+		const talk = `mount --bind "$1" /etc/hosts && (echo 'sleep 1; echo answer-$((40+2)); sleep 1; exit'; sleep 3) | "$2" -master "$3" -interactive -tty=false -- sh`
 		if out, err := h.Run(ctx, "unshare", "-m", "sh", "-c", talk, "talk", names, filepath.Join(bin, "msh"), master); err != nil || !strings.Contains(out, "answer-42") {
 			t.Errorf("msh -interactive: %v: %s", err, out)
 		}

@@ -133,6 +133,18 @@ func TestMesosOperator(t *testing.T) {
 		})
 	}
 
+	await(t, h, 20*time.Second, "mwatch is subscribed, which it does not say", func() error {
+		probe := mesosFramework(h, "probe")
+		probe.Once = true
+		if err := until(t.Context(), probe, func(e *framework.Event) (bool, error) { return e.Type == "SUBSCRIBED", nil }); err != nil {
+			return err
+		}
+		if !strings.Contains(said.String(), "FRAMEWORK_ADDED") {
+			return errNotYet
+		}
+		return nil
+	})
+
 	fw := mesosFramework(h, "operated")
 	events := follows(t, fw)
 	o := &events.next("an offer", func(e *framework.Event) bool { return e.Type == "OFFERS" }).Offers.Offers[0]
