@@ -185,6 +185,14 @@ func TestMesosOperator(t *testing.T) {
 	drains(t, m, fw, events, agent)
 	hears("TASK_KILLED")
 
+	for _, args := range [][]string{{"run", "forged", "--image", busybox, "--labels", "mesos.trireme.dev/framework=" + fw.ID()}, {"label", "pod", "honest", "mesos.trireme.dev/framework=" + fw.ID()}} {
+		if args[0] == "label" {
+			k.must("run", "honest", "--image", busybox, "--command", "--", "sleep", "1000")
+		}
+		if out, err := k.run(t.Context(), "", args...); err == nil || !strings.Contains(out, "tasks are launched by their framework") {
+			t.Errorf("kubectl %s: %v: %s", args[0], err, out)
+		}
+	}
 	removed := strings.Count(said.String(), "FRAMEWORK_REMOVED") // the probes
 	m.call(200, `{"type":"TEARDOWN","teardown":{"framework_id":{"value":"`+fw.ID()+`"}}}`, nil)
 	await(t, h, 20*time.Second, "mwatch says FRAMEWORK_REMOVED once more", func() error {

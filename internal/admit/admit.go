@@ -25,6 +25,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
 	"trireme/internal/object/defaults"
+	"trireme/internal/object/mesos"
 	"trireme/internal/object/validate"
 	"trireme/internal/object/validate/resize"
 	"trireme/internal/object/validate/trust"
@@ -38,6 +39,24 @@ func Default(o store.Object) { defaults.Object(o) }
 
 // Validate returns every fault of a new object.
 func Validate(o store.Object) field.ErrorList { return validate.Object(o) }
+
+// ValidateMarks refuses that a writer makes a pod a task of a framework, or ends that it is
+// one: the pod would be launched before others, and its framework be told of it. old is nil
+// for a new object.
+func ValidateMarks(next, old store.Object) field.ErrorList {
+	p, ok := next.(*corev1.Pod)
+	if !ok {
+		return nil
+	}
+	was := ""
+	if old != nil {
+		was = old.GetLabels()[mesos.FrameworkLabel]
+	}
+	if p.Labels[mesos.FrameworkLabel] == was {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(field.NewPath("metadata", "labels").Key(mesos.FrameworkLabel), "tasks are launched by their framework, through the Mesos API: leave the label as it is")}
+}
 
 // ValidateUpdate returns every reason why next may not replace old.
 func ValidateUpdate(next, old store.Object) field.ErrorList { return validate.Update(next, old) }

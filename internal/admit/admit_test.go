@@ -9,6 +9,9 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/mesos"
+	"trireme/internal/store"
 )
 
 // TestPodGeneration: a pod's generation counts the changes of its spec (API reference,
@@ -69,5 +72,27 @@ func TestDeviceTaintTime(t *testing.T) {
 	PrepareUpdate(next, r)
 	if next.Spec.Taint.TimeAdded.Equal(&early) || next.Generation != 2 {
 		t.Errorf("with another effect: %v, generation %d", next.Spec.Taint.TimeAdded, next.Generation)
+	}
+}
+
+// TestMarks: nobody makes a pod a task of a framework, or ends that it is one.
+func TestMarks(t *testing.T) {
+	plain, task := &corev1.Pod{}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{mesos.FrameworkLabel: "f"}}}
+	labelled := task.DeepCopy()
+	labelled.Labels["a"] = "b"
+	for name, tt := range map[string]struct {
+		next, old store.Object
+		refused   bool
+	}{
+		"a plain pod":        {plain, nil, false},
+		"a new task":         {task, nil, true},
+		"a pod as a task":    {task, plain, true},
+		"a task no more":     {plain, task, true},
+		"another label":      {labelled, task, false},
+		"some other's label": {&corev1.ConfigMap{ObjectMeta: task.ObjectMeta}, nil, false},
+	} {
+		if errs := ValidateMarks(tt.next, tt.old); (len(errs) > 0) != tt.refused {
+			t.Errorf("%s: %v", name, errs)
+		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/mesos"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -58,6 +60,9 @@ func resized(p, old *corev1.Pod) bool {
 // Fill completes a pod that a loop made of a template, and that already has what
 // the system gives every new pod, as Complete and Check do with a user's.
 func Fill(r store.Reader, p *corev1.Pod) error {
+	if err := checkMark(p); err != nil {
+		return err
+	}
 	p.Spec.Priority, p.Spec.PreemptionPolicy = nil, nil // its class decides
 	if err := completePod(r, p); err != nil {
 		return err
@@ -67,6 +72,20 @@ func Fill(r store.Reader, p *corev1.Pod) error {
 		return v.Refusal
 	}
 	return checkLimits(r, p)
+}
+
+// checkMark refuses pods whose template says that they are a framework's tasks: only what
+// controls such a pod can say so.
+func checkMark(p *corev1.Pod) error {
+	if p.Labels[mesos.FrameworkLabel] == "" {
+		return nil
+	}
+	if ref := metav1.GetControllerOfNoCopy(p); ref != nil && ref.Kind == mesos.FrameworkKind.Kind && ref.APIVersion == mesos.FrameworkKind.GroupVersion().String() {
+		return nil
+	}
+	e := kind.New(kind.Denied, "a template may not say that its pods are tasks of a framework: take the label away")
+	e.Field = "metadata.labels[" + mesos.FrameworkLabel + "]"
+	return e
 }
 
 // Allow books a pod that a loop is about to put on the quotas of its namespace,

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"trireme/examples/mesos/framework"
 	"trireme/test/cluster"
 )
@@ -65,6 +67,7 @@ type storm struct {
 	fw            *framework.Framework
 	want, perNode int
 
+	calls             errgroup.Group // offers that are being answered
 	launched, updates int
 	running           map[string]bool
 	began             time.Time
@@ -73,13 +76,12 @@ type storm struct {
 
 func (s *storm) run(ctx context.Context) error {
 	s.running = map[string]bool{}
+	s.calls.SetLimit(s.fw.AcksAtOnce)
 	err := s.fw.Subscribe(ctx, func(e *framework.Event) error {
 		switch e.Type {
 		case "OFFERS":
 			for i := range e.Offers.Offers {
-				if err := s.fill(ctx, &e.Offers.Offers[i]); err != nil {
-					return err
-				}
+				s.fill(ctx, &e.Offers.Offers[i])
 			}
 		case "UPDATE":
 			s.updates++
@@ -97,12 +99,13 @@ func (s *storm) run(ctx context.Context) error {
 		return nil
 	})
 	if errors.Is(err, errRunning) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, s.calls.Wait())
 }
 
-func (s *storm) fill(ctx context.Context, o *framework.Offer) error {
+// fill answers an offer, beside others that are being answered.
+func (s *storm) fill(ctx context.Context, o *framework.Offer) {
 	var tasks []framework.Task
 	for range min(s.perNode, s.want-s.launched, o.Fits(0.1, 32)) {
 		if s.launched == 0 {
@@ -115,7 +118,7 @@ func (s *storm) fill(ctx context.Context, o *framework.Offer) error {
 			Resources: []framework.Resource{framework.Scalar("cpus", 0.1), framework.Scalar("mem", 32)},
 		})
 	}
-	return s.fw.Launch(ctx, o.ID, tasks, 60)
+	s.calls.Go(func() error { return s.fw.Launch(ctx, o.ID, tasks, 60) })
 }
 
 // delayLocality measures the share of tasks that run where their data are, of the

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,7 +41,7 @@ func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
 }
 
 func (s strategy) Validate(_ context.Context, o runtime.Object) field.ErrorList {
-	return append(admit.Validate(o.(store.Object)), register.Validate(o, nil)...)
+	return slices.Concat(admit.Validate(o.(store.Object)), admit.ValidateMarks(o.(store.Object), nil), register.Validate(o, nil))
 }
 
 func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
@@ -56,7 +57,7 @@ func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
 }
 
 func (s strategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
-	return append(admit.ValidateUpdate(o.(store.Object), old.(store.Object)), register.Validate(o, old)...)
+	return slices.Concat(admit.ValidateUpdate(o.(store.Object), old.(store.Object)), admit.ValidateMarks(o.(store.Object), old.(store.Object)), register.Validate(o, old))
 }
 
 func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func (c *call) app(a *marathon.App, v *view) (map[string]any, error) {
 	}
 	tasks := c.tasksOf(a)
 	if v.embeds&embedCounts != 0 {
-		counts(out, a, tasks)
+		counts(out, tasks)
 	}
 	if v.embeds&embedDeployments != 0 {
 		out["deployments"] = append([]idOnly{}, v.locks[a.Spec.ID]...)
@@ -110,24 +111,36 @@ func readiness(a *marathon.App, tasks []task) []any {
 }
 
 // counts tells how many tasks stand how.
-func counts(out map[string]any, a *marathon.App, tasks []task) {
-	staged, running, healthy, unhealthy := 0, 0, 0, 0
-	for _, t := range tasks {
-		switch t.State {
-		case "TASK_STAGING", "TASK_STARTING":
-			staged++
-		case "TASK_RUNNING":
-			running++
-		}
-		for _, h := range t.HealthCheckResults {
-			if h.Alive {
-				healthy++
-			} else {
-				unhealthy++
-			}
+func counts(out map[string]any, tasks []task) {
+	n := tally{}
+	for i := range tasks {
+		n.add(&tasks[i])
+	}
+	out["tasksStaged"], out["tasksRunning"], out["tasksHealthy"], out["tasksUnhealthy"] = n.Staged, n.Running, n.Healthy, n.Unhealthy
+}
+
+// tally is how many tasks stand how, as the embed taskStats has it.
+type tally struct {
+	Staged    int `json:"staged"`
+	Running   int `json:"running"`
+	Healthy   int `json:"healthy"`
+	Unhealthy int `json:"unhealthy"`
+}
+
+func (n *tally) add(t *task) {
+	switch t.State {
+	case "TASK_STAGING", "TASK_STARTING":
+		n.Staged++
+	case "TASK_RUNNING":
+		n.Running++
+	}
+	for _, h := range t.HealthCheckResults {
+		if h.Alive {
+			n.Healthy++
+		} else {
+			n.Unhealthy++
 		}
 	}
-	out["tasksStaged"], out["tasksRunning"], out["tasksHealthy"], out["tasksUnhealthy"] = staged, running, healthy, unhealthy
 }
 
 // task is one as Marathon shows it.
@@ -292,38 +305,38 @@ func (t *task) health(p *corev1.Pod) {
 	t.HealthCheckResults = []healthResult{r}
 }
 
+// lifeTime sums up how long tasks have run.
+func lifeTime(lives []time.Duration) map[string]float64 {
+	slices.Sort(lives)
+	sum := time.Duration(0)
+	for _, d := range lives {
+		sum += d
+	}
+	middle := len(lives) / 2
+	median := lives[middle]
+	if len(lives)%2 == 0 {
+		median = (lives[middle-1] + median) / 2
+	}
+	return map[string]float64{"averageSeconds": (sum / time.Duration(len(lives))).Seconds(), "medianSeconds": median.Seconds()}
+}
+
 // stats sums up tasks, as the embed taskStats wants it.
 func stats(a *marathon.App, tasks []task) map[string]any {
 	with := func(chosen func(task) bool) map[string]any {
-		staged, running, healthy, unhealthy, n := 0, 0, 0, 0, 0
-		var life, longest time.Duration
+		n, lives := tally{}, []time.Duration(nil)
 		now := time.Now()
-		for _, t := range tasks {
-			if !chosen(t) {
+		for i := range tasks {
+			if !chosen(tasks[i]) {
 				continue
 			}
-			switch t.State {
-			case "TASK_STAGING":
-				staged++
-			case "TASK_RUNNING":
-				running++
-			}
-			for _, h := range t.HealthCheckResults {
-				if h.Alive {
-					healthy++
-				} else {
-					unhealthy++
-				}
-			}
-			if at, err := marathon.ParseStamp(t.StartedAt); err == nil {
-				n++
-				life += now.Sub(at)
-				longest = max(longest, now.Sub(at))
+			n.add(&tasks[i])
+			if at, err := marathon.ParseStamp(tasks[i].StartedAt); err == nil {
+				lives = append(lives, now.Sub(at))
 			}
 		}
-		out := map[string]any{"counts": map[string]int{"staged": staged, "running": running, "healthy": healthy, "unhealthy": unhealthy}}
-		if n > 0 {
-			out["lifeTime"] = map[string]float64{"averageSeconds": (life / time.Duration(n)).Seconds(), "medianSeconds": longest.Seconds()}
+		out := map[string]any{"counts": n}
+		if len(lives) > 0 {
+			out["lifeTime"] = lifeTime(lives)
 		}
 		return map[string]any{"stats": out}
 	}
