@@ -71,10 +71,11 @@ func TestWhatCallsWrite(t *testing.T) {
 	}
 	f.call(202, &scheduler.Call{Type: scheduler.Call_TEARDOWN.Enum()})
 	for {
-		if fw, _ := tables.MesosFramework(d.store.Snapshot(), f.id); fw.Status.RemoveAt != nil {
+		snap := d.store.Snapshot()
+		if fw, _ := tables.MesosFramework(snap, f.id); fw.Status.RemoveAt != nil {
 			break
 		}
-		<-d.store.Snapshot().Next()
+		<-snap.Next()
 	}
 	d.update(func(tx *store.Tx) { // as mesos/frameworks does
 		fw, _ := tables.MesosFramework(tx, f.id)

@@ -302,14 +302,15 @@ func TestAFrameworkFailsOver(t *testing.T) {
 	}
 	g.body.Body.Close()
 	for {
-		fw, _ := tables.MesosFramework(d.store.Snapshot(), f.id)
+		snap := d.store.Snapshot()
+		fw, _ := tables.MesosFramework(snap, f.id)
 		if !fw.Status.Connected {
 			if left := time.Until(fw.Status.RemoveAt.Time); left < 900*time.Second {
 				t.Fatalf("it is removed in %v", left)
 			}
 			break
 		}
-		<-d.store.Snapshot().Next()
+		<-snap.Next()
 	}
 	g.call(403, &scheduler.Call{Type: scheduler.Call_REVIVE.Enum()})
 }
