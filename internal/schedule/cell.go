@@ -15,7 +15,15 @@ import (
 // cell is what the scheduler knows of all nodes.
 type cell struct {
 	nodes map[string]*node
+	list  []*node             // the same by their slots; nil: the slot is free
+	spots []spot              // what most looks at a node need, by slot
+	free  []int32             // slots
+	clock uint64              // of versions: no two changes have the same
 	uses  map[object.Key]*use // of pods that have a node
+	kin   map[types.UID]kin   // by controller
+	// frames are what nodes' rows say to classes, by what these ask of them.
+	frames map[uint64]*frame
+	judged int // how many frames keep what they found
 	// claimed counts the pods with a node that name a claim, by its key.
 	claimed map[string]int
 	// nominated is the room kept for pods that wait, by their keys.
@@ -38,20 +46,23 @@ type cell struct {
 // where the node itself is not there.
 type node struct {
 	name string
+	slot int32 // where it is in the cell's list
 	row  *corev1.Node
+	seen uint64 // moves with every change of the row
 	room.Room
-	owners map[types.UID]int64 // pods by controller
-	served map[served]int      // volumes of CSI drivers, and the pods that have each
-	limits map[string]int      // of these, by driver; one that is missing has none
-	stored int64               // bytes of volumes on its disk
-	held   []*use              // of the pods, in no order
+	served map[served]int // volumes of CSI drivers, and the pods that have each
+	limits map[string]int // of these, by driver; one that is missing has none
+	stored int64          // bytes of volumes on its disk
+	held   []*use         // of the pods, in no order
 	lent   []*lent
 	kept   []kept
 	extras object.Demand // what its agent says that it has and its row does not
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
-	version   uint64 // moves with every change
 }
+
+// kin is where the pods of one controller are: how many, by the nodes' slots.
+type kin map[int32]int64
 
 // use is what one pod takes of its node.
 type use struct {
@@ -72,7 +83,7 @@ type use struct {
 
 func newCell() *cell {
 	return &cell{
-		nodes: map[string]*node{}, uses: map[object.Key]*use{}, claimed: map[string]int{},
+		nodes: map[string]*node{}, uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: map[string]int{},
 		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]stored{},
 		tenants: newTenants(), lent: map[string]*lent{}, slow: map[string]bool{},
 	}
@@ -81,8 +92,9 @@ func newCell() *cell {
 func (c *cell) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name, Room: room.Of(), owners: map[types.UID]int64{}, nominated: map[object.Key]*use{}}
+		n = &node{name: name, Room: room.Of(), nominated: map[object.Key]*use{}}
 		c.nodes[name] = n
+		c.seat(n)
 	}
 	return n
 }
@@ -92,7 +104,7 @@ func (c *cell) node(name string) *node {
 const improvedMax = 4096
 
 func (c *cell) improve(n *node) {
-	n.version++
+	c.touch(n)
 	if len(c.improved) >= improvedMax {
 		c.base += len(c.improved) / 2
 		c.improved = append(c.improved[:0], c.improved[len(c.improved)/2:]...)
@@ -106,7 +118,7 @@ func (c *cell) mark() int { return c.base + len(c.improved) }
 // setNode takes in a node's row; nil: it is gone.
 func (c *cell) setNode(name string, row *corev1.Node) {
 	n := c.node(name)
-	n.row = row
+	n.row, n.seen = row, c.tick()
 	c.measure(n)
 	c.improve(n) // also one that is gone: what is said of the nodes changes
 	c.drop(n)
@@ -116,6 +128,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 func (c *cell) drop(n *node) {
 	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 && len(n.lent) == 0 {
 		delete(c.nodes, n.name)
+		c.unseat(n)
 	}
 }
 
@@ -177,8 +190,9 @@ func (c *cell) take(n *node, u *use) {
 	}
 	n.add(u, 1)
 	n.count(u, 1)
+	c.relate(u, 1)
 	c.charge(u.tenant, u.demand, 1)
-	n.version++
+	c.touch(n)
 }
 
 // leave notes that a pod is on its way from its node.
@@ -219,17 +233,29 @@ func (c *cell) release(key object.Key) {
 	n.held[last], n.held = nil, n.held[:last]
 	u.node.add(u, -1)
 	u.node.count(u, -1)
+	c.relate(u, -1)
 	c.charge(u.tenant, u.demand, -1)
 	c.improve(u.node)
 	c.drop(u.node)
 }
 
 // add counts a pod in (sign 1) or out (sign -1).
-func (n *node) add(u *use, sign int64) {
-	n.Count(u.demand, u.ports, sign)
-	if u.owner != "" && n.owners != nil {
-		if n.owners[u.owner] += sign; n.owners[u.owner] == 0 {
-			delete(n.owners, u.owner)
-		}
+func (n *node) add(u *use, sign int64) { n.Count(u.demand, u.ports, sign) }
+
+// relate counts a pod among those of its controller (sign 1) or no more (sign -1).
+func (c *cell) relate(u *use, sign int64) {
+	if u.owner == "" {
+		return
+	}
+	k := c.kin[u.owner]
+	if k == nil {
+		k = kin{}
+		c.kin[u.owner] = k
+	}
+	if k[u.node.slot] += sign; k[u.node.slot] > 0 {
+		return
+	}
+	if delete(k, u.node.slot); len(k) == 0 {
+		delete(c.kin, u.owner)
 	}
 }

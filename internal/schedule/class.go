@@ -1,11 +1,8 @@
 package schedule
 
 import (
-	"cmp"
-	"container/heap"
 	"encoding/binary"
-	"hash/fnv"
-	"math"
+	"hash/maphash"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +20,7 @@ import (
 
 // class is the pods that no filter and no score can tell apart.
 type class struct {
+	cell      *cell
 	pod       *corev1.Pod // one of them
 	owner     types.UID
 	tenant    *share.Node
@@ -41,9 +39,14 @@ type class struct {
 	group     string            // of a leaf
 	whole     *class            // that it is a leaf of; nil: of none
 
-	heap places
-	at   map[*node]*place
-	mark int // how far the cell's improvements were read
+	asked   uint64 // what it asks of nodes' rows, hashed
+	special bool   // rules have a say that are neither of rows nor plain numbers
+	near    nearby // nil: the pods that are there mean nothing to it
+	moved   uint64 // near's count when the class was found full
+
+	looks int
+	heap  *heap // nil: it was not asked for twice
+	mark  int   // how far the cell's improvements were read
 	// full: no node took a pod of the class when the mark was read.
 	full bool
 	why  string
@@ -53,58 +56,36 @@ type class struct {
 	reclaimed uint64
 }
 
-// place is a node as the class sees it.
-type place struct {
-	node    *node
-	version uint64 // of the node when it was scored
-	score   float64
-	index   int
-}
-
-// refused is the score of a node that does not fit.
-var refused = math.Inf(-1)
-
-// places is a heap, the best first; equal scores go by name, so that the same
-// cell gives the same choice.
-type places []*place
-
-func (p places) Len() int { return len(p) }
-
-func (p places) Less(i, j int) bool {
-	if c := cmp.Compare(p[i].score, p[j].score); c != 0 {
-		return c > 0
-	}
-	return p[i].node.name < p[j].node.name
-}
-
-func (p places) Swap(i, j int) {
-	p[i], p[j] = p[j], p[i]
-	p[i].index, p[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (p *places) Push(x any) {
-	pl := x.(*place)
-	pl.index = len(*p)
-	*p = append(*p, pl)
-}
-
-// Pop implements heap.Interface.
-func (p *places) Pop() any {
-	old := *p
-	last := old[len(old)-1]
-	*p = old[:len(old)-1]
-	return last
+// nearby is what the pods that are there mean to those of a class (spread.go): whether they may run beside them, and how much
+// they would like to. Nodes that are alike in this are a group; what differs from node to node is each node's own.
+type nearby interface {
+	// group returns the number of the node's group, from 0.
+	group(n *node) int32
+	// groups returns the points of each group now; refused: its nodes do not take the pods. Valid until it is asked again.
+	groups() []int64
+	// own returns the points of the node alone, and false where it does not take the pods. Where a pod that comes or goes makes
+	// that better, the cell's improve has been called for the node.
+	own(n *node) (points int64, ok bool)
+	// most is a bound of the points that own returns.
+	most() int64
+	// refuses says why the node does not take the pods, its group's reasons and its own; nil: it does. score is the points of
+	// both. They are the plain rules that the others must agree with.
+	refuses(n *node) []string
+	score(n *node) int64
+	// moved returns a number that changes whenever a group may have begun to take pods.
+	moved() uint64
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), at: map[*node]*place{}, volumes: volumesOf(r, p, c)}
+	cl := &class{cell: c, mark: c.mark(), pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), asked: frameKey(p), volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
 	cl.affinities()
 	cl.only = onlyNode(p)
-	cl.setPlacement(c)
+	cl.setPlacement()
+	cl.special = len(cl.ports)+len(cl.dynamic)+len(cl.demand.Extended) > 0 || cl.demand.EphemeralBytes > 0 || cl.volumes != nil ||
+		cl.placement != nil && cl.placement.MaxPerNode > 0 || filterPods(cl, nil) != nil
 	return cl
 }
 
@@ -135,119 +116,78 @@ func (cl *class) asks(n *node) bool {
 	return cl.only == "" || cl.only == n.name
 }
 
-// rebuild scores every node that the class may run on.
-func (cl *class) rebuild(c *cell) {
-	nodes := c.nodes
-	if cl.only != "" {
-		nodes = map[string]*node{}
-		if n := c.nodes[cl.only]; n != nil {
-			nodes[cl.only] = n
-		}
-	}
-	cl.heap, cl.at = cl.heap[:0], make(map[*node]*place, len(nodes))
-	for _, n := range nodes {
-		if !cl.asks(n) {
-			continue
-		}
-		pl := &place{node: n, index: len(cl.heap)}
-		cl.rate(pl)
-		cl.heap = append(cl.heap, pl)
-		cl.at[n] = pl
-	}
-	heap.Init(&cl.heap)
-	cl.mark, cl.full = c.mark(), false
+// stuck reports whether no node takes a pod of the class, and none has got better since that was found.
+func (cl *class) stuck(c *cell) bool {
+	return cl.full && cl.mark == c.mark() && (cl.near == nil || cl.near.moved() == cl.moved)
 }
 
-func (cl *class) rate(pl *place) {
-	pl.version, pl.score = pl.node.version, refused
-	if cl.asks(pl.node) && cl.refusals(pl.node) == nil {
-		pl.score = cl.score(pl.node)
-	}
-}
-
-// catchUp scores again the nodes that have got better since the class last
-// looked.
-func (cl *class) catchUp(c *cell) {
-	switch {
-	case cl.mark == c.mark():
-		return
-	case cl.mark < c.base:
-		cl.rebuild(c)
-		return
-	}
-	for _, n := range c.improved[cl.mark-c.base:] {
-		if c.nodes[n.name] != n || !cl.asks(n) {
-			continue // gone since; its place sinks when it comes to the top
-		}
-		pl := cl.at[n]
-		if pl == nil {
-			pl = &place{node: n}
-			cl.at[n] = pl
-			cl.rate(pl)
-			heap.Push(&cl.heap, pl)
-			continue
-		}
-		cl.rate(pl)
-		heap.Fix(&cl.heap, pl.index)
-	}
-	cl.mark, cl.full = c.mark(), false
-}
-
-// best returns the node that a pod of the class should go to, nil if none takes
-// it.
+// best returns the node that a pod of the class should go to, nil if none takes it.
 func (cl *class) best(c *cell) *node {
 	if cl.leaves != nil {
 		return cl.bestSpread(c)
 	}
-	cl.catchUp(c)
-	for !cl.full && len(cl.heap) > 0 {
-		top := cl.heap[0]
-		if top.version == top.node.version {
-			if top.score == refused {
-				break
-			}
-			return top.node
+	if cl.stuck(c) {
+		return nil
+	}
+	n := cl.find(c)
+	cl.mark, cl.full = c.mark(), n == nil
+	if n == nil {
+		if cl.near != nil {
+			cl.moved = cl.near.moved()
 		}
-		cl.rate(top)
-		heap.Fix(&cl.heap, 0)
+		cl.why = message(cl, c)
 	}
-	if !cl.full {
-		cl.full, cl.why = true, message(cl, c.nodes)
+	return n
+}
+
+// find looks for the best node. A class that is asked once scans; the second time it makes a heap, which only pays then.
+// One that was full need not look at nodes that have not got better.
+func (cl *class) find(c *cell) *node {
+	if cl.only != "" {
+		if n := c.nodes[cl.only]; n != nil && cl.refusals(n) == nil {
+			return n
+		}
+		return nil
 	}
-	return nil
+	read := cl.mark >= c.base
+	if cl.heap == nil && cl.full && read && cl.near == nil {
+		return cl.scanImproved(c)
+	}
+	if cl.looks++; cl.looks == 1 {
+		return cl.scan(c)
+	}
+	l := cl.look(c)
+	switch {
+	case cl.heap == nil || !read:
+		cl.heap = newHeap(l)
+	case cl.mark < c.mark():
+		cl.heap.catchUp(l)
+	}
+	return cl.heap.best(l)
 }
 
 // keyOf names a pod's class: a hash of all that filters and scores look at.
 func keyOf(p *corev1.Pod) uint64 {
-	h := fnv.New64a()
-	write := func(b []byte, err error) {
-		if err != nil {
-			panic("schedule: encoding a pod: " + err.Error())
-		}
-		var size [8]byte
-		binary.LittleEndian.PutUint64(size[:], uint64(len(b)))
-		h.Write(size[:])
-		h.Write(b)
-	}
+	h := newHash()
 	// Replicas of one owner share it; the template's own parts follow.
 	s := &p.Spec
 	view := corev1.PodSpec{NodeSelector: s.NodeSelector, Affinity: s.Affinity, Tolerations: s.Tolerations, Overhead: s.Overhead, Resources: s.Resources, TopologySpreadConstraints: s.TopologySpreadConstraints}
 	view.InitContainers, view.Containers = demands(s.InitContainers), demands(s.Containers)
-	write(view.Marshal())
+	h.bytes(view.Marshal())
 	owner := ""
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		owner = string(ref.UID)
 	}
-	write([]byte(owner), nil)
-	write([]byte(p.Namespace), nil) // whose it is
-	write([]byte(p.Labels[mesos.FrameworkLabel]), nil)
-	write([]byte(p.Annotations[swarm.PlacementAnnotation]), nil)
-	write([]byte(p.Annotations[object.DynamicPortsAnnotation]), nil)
-	write([]byte(strconv.Itoa(int(object.PodPriority(p)))), nil) // whom room is kept for
+	h.string(owner)
+	h.string(p.Namespace) // whose it is
+	h.string(p.Labels[mesos.FrameworkLabel])
+	h.string(p.Annotations[swarm.PlacementAnnotation])
+	h.string(p.Annotations[object.DynamicPortsAnnotation])
+	h.string(strconv.Itoa(int(object.PodPriority(p)))) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
-		write([]byte(p.UID), nil) // what its claims ask for is its own
+		h.string(string(p.UID)) // what its claims ask for is its own
 	}
-	write([]byte(strconv.Itoa(len(s.InitContainers))), nil)
+	h.string(strconv.Itoa(len(s.InitContainers)))
 	return h.Sum64()
 }
 
@@ -263,4 +203,34 @@ func demands(list []corev1.Container) []corev1.Container {
 		}
 	}
 	return out
+}
+
+// hash makes keys of what is asked. Nobody outside can know its seed, and so make two things that differ have one key.
+type hash struct{ maphash.Hash }
+
+var seed = maphash.MakeSeed()
+
+func newHash() *hash {
+	h := &hash{}
+	h.SetSeed(seed)
+	return h
+}
+
+func (h *hash) bytes(b []byte, err error) {
+	if err != nil {
+		panic("schedule: encoding a pod: " + err.Error())
+	}
+	h.size(len(b))
+	h.Write(b)
+}
+
+func (h *hash) string(s string) {
+	h.size(len(s))
+	h.WriteString(s)
+}
+
+func (h *hash) size(n int) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(n))
+	h.Write(b[:])
 }

@@ -15,10 +15,11 @@
 // # Classes
 //
 // Pods that cannot be told apart by any filter or score, replicas of one owner
-// above all, form a class. A class filters and scores each node once and keeps
-// the nodes in a heap. Placing a pod takes the top; a node whose version has
-// moved since is scored again when it comes to the top, and a node that has got
-// better meanwhile is found through the cell's list of improvements.
+// above all, form a class. A class that is asked for a node the first time looks at
+// all nodes (scan.go), the second time it makes a heap of them (heap.go), of which placing a pod takes
+// the top; a node whose version has moved since is rated again when it comes to the top, and a node that has got
+// better meanwhile is found through the cell's list of improvements. What a node's row alone says to a pod is kept in
+// frames, which classes share (frame.go). The rules and scores in filter.go are the truth; TestAgrees holds what is faster to them.
 //
 // # Placement
 //

@@ -17,16 +17,17 @@ import (
 // reasons are in the words of Kubernetes' scheduler plug-ins.
 type filter func(c *class, n *node) []string
 
-// rules are the filters in the order of their cost.
-func rules() []rule {
-	return []rule{
-		{refuses: filterExists}, {refuses: filterReady}, {refuses: filterSchedulable}, {refuses: filterTaints}, {refuses: filterAffinity},
-		{refuses: filterPlacement}, {refuses: filterPods}, {refuses: filterOwners}, {refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true}, {refuses: filterReserved, room: true}, {refuses: filterLent, room: true}, {refuses: filterVolumes},
-	}
+// rules are the filters in the order of their cost. They are the truth: what is faster must agree with them.
+var rules = []rule{
+	{refuses: filterExists, row: true}, {refuses: filterReady, row: true}, {refuses: filterSchedulable, row: true}, {refuses: filterTaints, row: true},
+	{refuses: filterAffinity, row: true}, {refuses: filterPlacement, row: true}, {refuses: filterPods}, {refuses: filterOwners},
+	{refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true},
+	{refuses: filterReserved, room: true}, {refuses: filterLent, room: true}, {refuses: filterVolumes},
 }
 
 type rule struct {
 	refuses filter
+	row     bool // it looks at nothing but the node's row, and says one thing (frame.go)
 	room    bool // it may let the pod in once others have left the node
 }
 
@@ -94,7 +95,10 @@ func filterAffinity(c *class, n *node) []string {
 
 // filterPods refuses what is not built yet, rather than to place a pod as if it
 // had not been asked for.
-func filterPods(c *class, _ *node) []string {
+func filterPods(c *class, n *node) []string {
+	if c.near != nil {
+		return c.near.refuses(n)
+	}
 	if a := c.pod.Spec.Affinity; a != nil {
 		if a.PodAffinity != nil && len(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
 			return []string{"node(s) could not be judged: required pod affinity is not supported yet"}
@@ -137,7 +141,7 @@ func (c *class) refusals(n *node) []string { return c.refusalsOf(object.Key{}, n
 // as free.
 func (c *class) refusalsOf(pod object.Key, n *node) []string {
 	later := n.beside(c.priority, pod)
-	for _, f := range rules() {
+	for _, f := range rules {
 		why := f.refuses(c, n)
 		if len(why) == 0 && f.room && later != n {
 			why = f.refuses(c, later)
@@ -150,31 +154,50 @@ func (c *class) refusalsOf(pod object.Key, n *node) []string {
 }
 
 // Score weighs, in points: an owner's pods are spread first; then the node with
-// the most left is taken. Soft wishes move a node by less than one pod does.
+// the most left is taken. Soft wishes move a node by less than one pod does. Points are whole numbers, so that
+// it does not matter in which order they are added.
 const (
-	spreadPoints      = 1000.0
-	leastPoints       = 100.0
-	affinityPoints    = 200.0
-	preferTaintPoints = 300.0
+	point             = 1_000_000
+	spreadPoints      = 1000 * point
+	leastPoints       = 100 * point
+	affinityPoints    = 200 * point
+	preferTaintPoints = 300 * point
 )
 
 // score says how well a node fits that passed the filters; more is better.
-func (c *class) score(n *node) float64 {
-	s := -spreadPoints * float64(n.owners[c.owner])
-	if c.owner == "" {
-		s = 0
+func (c *class) score(n *node) int64 {
+	p := c.roomPoints(&spot{cpuUsed: n.Used.CPUMilli, cpuCan: n.Can.CPUMilli, memoryUsed: n.Used.MemoryBytes, memoryCan: n.Can.MemoryBytes, pods: n.Pods, podsCan: n.CanPods})
+	p += c.wishes(n.row) - spreadPoints*c.cell.kin[c.owner][n.slot]
+	if c.near != nil {
+		p += c.near.score(n)
 	}
-	s += leastPoints * (left(n.Used.CPUMilli+c.demand.CPUMilli, n.Can.CPUMilli) +
-		left(n.Used.MemoryBytes+c.demand.MemoryBytes, n.Can.MemoryBytes) + left(n.Pods+1, n.CanPods)) / 3
+	return p
+}
+
+// roomPoints are more the more is left.
+func (c *class) roomPoints(s *spot) int64 {
+	return int64(leastPoints * (left(s.cpuUsed+c.demand.CPUMilli, s.cpuCan) + left(s.memoryUsed+c.demand.MemoryBytes, s.memoryCan) + left(s.pods+1, s.podsCan)) / 3)
+}
+
+// wishes are the points of what the node's row has or lacks that pods would like to have or not.
+func (c *class) wishes(n *corev1.Node) (p int64) {
 	if c.preferred != nil && c.weight > 0 {
-		s += affinityPoints * float64(c.preferred.Score(n.row)) / float64(c.weight)
+		p += int64(affinityPoints * float64(c.preferred.Score(n)) / float64(c.weight))
 	}
-	for i := range n.row.Spec.Taints {
-		if t := &n.row.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !c.tolerates(t) {
-			s -= preferTaintPoints
+	for i := range n.Spec.Taints {
+		if t := &n.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !c.tolerates(t) {
+			p -= preferTaintPoints
 		}
 	}
-	return s
+	return p
+}
+
+// wishesMost is a bound of what wishes returns.
+func (c *class) wishesMost() int64 {
+	if c.preferred != nil {
+		return affinityPoints
+	}
+	return 0
 }
 
 func left(used, can int64) float64 {
@@ -204,27 +227,33 @@ func (c *class) affinities() {
 
 // message says why no node takes a pod of the class, in the words of
 // Kubernetes' scheduler: reasons counted and sorted.
-func message(c *class, nodes map[string]*node) string {
+func message(cl *class, c *cell) string {
 	counts := map[string]int{}
-	all := 0
-	for _, n := range nodes {
-		if n.row == nil {
+	all, f := 0, c.frame(cl)
+	for _, n := range c.list {
+		if n == nil || n.row == nil {
 			continue
 		}
 		all++
-		if !c.asks(n) {
+		if !cl.asks(n) {
 			counts[otherNode]++
 			continue
 		}
-		for _, r := range c.refusals(n) {
+		if f != nil {
+			if _, why := f.judge(cl, n); why != "" {
+				counts[why]++
+				continue
+			}
+		}
+		for _, r := range cl.refusals(n) {
 			counts[r]++
 		}
 	}
 	if all == 0 {
 		return "no nodes available to schedule pods"
 	}
-	if c.volumes != nil && c.volumes.refused != "" {
-		return fmt.Sprintf("0/%d nodes are available: %s.", all, c.volumes.refused)
+	if cl.volumes != nil && cl.volumes.refused != "" {
+		return fmt.Sprintf("0/%d nodes are available: %s.", all, cl.volumes.refused)
 	}
 	var parts []string
 	for _, r := range slices.Sorted(maps.Keys(counts)) {

@@ -25,7 +25,7 @@ func (c *cell) nominate(p *corev1.Pod) {
 func (c *cell) keep(n *node, u *use) {
 	u.node = n
 	n.nominated[u.key], c.nominated[u.key] = u, u
-	n.version++
+	c.touch(n)
 }
 
 // unnominate gives up the room that is kept for the pod. It returns the node where
@@ -37,7 +37,7 @@ func (c *cell) unnominate(pod object.Key) *node {
 	}
 	delete(c.nominated, pod)
 	delete(u.node.nominated, pod)
-	u.node.version++
+	c.touch(u.node)
 	c.drop(u.node)
 	return u.node
 }
@@ -72,7 +72,7 @@ func (n *node) beside(priority int32, pod object.Key) *node {
 // that are leaving have left. What only scores look at is not in it.
 func (n *node) settled() *node {
 	out := *n
-	out.owners, out.Room = nil, n.Room.Clone()
+	out.Room = n.Room.Clone()
 	for _, u := range n.held {
 		if u.leaving {
 			out.add(u, -1)

@@ -66,7 +66,7 @@ func (c *cell) setOffer(r store.Reader, id string, o *mesos.Offer) {
 	l.tenant.Charge(l.demand, 1)
 	c.lent[id] = l
 	l.node.lent = append(l.node.lent, l)
-	l.node.version++
+	c.touch(l.node)
 }
 
 // age opens what has been lent for long, and returns when the next is due; zero: nothing is.
@@ -118,7 +118,7 @@ func (s *Scheduler) reclaim(cl *class, t *share.Node) bool {
 			continue
 		}
 		l.open = true
-		if l.node.version++; cl.refusals(l.node) == nil {
+		if s.cell.touch(l.node); cl.refusals(l.node) == nil {
 			l.taken = true
 			l.tenant.Charge(l.demand, -1)
 			s.cell.improve(l.node)

@@ -12,16 +12,15 @@ import (
 // setPlacement reads what the pods ask for by a swarm placement (object/swarm). A class that is
 // spread is a tree: its leaves are classes of the nodes of one group each, and the leaf
 // with the fewest pods is asked first.
-func (cl *class) setPlacement(c *cell) {
+func (cl *class) setPlacement() {
 	p, err := swarm.ReadPlacement(cl.pod.Annotations[swarm.PlacementAnnotation])
 	if cl.placement = p; err != nil {
 		cl.malformed = err.Error()
 	}
 	if p == nil || len(p.Spread) == 0 || err != nil {
-		cl.rebuild(c)
 		return
 	}
-	cl.leaves, cl.mark = map[string]*class{}, c.mark()
+	cl.leaves = map[string]*class{}
 }
 
 // filterPlacement keeps constraints and platforms.
@@ -39,7 +38,7 @@ func filterPlacement(c *class, n *node) []string {
 
 // filterOwners keeps how many pods of one owner a node takes.
 func filterOwners(c *class, n *node) []string {
-	if c.placement == nil || c.placement.MaxPerNode == 0 || n.owners[c.owner] < c.placement.MaxPerNode {
+	if c.placement == nil || c.placement.MaxPerNode == 0 || c.cell.kin[c.owner][n.slot] < c.placement.MaxPerNode {
 		return nil
 	}
 	return []string{"node(s) had as many replicas as a node may have"}
@@ -59,8 +58,8 @@ func (cl *class) leaf(c *cell, group string) *class {
 	if l == nil {
 		part := *cl
 		l = &part
-		l.leaves, l.group, l.whole, l.heap, l.at = nil, group, cl, nil, nil
-		l.rebuild(c)
+		l.leaves, l.group, l.whole, l.heap, l.looks, l.full = nil, group, cl, nil, 0, false
+		l.mark = c.mark()
 		cl.leaves[group] = l
 	}
 	return l
@@ -73,14 +72,14 @@ func (cl *class) bestSpread(c *cell) *node {
 		return nil
 	}
 	levels := len(cl.placement.Spread)
-	counts, groups := map[string]int64{}, map[string]bool{}
-	for _, n := range c.nodes {
-		if n.row == nil {
+	counts, groups, kin := map[string]int64{}, map[string]bool{}, c.kin[cl.owner]
+	for _, n := range c.list {
+		if n == nil || n.row == nil {
 			continue
 		}
 		groups[cl.groupOf(n)] = true
 		for i := 1; i <= levels; i++ {
-			counts[cl.placement.Group(n.row, i)] += n.owners[cl.owner]
+			counts[cl.placement.Group(n.row, i)] += kin[n.slot]
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(groups), func(a, b string) int { return compareGroups(a, b, counts) })
@@ -90,7 +89,7 @@ func (cl *class) bestSpread(c *cell) *node {
 			return n
 		}
 	}
-	cl.mark, cl.full, cl.why = c.mark(), true, message(cl, c.nodes)
+	cl.mark, cl.full, cl.why = c.mark(), true, message(cl, c)
 	if len(open) < len(order) {
 		cl.why += fmt.Sprintf(" %d of %d groups of nodes had as many replicas as a group may have.", len(order)-len(open), len(order))
 	}

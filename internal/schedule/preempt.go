@@ -79,12 +79,12 @@ func (n *node) leaves() bool {
 
 // never reports whether the node would refuse the pod with nobody on it, too.
 func (cl *class) never(n *node) bool {
-	return !cl.asks(n) || slices.ContainsFunc(rules(), func(r rule) bool { return !r.room && len(r.refuses(cl, n)) > 0 })
+	return !cl.asks(n) || slices.ContainsFunc(rules, func(r rule) bool { return !r.room && len(r.refuses(cl, n)) > 0 })
 }
 
 // fits reports whether the node has room.
 func (cl *class) fits(n *node) bool {
-	return !slices.ContainsFunc(rules(), func(r rule) bool { return r.room && len(r.refuses(cl, n)) > 0 })
+	return !slices.ContainsFunc(rules, func(r rule) bool { return r.room && len(r.refuses(cl, n)) > 0 })
 }
 
 // cheapest returns where room is made at the least loss; nil: nowhere. Where it has

@@ -177,12 +177,17 @@ type nodeState struct {
 func state(c *cell) map[string]nodeState {
 	out := map[string]nodeState{}
 	for name, n := range c.nodes {
-		st := nodeState{n.Used, n.Pods, len(n.Ports), n.owners, map[object.Key]bool{}, map[object.Key]bool{}}
+		st := nodeState{n.Used, n.Pods, len(n.Ports), map[types.UID]int64{}, map[object.Key]bool{}, map[object.Key]bool{}}
 		for _, u := range n.held {
 			st.Held[u.key] = u.leaving
 		}
 		for key := range n.nominated {
 			st.Kept[key] = true
+		}
+		for owner, k := range c.kin {
+			if k[n.slot] > 0 {
+				st.Owners[owner] = k[n.slot]
+			}
 		}
 		out[name] = st
 	}
