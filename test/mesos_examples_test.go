@@ -27,14 +27,24 @@ func built(t *testing.T, from string, args ...string) string {
 	return out
 }
 
-// mesosMachines are machines that are one cluster, whose Mesos ports are open to all.
-func mesosMachines(t *testing.T, n int) (*cluster.Cluster, []*cluster.Host) {
+// mesosMachines are machines that are one cluster, whose Mesos ports are open to all. The first
+// is its manager, with more flags.
+func mesosMachines(t *testing.T, n int, flags ...string) (*cluster.Cluster, []*cluster.Host) {
 	t.Helper()
 	c := ownCluster(t, n)
-	if err := bringUp(t.Context(), c.Hosts[0], "--mesos-anonymous", "admin,system:masters"); err != nil {
+	if err := bringUp(t.Context(), c.Hosts[0], append(flags, "--mesos-anonymous", "admin,system:masters")...); err != nil {
 		t.Fatal(err)
 	}
-	join(t, c.Hosts[0], c.Hosts[1:]...)
+	if n > 1 {
+		join(t, c.Hosts[0], c.Hosts[1:]...)
+		tar, err := busyboxArchive()
+		if err == nil {
+			_, err = c.Hosts[0].Trireme(t.Context(), "image", "import", tar)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	return c, c.Hosts
 }
 

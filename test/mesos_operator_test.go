@@ -240,19 +240,21 @@ func follows(t *testing.T, fw *framework.Framework) *followed {
 func (f *followed) next(what string, is func(*framework.Event) bool) *framework.Event {
 	f.t.Helper()
 	limit := time.After(40 * time.Second)
+	var passed []byte
 	for {
 		select {
 		case e := <-f.events:
 			if is(e) {
 				return e
 			}
+			passed = append(append(passed, '\n'), e.Record...)
 			if s := &e.Update.Status; s.Ended() && e.Type == "UPDATE" {
 				f.t.Fatalf("waiting for %s: %s is %s, %s: %s", what, s.TaskID.Value, s.State, s.Reason, s.Message)
 			}
 		case err := <-f.ended:
 			f.t.Fatalf("waiting for %s: the stream has ended: %v", what, err)
 		case <-limit:
-			f.t.Fatalf("waiting for %s: it does not come", what)
+			f.t.Fatalf("waiting for %s: it does not come, but%s", what, passed)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package orchestrate
 
 import (
+	"time"
+
 	"trireme/internal/loop"
 	"trireme/internal/orchestrate/autoscale"
 	"trireme/internal/orchestrate/certificate"
@@ -38,6 +40,9 @@ type Config struct {
 	Pods  sow.Rules // what admission says to the pods that loops make
 	// ReservedPort says which TCP ports of every node are the cluster's own; nil: none.
 	ReservedPort func(port int32) bool
+	// MesosSilence is for how long a node's readiness is unknown before its Mesos agent is
+	// unreachable; 0: 60 s.
+	MesosSilence time.Duration
 }
 
 // Loops returns new loops of every kind, in the order in which they feed each
@@ -48,7 +53,7 @@ func Loops(cfg Config) []loop.Reconciler {
 		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods), marathon.NewDeployments(), marathon.NewApps(cfg.Pods),
-		mesos.NewAgents(), mesos.NewDrains(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),
+		mesos.NewAgents(cfg.MesosSilence), mesos.NewDrains(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),
 		quota.New(), gc.New(), podgc.New(), endpoints.New(), mirror.New(), peergroup.New(),
 		floatingip.New(), route.New(), gateway.New(cfg.ReservedPort), clusterrole.New(), certificate.New(),
 		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewNamed(), volume.NewProtector(), volume.NewAttacher(),

@@ -77,6 +77,9 @@ type ManagerConfig struct {
 	Grace Duration `json:"grace"`
 	// OfferTimeout is after how long an offer that a framework does not answer is rescinded [60s].
 	OfferTimeout Duration `json:"offerTimeout"`
+	// MesosAgentTimeout is for how long a node is silent before frameworks are told that its
+	// agent is unreachable [75s].
+	MesosAgentTimeout Duration `json:"mesosAgentTimeout"`
 	// EncryptOverlay is whether all nodes encrypt what their pods say to those of others;
 	// nothing said: they go on as before [clear in a new cluster].
 	EncryptOverlay *bool `json:"encryptOverlay,omitempty"`
@@ -244,7 +247,7 @@ func Default() Config {
 		Root: "/var/lib/trireme", PodCIDR: "10.128.0.0/10", ServiceCIDR: "10.96.0.0/12", Domain: "cluster.local",
 		Manager: ManagerConfig{
 			Enabled: true, APIListen: ":6443", AgentListen: ":6444", DockerListen: ":2376",
-			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second), OfferTimeout: Duration(time.Minute),
+			NodePortMin: 30000, NodePortMax: 32767, Grace: Duration(15 * time.Second), OfferTimeout: Duration(time.Minute), MesosAgentTimeout: Duration(75 * time.Second),
 			Audit: auditlog.Config{LogMaxMiB: 100, LogBackups: 10}, Authentication: identity.Default(), ACME: acme.Default(),
 			RequestsMax: 400, MutatingMax: 200,
 		},

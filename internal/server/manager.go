@@ -188,7 +188,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error {
-		return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM(), offer.LoopConfig{Timeout: time.Duration(m.cfg.Manager.OfferTimeout)})...).Run(ctx)
+		return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM(), &m.cfg.Manager)...).Run(ctx)
 	})
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return m.measure(ctx, s) })
@@ -243,11 +243,12 @@ func (m *manager) certify(ctx context.Context, s *store.Store) error {
 // Loops returns every control loop of a manager in the order of the pipeline:
 // orchestrate, offer, schedule, allocate. Offers come before the scheduler, so that what is
 // free is lent to who stands lowest before others take it.
-func Loops(alloc *allocate.Allocator, caPEM []byte, offers offer.LoopConfig) []loop.Reconciler {
+func Loops(alloc *allocate.Allocator, caPEM []byte, cfg *ManagerConfig) []loop.Reconciler {
 	loops := orchestrate.Loops(orchestrate.Config{
 		CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}, ReservedPort: alloc.Reserved,
+		MesosSilence: max(time.Duration(cfg.MesosAgentTimeout-cfg.Grace), time.Second),
 	})
-	loops = append(loops, offer.NewLoop(offers), schedule.New(schedule.Config{}))
+	loops = append(loops, offer.NewLoop(offer.LoopConfig{Timeout: time.Duration(cfg.OfferTimeout)}), schedule.New(schedule.Config{}))
 	return append(loops, alloc.Loops()...)
 }
 

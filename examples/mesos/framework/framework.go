@@ -136,6 +136,8 @@ type Event struct {
 	Error struct {
 		Message string `json:"message"`
 	} `json:"error"`
+
+	Record json.RawMessage `json:"-"` // all of it, as it came
 }
 
 // Framework is a framework that is subscribed. Of its fields only Once may be changed then, by its handler.
@@ -148,6 +150,8 @@ type Framework struct {
 	Name, Role, RunAs string
 	// FailoverTimeout is for how many seconds tasks live on without the framework.
 	FailoverTimeout float64
+	// Capabilities are those that it has beside MULTI_ROLE; nil: PARTITION_AWARE.
+	Capabilities []string
 	// Once: where the stream ends, so does the framework, with all its tasks.
 	Once bool
 	// AcksAtOnce is how many acknowledgements may be on their way; 0: one, which is waited
@@ -172,8 +176,15 @@ func (f *Framework) ID() string {
 func (f *Framework) Subscribe(ctx context.Context, handle func(*Event) error) error {
 	info := map[string]any{
 		"name": f.Name, "user": f.RunAs, "roles": []string{f.Role}, "failover_timeout": f.FailoverTimeout, "checkpoint": true,
-		"capabilities": []map[string]string{{"type": "MULTI_ROLE"}, {"type": "PARTITION_AWARE"}},
 	}
+	known := []map[string]string{{"type": "MULTI_ROLE"}}
+	if f.Capabilities == nil {
+		known = append(known, map[string]string{"type": "PARTITION_AWARE"})
+	}
+	for _, one := range f.Capabilities {
+		known = append(known, map[string]string{"type": one})
+	}
+	info["capabilities"] = known
 	if f.User != "" {
 		info["principal"] = f.User
 	}
@@ -287,7 +298,7 @@ func next(r *bufio.Reader) (*Event, error) {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return nil, err
 	}
-	e := &Event{}
+	e := &Event{Record: body}
 	return e, json.Unmarshal(body, e)
 }
 

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -14,17 +15,21 @@ import (
 	"trireme/internal/tables"
 )
 
-// unreachableAfter is how long a node must have been silent, beyond the manager's own
+// silenceMax is how long a node must have been silent, beyond the manager's own
 // patience, for its agent to be unreachable: together Mesos' 75 s (5 pings of 15 s).
-const unreachableAfter = 60 * time.Second
+const silenceMax = 60 * time.Second
 
 // Agents is the loop mesos/agents.
 type Agents struct {
-	silent map[string]time.Time // nodes that do not answer, and when their agents become unreachable
+	silenceMax time.Duration
+	silent     map[string]time.Time // nodes that do not answer, and when their agents become unreachable
 }
 
-// NewAgents returns the loop.
-func NewAgents() *Agents { return &Agents{} }
+// NewAgents returns the loop. The agent of a node whose readiness is unknown for so long is
+// unreachable; 0: 60 s.
+func NewAgents(silence time.Duration) *Agents {
+	return &Agents{silenceMax: cmp.Or(silence, silenceMax)}
+}
 
 // The methods of loop.Reconciler.
 
@@ -130,7 +135,7 @@ func (l *Agents) reach(tx *store.Tx, node *corev1.Node, a *mesos.Agent) bool {
 		a.Status.Unreachable, a.Status.Reregistered = nil, &now
 		return true
 	}
-	due := since.Add(unreachableAfter)
+	due := since.Add(l.silenceMax)
 	if a.Status.Unreachable != nil || tx.Now().Before(due) {
 		if a.Status.Unreachable == nil {
 			l.silent[node.Name] = due

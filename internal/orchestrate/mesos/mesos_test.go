@@ -31,7 +31,7 @@ type cell struct {
 }
 
 func loops() []loop.Reconciler {
-	return []loop.Reconciler{mesos.NewAgents(), mesos.NewFrameworks(), mesos.NewAccepts(sow.Rules{}), mesos.NewTasks()}
+	return []loop.Reconciler{mesos.NewAgents(0), mesos.NewFrameworks(), mesos.NewAccepts(sow.Rules{}), mesos.NewTasks()}
 }
 
 func newCell(t *testing.T, capabilities ...mesosv1.FrameworkInfo_Capability_Type) *cell {
