@@ -217,8 +217,12 @@ func (l *Loop) takeIn(tx *store.Tx) {
 		}
 	}
 	for key := range tables.MesosTasks.Changed(tx) {
-		if t, ok := tables.MesosTasks.Get(tx, key); ok {
-			l.touched[t.Node] = true // one that is gone holds nothing: its pod is gone before it
+		t, ok := tables.MesosTasks.Get(tx, key)
+		if !ok {
+			continue // it holds nothing: its pod is gone before it
+		}
+		if n := l.nodes[t.Node]; n != nil && n.held[key] != t.Holds() {
+			l.touched[t.Node] = true
 		}
 	}
 	for key := range tables.MesosOffers.Changed(tx) {
@@ -230,7 +234,7 @@ func (l *Loop) takeIn(tx *store.Tx) {
 func (l *Loop) node(name string) *node {
 	n := l.nodes[name]
 	if n == nil {
-		n = &node{name: name, pods: map[object.Key]*use{}}
+		n = &node{name: name, pods: map[object.Key]*use{}, held: map[object.Key]bool{}}
 		n.Ports = map[object.HostPort]int{}
 		l.nodes[name] = n
 	}
@@ -405,8 +409,12 @@ func (l *Loop) count(tx *store.Tx, n *node) (over []string) {
 		l.renew(tx, n)
 	}
 	var tasks []*mesos.Task
+	clear(n.held)
 	for row := range tables.MesosTasks.By(tx, tables.MesosByNode, n.name) {
-		tasks = append(tasks, row.Object())
+		if t := row.Object(); t.Holds() {
+			tasks = append(tasks, t)
+			n.held[row.Key()] = true
+		}
 	}
 	return l.engine.SetAgent(Agent{
 		Node: n.name, ID: n.agent.Status.ID, Total: n.total, Free: n.free(tasks), Closed: n.closed(), Hostname: n.name,

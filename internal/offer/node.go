@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/mesos/resource"
+	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/schedule/room"
@@ -19,6 +20,7 @@ type node struct {
 	agent *mesos.Agent // nil: there is none
 	room.Room
 	pods map[object.Key]*use
+	held map[object.Key]bool // the tasks that held something when it was counted
 
 	total resource.List // what it has, by reservation; of row and agent
 	stale bool          // total is that of another row
@@ -46,18 +48,18 @@ func (n *node) closed() bool {
 	return slices.ContainsFunc(n.row.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule })
 }
 
-// free returns what no pod has of the node. tasks are those on it.
+// free returns what no pod has of the node. tasks are those that hold something of it.
 func (n *node) free(tasks []*mesos.Task) resource.List {
 	var drawn, other resource.List // of what is reserved; of what is neither that nor a scalar
 	executors := map[string]bool{}
 	for _, t := range tasks {
-		if !t.Holds() {
-			continue
-		}
 		all := t.Info.GetResources()
 		if id := t.Namespace + "\x00" + t.ExecutorID(); t.Executor != nil && !executors[id] {
 			executors[id] = true
 			all = append(slices.Clone(all), t.Executor.GetResources()...)
+		}
+		if !slices.ContainsFunc(all, special) {
+			continue // what pods ask for is counted with them
 		}
 		list, err := resource.From("resources", all)
 		if err != nil {
@@ -79,6 +81,11 @@ func (n *node) free(tasks []*mesos.Task) resource.List {
 		out = out.Minus(resource.List{{Name: resource.Ports, Kind: resource.Ranges, Ranges: ports}})
 	}
 	return out
+}
+
+// special reports whether a resource is reserved or no scalar.
+func special(r *mesosv1.Resource) bool {
+	return r.GetType() != mesosv1.Value_SCALAR || len(r.Reservations) > 0 || r.Reservation != nil || r.Role != nil && r.GetRole() != mesos.Everyone
 }
 
 // left returns the scalars that nobody has and that are not reserved.

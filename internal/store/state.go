@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -197,7 +198,9 @@ func (ts *tableState) lookup(index int, value string, f func(*row) bool) {
 func (ts *tableState) set(old, r *row) {
 	if old != nil {
 		for _, v := range old.indexed {
-			ts.indexes[v.index].Delete(indexEntry{v.value, old})
+			if r == nil || !slices.Contains(r.indexed, v) { // else its entry is replaced
+				ts.indexes[v.index].Delete(indexEntry{v.value, old})
+			}
 		}
 	}
 	switch {

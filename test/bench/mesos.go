@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -39,7 +40,11 @@ func offerTasks(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		profiled := c.profileFor(ctx, h, "offer_tasks", "profile?seconds=8")
+		clientBefore, err := cpuSeconds(os.Getpid())
+		if err != nil {
+			return err
+		}
+		profiled := c.profileFor(ctx, h, "offer_tasks", "profile?seconds=12")
 		s := &storm{fw: &framework.Framework{
 			Client: &http.Client{Transport: &http.Transport{DialContext: h.Dial, MaxIdleConnsPerHost: 64}},
 			Master: "http://" + h.Address + ":5050", Name: "storm", Role: "*", RunAs: "root", AcksAtOnce: 32, Once: true,
@@ -51,11 +56,15 @@ func offerTasks(ctx context.Context, c *config) ([]line, error) {
 		if err != nil {
 			return err
 		}
-		if err := profiled(); err != nil {
+		client, err := cpuSeconds(os.Getpid())
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(profiled(), c.profile(ctx, h, "offer_tasks_allocs", "allocs")); err != nil {
 			return err
 		}
 		l = line{"offer_tasks_per_s", float64(c.pods) / s.took.Seconds(), "tasks/s", map[string]any{
-			"nodes": c.nodes, "tasks": c.pods, "seconds": s.took.Seconds(), "updates": s.updates, "manager_cpu_s": after - before,
+			"nodes": c.nodes, "tasks": c.pods, "seconds": s.took.Seconds(), "updates": s.updates, "manager_cpu_s": after - before, "client_cpu_s": client - clientBefore,
 		}}
 		return nil
 	})

@@ -63,7 +63,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), writer: newWriter(s), streams: map[string]*stream{}}
+	srv := &Server{cfg: cfg, store: s, rules: access.NewChecker(s), writer: newWriter(s, cfg.Log), streams: map[string]*stream{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/scheduler", srv.scheduler)
 	mux.HandleFunc("/master/api/v1/scheduler", srv.scheduler)

@@ -151,6 +151,10 @@ func (s *Server) register(c *call, w subscription, stream string) (f *mesos.Fram
 	if err := s.allowed(c.who, probe.Roles()); err != nil {
 		return nil, err
 	}
+	// What its calls before asked for counts: an update that it has acknowledged does not come again.
+	if err := s.writer.settle(c.Context()); err != nil {
+		return nil, err
+	}
 	_, err = s.store.Update(c.Context(), func(tx *store.Tx) (err error) {
 		if f, err = w.framework(tx, c.who); err != nil {
 			return err

@@ -81,8 +81,8 @@ func (b *builder) environment(c *corev1.Container, cmd *mesosv1.CommandInfo) err
 	}
 	l := b.launch
 	set(c, "MESOS_FRAMEWORK_ID", l.Framework.Spec.ID)
-	set(c, "MESOS_EXECUTOR_ID", l.ExecutorID())
-	set(c, "MESOS_SLAVE_ID", l.Agent)
+	set(c, executorVariable, l.ExecutorID())
+	set(c, agentVariable, l.Agent)
 	set(c, "MESOS_ALLOCATION_ROLE", l.Role)
 	return nil
 }

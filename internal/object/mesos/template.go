@@ -200,7 +200,7 @@ func (b *builder) task(t *mesosv1.TaskInfo, name, dir string) error {
 	if err := b.run(c, t.GetCommand(), t.GetContainer(), dir); err != nil {
 		return err
 	}
-	set(c, "MESOS_TASK_ID", t.GetTaskId().GetValue())
+	set(c, taskVariable, t.GetTaskId().GetValue())
 	if err := b.add(c, "resources", t.GetResources()); err != nil {
 		return err
 	}

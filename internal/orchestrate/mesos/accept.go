@@ -44,7 +44,7 @@ func (l *Accepts) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
 		l.known = registry{}
 	}
-	start := tx.Writes()
+	start, pods := tx.Writes(), map[string]*corev1.Pod{}
 	for a := range tables.MesosAccepts.All(tx) {
 		if tx.Writes()-start >= loop.StepWritesMax {
 			return tx.Now(), nil
@@ -54,7 +54,7 @@ func (l *Accepts) Reconcile(tx *store.Tx) (time.Time, error) {
 		if f == nil || f.Status.Removed != nil {
 			continue
 		}
-		if err := (&accept{tx: tx, rules: l.rules, f: f, row: a}).run(); err != nil {
+		if err := (&accept{tx: tx, rules: l.rules, known: &l.known, pods: pods, f: f, row: a}).run(); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -65,6 +65,8 @@ func (l *Accepts) Reconcile(tx *store.Tx) (time.Time, error) {
 type accept struct {
 	tx    *store.Tx
 	rules sow.Rules
+	known *registry
+	pods  map[string]*corev1.Pod // of this step, complete and valid, by what launches have in common
 	f     *mesos.Framework
 	row   *mesos.Accept
 
@@ -142,8 +144,8 @@ func (a *accept) open() (*refusal, error) {
 	if fault != "" {
 		return &refusal{"Task launched with invalid offers: " + fault, mesosv1.TaskStatus_REASON_INVALID_OFFERS}, nil
 	}
-	agent, ok := tables.MesosAgent(a.tx, a.node)
-	if !ok || agent.Spec.Gone || agent.Status.Unreachable != nil {
+	agent := a.known.agent(a.tx, a.node)
+	if agent == nil || agent.Spec.Gone || agent.Status.Unreachable != nil {
 		return &refusal{"Agent removed", mesosv1.TaskStatus_REASON_AGENT_REMOVED}, nil
 	}
 	if node, ok := tables.Nodes.Get(a.tx, object.Key{Name: a.node}); !ok || object.NodeReadiness(&node.Status) != corev1.ConditionTrue {

@@ -264,23 +264,35 @@ func (a *accept) sow(l *mesos.Launch) (why *refusal) {
 	if l.Group {
 		bad, denied = mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID, mesosv1.TaskStatus_REASON_TASK_GROUP_UNAUTHORIZED
 	}
-	pod, err := l.Pod()
+	if reap.Terminating(a.tx, mesos.Namespace(a.role)) {
+		return &refusal{"Role " + a.role + ": its namespace " + mesos.Namespace(a.role) + " is going away, or is not there", denied}
+	}
+	alike := l.Alike()
+	pod, err := a.like(l, alike)
 	if err != nil {
 		return &refusal{err.Error(), bad}
 	}
-	if reap.Terminating(a.tx, pod.Namespace) {
-		return &refusal{"Role " + a.role + ": its namespace " + pod.Namespace + " is going away, or is not there", denied}
+	made := pod == nil
+	if made {
+		if pod, err = l.Pod(); err != nil {
+			return &refusal{err.Error(), bad}
+		}
 	}
 	pod.UID = a.tx.NewID()
 	sow.Pin(&pod.Spec, a.node)
-	if err := a.rules.Ready(a.tx, pod); err != nil {
-		return &refusal{err.Error(), reasonOf(err, bad, denied)}
+	if made {
+		if err := a.rules.Ready(a.tx, pod); err != nil {
+			return &refusal{err.Error(), reasonOf(err, bad, denied)}
+		}
 	}
 	for pod.Name = a.tx.NewName(mesos.PodName(l.ExecutorID())); taken(a.tx, pod); {
 		pod.Name = a.tx.NewName(mesos.PodName(l.ExecutorID()))
 	}
-	if errs := validate.Object(pod); len(errs) > 0 {
-		return &refusal{errs.ToAggregate().Error(), bad}
+	if made {
+		if errs := validate.Object(pod); len(errs) > 0 {
+			return &refusal{errs.ToAggregate().Error(), bad}
+		}
+		a.remember(pod, alike)
 	}
 	if err := a.rules.Put(a.tx, pod); err != nil {
 		return &refusal{err.Error(), reasonOf(err, bad, denied)}
@@ -289,6 +301,26 @@ func (a *accept) sow(l *mesos.Launch) (why *refusal) {
 		tables.MesosTasks.Put(a.tx, taskOf(l, t, pod))
 	}
 	return nil
+}
+
+// like returns a Pod for the launch that was made from one of this step's, complete and valid as
+// that is; nil: there is none.
+func (a *accept) like(l *mesos.Launch, alike string) (*corev1.Pod, error) {
+	if of := a.pods[alike]; of != nil {
+		return l.Like(of)
+	}
+	return nil, nil
+}
+
+// remember keeps a Pod that is complete and valid for launches that are alike. Not for longer than
+// the step: what completes Pods may say something else then.
+func (a *accept) remember(pod *corev1.Pod, alike string) {
+	if alike == "" {
+		return
+	}
+	of := *pod
+	of.Name, of.UID = "", ""
+	a.pods[alike] = &of
 }
 
 func reasonOf(err error, bad, denied mesosv1.TaskStatus_Reason) mesosv1.TaskStatus_Reason {

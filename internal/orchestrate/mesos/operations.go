@@ -27,6 +27,11 @@ func (a *accept) move(op *mesosv1.Offer_Operation) error {
 	}
 	a.left = a.left.Minus(c.from).Plus(c.to)
 	a.made = a.made.Minus(c.from).Plus(c.to)
+	agent, ok := tables.MesosAgent(a.tx, a.node)
+	if !ok {
+		return fmt.Errorf("reading the agent of node %s: it cannot be read any more", a.node)
+	}
+	a.agent = agent // its own copy, to change
 	reserved, err := mesos.Reserved(a.agent)
 	if err != nil {
 		return err

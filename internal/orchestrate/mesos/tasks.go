@@ -53,7 +53,7 @@ func (l *Tasks) Reconcile(tx *store.Tx) (time.Time, error) {
 		}
 	}
 	for key := range tables.MesosTasks.Changed(tx) {
-		if t, ok := tables.MesosTasks.Get(tx, key); ok && t.Completed == nil {
+		if t, ok := tables.MesosTasks.Get(tx, key); ok && asks(t) {
 			l.agenda.Mark(t.Pod)
 		}
 	}
@@ -74,6 +74,13 @@ func (l *Tasks) Reconcile(tx *store.Tx) (time.Time, error) {
 		}
 	}
 	return l.agenda.Next(), nil
+}
+
+// asks reports whether the row of a task may be reason to do something. That of one that runs, and
+// that nobody wants to end, is not: its framework has acknowledged an update. What its Pod shows
+// is the Pod's to say.
+func asks(t *mesos.Task) bool {
+	return t.Completed == nil && (t.Kill != nil || t.Custom || mesos.Terminal(t.State))
 }
 
 func (l *Tasks) runs(tx *store.Tx, pod object.Key) bool {
