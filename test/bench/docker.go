@@ -32,7 +32,7 @@ func dockerFleet(ctx context.Context, c *config) ([]line, error) {
 			return err
 		}
 		profiled := c.profileFor(ctx, h, "docker_10k", "profile?seconds=8")
-		bound, running, err := watchUntilRunning(ctx, cs, c.pods, func() error { return createService(ctx, h, uint64(c.pods)) })
+		seen, err := watchUntilRunning(ctx, cs, c.pods, func() error { return createService(ctx, h, uint64(c.pods)) })
 		if err != nil {
 			return err
 		}
@@ -43,6 +43,7 @@ func dockerFleet(ctx context.Context, c *config) ([]line, error) {
 		if err := errors.Join(profiled(), c.profile(ctx, h, "docker_10k_allocs", "allocs")); err != nil {
 			return err
 		}
+		bound, running := seen.all()
 		l = line{"docker_10k_running_s", running.Seconds(), "s", map[string]any{
 			"nodes": c.nodes, "replicas": c.pods, "bound_s": bound.Seconds(), "manager_cpu_s": after - before,
 		}}

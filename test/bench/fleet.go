@@ -20,52 +20,6 @@ import (
 	"trireme/test/cluster"
 )
 
-// fleet measures hollow nodes and one large Deployment: pods bound a second,
-// and pods seen Running by a watch a second, both from the POST.
-func fleet(ctx context.Context, c *config) ([]line, error) {
-	var lines []line
-	err := host(ctx, c, []string{"--no-agent"}, func(ctx context.Context, h *cluster.Host, _ time.Time) error {
-		var err error
-		lines, err = fleetOn(ctx, c, h)
-		return err
-	})
-	return lines, err
-}
-
-func fleetOn(ctx context.Context, c *config, h *cluster.Host) ([]line, error) {
-	joined := time.Now()
-	cs, stop, err := hollowNodes(ctx, c, h, c.nodes)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	join := time.Since(joined)
-	before, err := cpuSeconds(h.Pid())
-	if err != nil {
-		return nil, err
-	}
-	bound, running, err := deploy(ctx, cs, c.pods, corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "trireme.local/web:1"}}})
-	if err != nil {
-		return nil, err
-	}
-	after, err := cpuSeconds(h.Pid())
-	if err != nil {
-		return nil, err
-	}
-	mem, err := memory(h.Pid())
-	if err != nil {
-		return nil, err
-	}
-	detail := map[string]any{
-		"nodes": c.nodes, "pods": c.pods, "bound_s": bound.Seconds(), "running_s": running.Seconds(), "join_s": join.Seconds(),
-		"manager_cpu_s": after - before, "peak_rss_mb": mem["VmHWM"],
-	}
-	return []line{
-		{"bound_pods_per_s", float64(c.pods) / bound.Seconds(), "pods/s", detail},
-		{"running_pods_per_s", float64(c.pods) / running.Seconds(), "pods/s", detail},
-	}, nil
-}
-
 // hollowNodes attaches hollow nodes, with more flags, and returns when they are ready. stop
 // takes them away.
 func hollowNodes(ctx context.Context, c *config, h *cluster.Host, count int, flags ...string) (cs kubernetes.Interface, stop func(), err error) {
@@ -125,53 +79,70 @@ func allReady(ctx context.Context, cs kubernetes.Interface, want int) error {
 	return nil
 }
 
-// deploy posts a Deployment of the pod and watches its pods until all are bound
-// and running.
-func deploy(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.PodSpec) (bound, running time.Duration, err error) {
-	return watchUntilRunning(ctx, cs, pods, func() error { return post(ctx, cs, pods, pod) })
+// course is when pods were seen bound and running by a watch, from the moment before they
+// were asked for, each in the order of time.
+type course struct{ bound, running []time.Duration }
+
+// all returns how long the last took.
+func (c *course) all() (bound, running time.Duration) {
+	return c.bound[len(c.bound)-1], c.running[len(c.running)-1]
+}
+
+// detail says how the pods fared between the first and the last.
+func (c *course) detail() map[string]any {
+	bound, running := c.all()
+	n := len(c.running)
+	return map[string]any{
+		"pods": n, "bound_s": bound.Seconds(), "running_s": running.Seconds(),
+		"bound_p50_s": c.bound[len(c.bound)/2].Seconds(), "bound_p99_s": c.bound[len(c.bound)*99/100].Seconds(),
+		"running_p50_s": c.running[n/2].Seconds(), "running_p99_s": c.running[n*99/100].Seconds(),
+	}
 }
 
 // watchUntilRunning posts what makes pods and watches until so many are bound and running.
-func watchUntilRunning(ctx context.Context, cs kubernetes.Interface, pods int, post func() error) (bound, running time.Duration, err error) {
+func watchUntilRunning(ctx context.Context, cs kubernetes.Interface, pods int, post func() error) (*course, error) {
 	w, err := cs.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{})
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	defer w.Stop()
 	started := time.Now()
-	if err := post(); err != nil {
-		return 0, 0, err
-	}
-	isBound, isRunning := map[string]bool{}, map[string]bool{}
+	posted := make(chan error, 1)
+	go func() { posted <- post() }()
+	c, isBound, isRunning := &course{}, map[string]bool{}, map[string]bool{}
 	for len(isRunning) < pods {
 		select {
+		case err := <-posted:
+			if err != nil {
+				return nil, err
+			}
+			posted = nil
 		case e, ok := <-w.ResultChan():
 			p, isPod := e.Object.(*corev1.Pod)
 			if !ok || !isPod {
-				return 0, 0, fmt.Errorf("the watch ended: %v", apierrors.FromObject(e.Object))
+				return nil, fmt.Errorf("the watch ended: %v", apierrors.FromObject(e.Object))
 			}
-			if p.Spec.NodeName != "" {
+			if p.Spec.NodeName != "" && !isBound[p.Name] {
 				isBound[p.Name] = true
+				c.bound = append(c.bound, time.Since(started))
 			}
-			if len(isBound) == pods && bound == 0 {
-				bound = time.Since(started)
-			}
-			if p.Status.Phase == corev1.PodRunning {
+			if p.Status.Phase == corev1.PodRunning && !isRunning[p.Name] {
 				isRunning[p.Name] = true
+				c.running = append(c.running, time.Since(started))
 			}
 		case <-ctx.Done():
-			return 0, 0, fmt.Errorf("%d bound, %d running of %d: %w", len(isBound), len(isRunning), pods, ctx.Err())
+			return nil, fmt.Errorf("%d bound, %d running of %d: %w", len(isBound), len(isRunning), pods, ctx.Err())
 		}
 	}
-	return bound, time.Since(started), nil
+	return c, nil
 }
 
-// post makes the Deployment.
-func post(ctx context.Context, cs kubernetes.Interface, pods int, pod corev1.PodSpec) error {
+// post makes a Deployment of the pod.
+func post(ctx context.Context, cs kubernetes.Interface, name string, pods int, pod corev1.PodSpec) error {
 	n := int32(pods)
-	labels := map[string]string{"app": "fleet"}
+	labels := map[string]string{"app": name}
 	_, err := cs.AppsV1().Deployments("default").Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: "fleet"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},

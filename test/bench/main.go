@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,8 +35,22 @@ type line struct {
 type config struct {
 	binary      string
 	nodes, pods int
-	starts      int    // pods of pod_start_vs_cri
-	profiles    string // folder for the server's profiles; empty: none
+	starts      int           // pods of pod_start_vs_cri
+	churn       time.Duration // how long churn_cpu_cores measures
+	limit       time.Duration // how long one benchmark may take
+	profiles    string        // folder for the server's profiles; empty: none
+}
+
+// sized returns the configuration with the sizes that a benchmark has where none are asked for.
+func (c *config) sized(nodes, pods int) *config {
+	out := *c
+	out.nodes, out.pods = cmp.Or(c.nodes, nodes), cmp.Or(c.pods, pods)
+	return &out
+}
+
+// thousand is 10,000 pods on 1,000 nodes, the size of most benchmarks of the path.
+func thousand(run func(context.Context, *config) ([]line, error)) func(context.Context, *config) ([]line, error) {
+	return func(ctx context.Context, c *config) ([]line, error) { return run(ctx, c.sized(1_000, 10_000)) }
 }
 
 // benchmark makes one or more lines.
@@ -47,8 +62,14 @@ type benchmark struct {
 func benchmarks() []benchmark {
 	return []benchmark{
 		{[]string{"ready_s", "idle_rss_mb"}, ready},
-		{[]string{"bound_pods_per_s", "running_pods_per_s"}, fleet},
-		{[]string{"docker_10k_running_s"}, dockerFleet},
+		{[]string{"path_1k_10k_bound_per_s", "path_1k_10k_running_per_s"}, thousand(path("path_1k_10k", oneDeployment))},
+		{[]string{"path_1k_100x100_bound_per_s", "path_1k_100x100_running_per_s"}, thousand(path("path_1k_100x100", hundredDeployments))},
+		{[]string{"path_1k_bare_bound_per_s", "path_1k_bare_running_per_s"}, thousand(path("path_1k_bare", barePods))},
+		{[]string{"path_rollout_10k_s"}, thousand(replaceAll)},
+		{[]string{"path_5k_150k_s", "node_death_s"}, path150k},
+		{[]string{"path_10k_1m_s"}, path1m},
+		{[]string{"churn_cpu_cores"}, churn},
+		{[]string{"docker_10k_running_s"}, thousand(dockerFleet)},
 		{[]string{"pod_start_vs_cri"}, podStart},
 		{[]string{"containers_per_s_vs_cri"}, containers},
 		{[]string{"configmap_creates_per_s", "configmap_gets_per_s"}, api},
@@ -63,7 +84,7 @@ func benchmarks() []benchmark {
 		{[]string{"docker_50_real_time_ratio", "docker_50_real_mem_ratio"}, swarms},
 		{[]string{"offer_cycle_10k_1k_s"}, offerCycle},
 		{[]string{"drf_error_pct"}, drfError},
-		{[]string{"offer_tasks_per_s"}, offerTasks},
+		{[]string{"offer_tasks_per_s"}, thousand(offerTasks)},
 		{[]string{"delay_locality_pct"}, delayLocality},
 	}
 }
@@ -89,9 +110,11 @@ func main() {
 	}
 	c := config{}
 	flag.StringVar(&c.binary, "binary", "bin/trireme", "the binary to measure")
-	flag.IntVar(&c.nodes, "nodes", 1000, "hollow nodes")
-	flag.IntVar(&c.pods, "pods", 10000, "replicas")
+	flag.IntVar(&c.nodes, "nodes", 0, "hollow nodes; 0: what the benchmark is named for")
+	flag.IntVar(&c.pods, "pods", 0, "pods, replicas or tasks; 0: as above")
 	flag.IntVar(&c.starts, "starts", 20, "pods started one after another")
+	flag.DurationVar(&c.churn, "churn", time.Minute, "how long churn_cpu_cores measures")
+	flag.DurationVar(&c.limit, "limit", 20*time.Minute, "how long one benchmark may take")
 	flag.StringVar(&c.profiles, "profiles", "", "folder to keep the server's heap and CPU profiles in")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -126,11 +149,10 @@ func run(ctx context.Context, c *config, want []string) error {
 		lines, err := b.run(ctx, c)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", strings.Join(b.names, " "), err))
-			continue
 		}
 		for _, l := range lines {
-			if len(want) > 0 && !slices.Contains(want, l.Bench) {
-				continue
+			if l.Bench == "" || len(want) > 0 && !slices.Contains(want, l.Bench) {
+				continue // it was not measured, or nobody asked
 			}
 			if err := json.NewEncoder(os.Stdout).Encode(l); err != nil {
 				return err
@@ -147,7 +169,7 @@ func run(ctx context.Context, c *config, want []string) error {
 
 // host runs f on a fresh test machine on which up was started with args.
 func host(ctx context.Context, c *config, args []string, f func(ctx context.Context, h *cluster.Host, started time.Time) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	cl, err := cluster.New(ctx, cluster.Config{Hosts: 1, Binary: c.binary})
 	if err != nil {

@@ -37,7 +37,7 @@ func manyPodsOn(ctx context.Context, c *config, h *cluster.Host, n int) ([]line,
 		return nil, err
 	}
 	defer stop()
-	if err := post(ctx, cs, n, usualPod()); err != nil {
+	if err := post(ctx, cs, "fleet", n, usualPod()); err != nil {
 		return nil, err
 	}
 	if err := h.Await(ctx, fmt.Sprintf("%d pods run", n), func() error { return allRun(ctx, cs, n) }); err != nil {
