@@ -38,7 +38,7 @@ func path150k(ctx context.Context, c *config) ([]line, error) {
 		}
 		defer stop()
 		detail := map[string]any{"nodes": c.nodes, "pods": c.pods}
-		took, err := fill(ctx, c, h, cs, "path_5k_150k", pod, detail)
+		took, err := (&fleet{c, h, cs}).fill(ctx, "path_5k_150k", pod, detail)
 		if err != nil {
 			return err
 		}
@@ -61,11 +61,18 @@ func path1m(ctx context.Context, c *config) ([]line, error) {
 		}
 		defer stop()
 		detail := map[string]any{"nodes": c.nodes, "pods": c.pods}
-		took, err := fill(ctx, c, h, cs, "path_10k_1m", plainPod(), detail)
+		took, err := (&fleet{c, h, cs}).fill(ctx, "path_10k_1m", plainPod(), detail)
 		l = line{"path_10k_1m_s", took.Seconds(), "s", detail}
 		return err
 	})
 	return []line{l}, err
+}
+
+// fleet is a manager and its hollow nodes.
+type fleet struct {
+	c  *config
+	h  *cluster.Host
+	cs kubernetes.Interface
 }
 
 // fillEach is how many replicas each Deployment of fill has.
@@ -73,7 +80,8 @@ const fillEach = 1_000
 
 // fill makes the Deployments and waits until all their pods run, by asking: a watch of so
 // many would be measured with them.
-func fill(ctx context.Context, c *config, h *cluster.Host, cs kubernetes.Interface, name string, pod corev1.PodSpec, detail map[string]any) (time.Duration, error) {
+func (f *fleet) fill(ctx context.Context, name string, pod corev1.PodSpec, detail map[string]any) (time.Duration, error) {
+	c, h, cs := f.c, f.h, f.cs
 	idle, err := memory(h.Pid())
 	if err != nil {
 		return 0, err
