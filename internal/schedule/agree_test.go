@@ -36,7 +36,7 @@ func TestAgrees(t *testing.T) {
 			if n := w.ask(t, p); n != nil {
 				found++
 				if w.rng.IntN(8) > 0 {
-					w.cell.take(n, useOf(w.classes[keyOf(p)], p))
+					w.cell.take(n, useOf(w.classes[w.cell.keyOf(p)], p))
 				}
 			}
 			if t.Failed() {
@@ -58,10 +58,12 @@ type world struct {
 	templates []*corev1.Pod
 	nodes     int
 	pods      int
+	social    bool // pods ask of each other
 }
 
 func newWorld(r store.Reader, seed uint64) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), r: r, cell: newCell(), classes: map[uint64]*class{}}
+	w.social = seed%2 == 1
 	w.nodes = 2 + w.rng.IntN(20)
 	for i := range w.nodes {
 		w.setNode(i)
@@ -74,10 +76,13 @@ func newWorld(r store.Reader, seed uint64) *world {
 
 // ask asks both, and returns the node.
 func (w *world) ask(t *testing.T, p *corev1.Pod) *node {
-	cl := w.classes[keyOf(p)]
+	if w.cell.near.Expect(p); w.cell.settleCompany() {
+		w.classes = map[uint64]*class{}
+	}
+	cl := w.classes[w.cell.keyOf(p)]
 	if cl == nil {
 		cl = newClass(w.r, p, w.cell)
-		w.classes[keyOf(p)] = cl
+		w.classes[w.cell.keyOf(p)] = cl
 	}
 	told := cl.stuck(w.cell) // why is said once
 	got := cl.best(w.cell)
@@ -203,6 +208,10 @@ func (w *world) disturb() {
 		}
 	case 12:
 		w.templates[w.rng.IntN(len(w.templates))] = w.template()
+	case 13:
+		if w.social && n != nil {
+			w.relabel()
+		}
 	}
 }
 
@@ -269,6 +278,9 @@ func (w *world) template() *corev1.Pod {
 		annotations[object.DynamicPortsAnnotation] = `[{"name":"a"},{"name":"b"}]`
 	}
 	p.Annotations = annotations
+	if w.social && w.rng.IntN(3) > 0 {
+		w.company(p)
+	}
 	return p
 }
 

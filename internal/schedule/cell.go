@@ -6,6 +6,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/claim"
+	"trireme/internal/schedule/neighbours"
 	"trireme/internal/schedule/room"
 	"trireme/internal/share"
 	"trireme/internal/store"
@@ -21,6 +22,9 @@ type cell struct {
 	clock uint64              // of versions: no two changes have the same
 	uses  map[object.Key]*use // of pods that have a node
 	kin   map[types.UID]kin   // by controller
+	near  *neighbours.Index   // who is beside whom (spread.go)
+	// better is near's count of what may let pods in, when it was last looked at.
+	better uint64
 	// frames are what nodes' rows say to classes, by what these ask of them.
 	frames map[uint64]*frame
 	judged int // how many frames keep what they found
@@ -49,6 +53,7 @@ type node struct {
 	slot int32 // where it is in the cell's list
 	row  *corev1.Node
 	seen uint64 // moves with every change of the row
+	near *neighbours.Node
 	room.Room
 	served map[served]int // volumes of CSI drivers, and the pods that have each
 	limits map[string]int // of these, by driver; one that is missing has none
@@ -59,6 +64,7 @@ type node struct {
 	extras object.Demand // what its agent says that it has and its row does not
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
+	guests    []*use // of a copy: for whom it has room kept
 }
 
 // kin is where the pods of one controller are: how many, by the nodes' slots.
@@ -79,11 +85,12 @@ type use struct {
 	priority int32
 	leaving  bool // the pod is deleted, and its node has yet to let go
 	tenant   *share.Node
+	near     neighbours.Pod
 }
 
 func newCell() *cell {
 	return &cell{
-		nodes: map[string]*node{}, uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: map[string]int{},
+		nodes: map[string]*node{}, near: neighbours.New(ownLabels...), uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: map[string]int{},
 		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]stored{},
 		tenants: newTenants(), lent: map[string]*lent{}, slow: map[string]bool{},
 	}
@@ -92,7 +99,7 @@ func newCell() *cell {
 func (c *cell) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name, Room: room.Of(), nominated: map[object.Key]*use{}}
+		n = &node{name: name, Room: room.Of(), near: &neighbours.Node{}, nominated: map[object.Key]*use{}}
 		c.nodes[name] = n
 		c.seat(n)
 	}
@@ -119,6 +126,8 @@ func (c *cell) mark() int { return c.base + len(c.improved) }
 func (c *cell) setNode(name string, row *corev1.Node) {
 	n := c.node(name)
 	n.row, n.seen = row, c.tick()
+	c.near.SetNode(n.near, row)
+	c.better = c.near.Better()
 	c.measure(n)
 	c.improve(n) // also one that is gone: what is said of the nodes changes
 	c.drop(n)
@@ -140,6 +149,8 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 			if h.Deleting {
 				c.leave(old)
 			}
+			c.near.Relabel(&old.near, h.Labels)
+			c.told(old.node)
 			if !h.Demand.Equal(old.demand) {
 				c.resize(old, h.Demand)
 			}
@@ -147,10 +158,15 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 		}
 		c.release(key)
 		claims := claimsOf(r, key)
-		c.take(c.node(h.Node), &use{
+		u := &use{
 			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claims, served: servedOf(r, claims),
 			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting, tenant: c.tenant(r, key.Namespace),
-		})
+			near: c.near.Of(key.Namespace, h.Labels, asksOf(c, r, key, h)),
+		}
+		if u.leaving {
+			c.near.Leave(&u.near)
+		}
+		c.take(c.node(h.Node), u)
 		return
 	}
 	c.release(key)
@@ -191,8 +207,10 @@ func (c *cell) take(n *node, u *use) {
 	n.add(u, 1)
 	n.count(u, 1)
 	c.relate(u, 1)
+	c.near.Add(&u.near, n.near)
 	c.charge(u.tenant, u.demand, 1)
 	c.touch(n)
+	c.told(n)
 }
 
 // leave notes that a pod is on its way from its node.
@@ -201,6 +219,16 @@ func (c *cell) leave(u *use) {
 		c.improve(u.node) // what is kept for others will have its room
 	}
 	u.leaving = true
+	c.near.Leave(&u.near)
+	c.told(u.node)
+}
+
+// told has those who wait look again where what pods ask of each other may let them in: wherever that is.
+func (c *cell) told(n *node) {
+	if now := c.near.Better(); now != c.better {
+		c.better = now
+		c.improve(n)
+	}
 }
 
 // resize notes that a pod takes more or less of its node than it did.
@@ -234,6 +262,8 @@ func (c *cell) release(key object.Key) {
 	u.node.add(u, -1)
 	u.node.count(u, -1)
 	c.relate(u, -1)
+	c.near.Remove(&u.near)
+	c.better = c.near.Better() // the node is improved below
 	c.charge(u.tenant, u.demand, -1)
 	c.improve(u.node)
 	c.drop(u.node)

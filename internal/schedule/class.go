@@ -3,6 +3,8 @@ package schedule
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,10 +41,12 @@ type class struct {
 	group     string            // of a leaf
 	whole     *class            // that it is a leaf of; nil: of none
 
-	asked   uint64 // what it asks of nodes' rows, hashed
-	special bool   // rules have a say that are neither of rows nor plain numbers
-	near    nearby // nil: the pods that are there mean nothing to it
-	moved   uint64 // near's count when the class was found full
+	asked   uint64   // what it asks of nodes' rows, hashed
+	special bool     // rules have a say that are neither of rows nor plain numbers
+	near    *company // nil: the pods that are there mean nothing to it
+	moved   uint64   // near's count when the class was found full
+	lies    bool     // it says itself how its pods are to lie: its owner's are not spread
+	form    uint64   // of near's groups, when the heap was made
 
 	looks int
 	heap  *heap // nil: it was not asked for twice
@@ -56,26 +60,6 @@ type class struct {
 	reclaimed uint64
 }
 
-// nearby is what the pods that are there mean to those of a class (spread.go): whether they may run beside them, and how much
-// they would like to. Nodes that are alike in this are a group; what differs from node to node is each node's own.
-type nearby interface {
-	// group returns the number of the node's group, from 0.
-	group(n *node) int32
-	// groups returns the points of each group now; refused: its nodes do not take the pods. Valid until it is asked again.
-	groups() []int64
-	// own returns the points of the node alone, and false where it does not take the pods. Where a pod that comes or goes makes
-	// that better, the cell's improve has been called for the node.
-	own(n *node) (points int64, ok bool)
-	// most is a bound of the points that own returns.
-	most() int64
-	// refuses says why the node does not take the pods, its group's reasons and its own; nil: it does. score is the points of
-	// both. They are the plain rules that the others must agree with.
-	refuses(n *node) []string
-	score(n *node) int64
-	// moved returns a number that changes whenever a group may have begun to take pods.
-	moved() uint64
-}
-
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 	cl := &class{cell: c, mark: c.mark(), pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), asked: frameKey(p), volumes: volumesOf(r, p, c)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
@@ -84,8 +68,9 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 	cl.affinities()
 	cl.only = onlyNode(p)
 	cl.setPlacement()
+	cl.setCompany(c)
 	cl.special = len(cl.ports)+len(cl.dynamic)+len(cl.demand.Extended) > 0 || cl.demand.EphemeralBytes > 0 || cl.volumes != nil ||
-		cl.placement != nil && cl.placement.MaxPerNode > 0 || filterPods(cl, nil) != nil
+		cl.placement != nil && cl.placement.MaxPerNode > 0
 	return cl
 }
 
@@ -118,7 +103,7 @@ func (cl *class) asks(n *node) bool {
 
 // stuck reports whether no node takes a pod of the class, and none has got better since that was found.
 func (cl *class) stuck(c *cell) bool {
-	return cl.full && cl.mark == c.mark() && (cl.near == nil || cl.near.moved() == cl.moved)
+	return cl.full && cl.mark == c.mark() && (cl.near == nil || cl.near.Better() == cl.moved)
 }
 
 // best returns the node that a pod of the class should go to, nil if none takes it.
@@ -133,7 +118,7 @@ func (cl *class) best(c *cell) *node {
 	cl.mark, cl.full = c.mark(), n == nil
 	if n == nil {
 		if cl.near != nil {
-			cl.moved = cl.near.moved()
+			cl.moved = cl.near.Better()
 		}
 		cl.why = message(cl, c)
 	}
@@ -158,16 +143,25 @@ func (cl *class) find(c *cell) *node {
 	}
 	l := cl.look(c)
 	switch {
-	case cl.heap == nil || !read:
+	case cl.heap == nil || !read || cl.near != nil && cl.near.Form() != cl.form:
 		cl.heap = newHeap(l)
+		if cl.near != nil {
+			cl.form = cl.near.Form()
+		}
 	case cl.mark < c.mark():
 		cl.heap.catchUp(l)
+	}
+	if cl.near != nil && cl.near.Better() != cl.moved {
+		cl.moved = cl.near.Better()
+		for _, u := range c.nominated { // beside these more may be let in than was when the heap let go of their nodes
+			cl.heap.renew(l, u.node.slot)
+		}
 	}
 	return cl.heap.best(l)
 }
 
 // keyOf names a pod's class: a hash of all that filters and scores look at.
-func keyOf(p *corev1.Pod) uint64 {
+func (c *cell) keyOf(p *corev1.Pod) uint64 {
 	h := newHash()
 	// Replicas of one owner share it; the template's own parts follow.
 	s := &p.Spec
@@ -181,6 +175,12 @@ func keyOf(p *corev1.Pod) uint64 {
 	h.string(owner)
 	h.string(p.Namespace) // whose it is
 	h.string(p.Labels[mesos.FrameworkLabel])
+	for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
+		if !c.near.Skips(k) {
+			h.string(k)
+			h.string(p.Labels[k])
+		}
+	}
 	h.string(p.Annotations[swarm.PlacementAnnotation])
 	h.string(p.Annotations[object.DynamicPortsAnnotation])
 	h.string(strconv.Itoa(int(object.PodPriority(p)))) // whom room is kept for

@@ -19,6 +19,9 @@ type Reason struct {
 func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	c := newCell()
 	c.readTenants(r)
+	for n := range tables.Namespaces.All(r) {
+		c.near.SetNamespace(n.Name, n.Labels)
+	}
 	for n := range tables.Nodes.All(r) {
 		c.setNode(n.Name, n)
 	}
@@ -41,6 +44,7 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 		c.nominate(row.Object())
 	}
 	cl := newClass(r, p, c)
+	c.settleCompany()
 	var out []Reason
 	kept := c.bound(cl.tenant, cl.demand, c.spare())
 	for n := range tables.Nodes.All(r) {

@@ -20,9 +20,10 @@ type filter func(c *class, n *node) []string
 // rules are the filters in the order of their cost. They are the truth: what is faster must agree with them.
 var rules = []rule{
 	{refuses: filterExists, row: true}, {refuses: filterReady, row: true}, {refuses: filterSchedulable, row: true}, {refuses: filterTaints, row: true},
-	{refuses: filterAffinity, row: true}, {refuses: filterPlacement, row: true}, {refuses: filterPods}, {refuses: filterOwners},
+	{refuses: filterAffinity, row: true}, {refuses: filterPlacement, row: true}, {refuses: filterOwners},
 	{refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true},
 	{refuses: filterReserved, room: true}, {refuses: filterLent, room: true}, {refuses: filterVolumes},
+	{refuses: filterPods, room: true}, {refuses: filterFixed},
 }
 
 type rule struct {
@@ -93,28 +94,6 @@ func filterAffinity(c *class, n *node) []string {
 	return nil
 }
 
-// filterPods refuses what is not built yet, rather than to place a pod as if it
-// had not been asked for.
-func filterPods(c *class, n *node) []string {
-	if c.near != nil {
-		return c.near.refuses(n)
-	}
-	if a := c.pod.Spec.Affinity; a != nil {
-		if a.PodAffinity != nil && len(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
-			return []string{"node(s) could not be judged: required pod affinity is not supported yet"}
-		}
-		if a.PodAntiAffinity != nil && len(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
-			return []string{"node(s) could not be judged: required pod anti-affinity is not supported yet"}
-		}
-	}
-	for i := range c.pod.Spec.TopologySpreadConstraints {
-		if c.pod.Spec.TopologySpreadConstraints[i].WhenUnsatisfiable == corev1.DoNotSchedule {
-			return []string{"node(s) could not be judged: topology spread constraints are not supported yet"}
-		}
-	}
-	return nil
-}
-
 func filterPorts(c *class, n *node) []string {
 	if slices.ContainsFunc(c.ports, n.Bound) {
 		return []string{"node(s) didn't have free ports for the requested pod ports"}
@@ -167,7 +146,9 @@ const (
 // score says how well a node fits that passed the filters; more is better.
 func (c *class) score(n *node) int64 {
 	p := c.roomPoints(&spot{cpuUsed: n.Used.CPUMilli, cpuCan: n.Can.CPUMilli, memoryUsed: n.Used.MemoryBytes, memoryCan: n.Can.MemoryBytes, pods: n.Pods, podsCan: n.CanPods})
-	p += c.wishes(n.row) - spreadPoints*c.cell.kin[c.owner][n.slot]
+	if p += c.wishes(n.row); !c.lies {
+		p -= spreadPoints * c.cell.kin[c.owner][n.slot]
+	}
 	if c.near != nil {
 		p += c.near.score(n)
 	}

@@ -18,7 +18,7 @@ func (c *cell) nominate(p *corev1.Pod) {
 	if name == "" {
 		return
 	}
-	c.keep(c.node(name), &use{key: key, uid: p.UID, demand: object.DemandOf(p), ports: object.HostPorts(p), priority: object.PodPriority(p)})
+	c.keep(c.node(name), &use{key: key, uid: p.UID, demand: object.DemandOf(p), ports: object.HostPorts(p), priority: object.PodPriority(p), near: c.pod(p)})
 }
 
 // keep keeps room on the node for a pod that waits for it, and no other.
@@ -64,6 +64,7 @@ func (n *node) beside(priority int32, pod object.Key) *node {
 			out = n.settled()
 		}
 		out.add(u, 1)
+		out.guests = append(out.guests, u)
 	}
 	return out
 }

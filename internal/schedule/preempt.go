@@ -157,6 +157,9 @@ func (s *Scheduler) trial(tx *store.Tx, cl *class, n *node, pod object.Key) *can
 			may = append(may, u)
 		}
 	}
+	if cl.near != nil {
+		defer s.cell.without(n, cl.priority)()
+	}
 	if len(may) == 0 && !n.leaves() || !cl.fits(left) {
 		return nil
 	}
@@ -165,10 +168,10 @@ func (s *Scheduler) trial(tx *store.Tx, cl *class, n *node, pod object.Key) *can
 	guarded, others := s.split(tx, may)
 	for i, list := range [][]*use{guarded, others} {
 		for _, u := range list {
-			if left.add(u, 1); cl.fits(left) {
+			if s.cell.bring(left, u); cl.fits(left) {
 				continue
 			}
-			left.add(u, -1)
+			s.cell.send(left, u)
 			c.victims = append(c.victims, u)
 			if i == 0 {
 				c.violations++

@@ -69,8 +69,10 @@ type look struct {
 
 func (cl *class) look(c *cell) *look {
 	l := &look{class: cl, cell: c, frame: c.frame(cl), kin: c.kin[cl.owner], most: cl.wishesMost()}
+	if cl.lies {
+		l.kin = nil
+	}
 	if cl.near != nil {
-		l.most += cl.near.most()
 		l.groups = cl.near.groups()
 	}
 	return l
@@ -98,13 +100,6 @@ func (l *look) rest(n *node) int64 {
 	p, why := l.frame.judge(l.class, n)
 	if why != "" {
 		return refused
-	}
-	if l.near != nil {
-		own, ok := l.near.own(n)
-		if !ok {
-			return refused
-		}
-		p += own
 	}
 	if l.cell.spots[n.slot].crowded && len(l.refusals(n)) > 0 || l.special && !l.passes(n) {
 		return refused

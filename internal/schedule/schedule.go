@@ -96,6 +96,7 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 	s.takeIn(tx)
 	if len(s.classes) > classesMax {
 		s.classes = map[uint64]*class{}
+		s.cell.near.Sweep(s.cell.everyPod())
 	}
 	s.budgets, s.lent = map[string][]*budget{}, nil
 	s.step++
@@ -141,6 +142,7 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		}
 		s.classes = map[uint64]*class{}
 	}
+	s.cell.setNamespaces(tx, tables.Namespaces.Changed(tx))
 	for key := range tables.Nodes.Changed(tx) {
 		n, _ := tables.Nodes.Get(tx, key)
 		s.cell.setNode(key.Name, n)
@@ -174,6 +176,7 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		s.enqueue(tx, row.Object(), key)
 	}
 	s.takeInVolumes(tx)
+	s.meet(tx)
 }
 
 func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
@@ -181,8 +184,9 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 		s.forget(key)
 		return
 	}
+	s.cell.near.Expect(p)
 	w := &waiting{
-		key: key, uid: p.UID, class: keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
+		key: key, uid: p.UID, class: s.cell.keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
 		gated: len(p.Spec.SchedulingGates) > 0, since: -1, tenant: s.cell.tenant(tx, p.Namespace),
 	}
 	if w.accepted = accepted(p); w.accepted {
@@ -281,7 +285,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
 func useOf(cl *class, p *corev1.Pod) *use {
 	return &use{
 		key: object.KeyOf(p), uid: p.UID, demand: cl.demand, owner: cl.owner, ports: object.HostPorts(p), claims: claimKeys(p),
-		created: p.CreationTimestamp.Unix(), priority: cl.priority, tenant: cl.tenant,
+		created: p.CreationTimestamp.Unix(), priority: cl.priority, tenant: cl.tenant, near: cl.cell.near.Of(p.Namespace, p.Labels, cl.company()),
 	}
 }
 

@@ -62,6 +62,7 @@ type PodHead struct {
 	Restarts     int32         // of all its containers
 	Ephemeral    int32         // ephemeral containers, which may be added
 	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
+	About        bool          // it asks for pods around it, or against them
 	UnderReview  bool          // admission has yet to see it
 	alike        *labelSet     // keeps Labels the one set of all rows that have the same
 }
@@ -153,6 +154,7 @@ func podHead(p *corev1.Pod) *PodHead {
 		Deleting: p.DeletionTimestamp != nil, IP: p.Status.PodIP, OtherIP: otherIP(p), Created: p.CreationTimestamp.Time,
 		Demand: object.DemandOf(p), HostNetwork: p.Spec.HostNetwork, HostPorts: len(object.HostPorts(p)) > 0, Ephemeral: int32(len(p.Spec.EphemeralContainers)),
 	}
+	h.About = object.AsksOfPods(p)
 	h.alike = alikeLabels(p.Labels)
 	h.Labels = h.alike.labels
 	h.Priority = object.PodPriority(p)

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object"
 )
 
 // Asks is what a pod asks of the pods around it, by its terms of affinity and anti-affinity.
@@ -31,22 +33,29 @@ type wish struct {
 // hardPodAffinityWeight).
 const hardWeight = 1
 
-// About reports whether the pod asks anything of others.
-func About(p *corev1.Pod) bool {
-	a := p.Spec.Affinity
-	if a == nil {
-		return false
+// Expect takes note of a pod that will be asked for. It may make the Index stale, which a View of the pod does not after that.
+func (x *Index) Expect(p *corev1.Pod) {
+	x.Read(p)
+	for i := range p.Spec.TopologySpreadConstraints {
+		t := &p.Spec.TopologySpreadConstraints[i]
+		if t.LabelSelector != nil {
+			for k := range t.LabelSelector.MatchLabels {
+				x.mention(k)
+			}
+			for j := range t.LabelSelector.MatchExpressions {
+				x.mention(t.LabelSelector.MatchExpressions[j].Key)
+			}
+		}
+		for _, k := range t.MatchLabelKeys {
+			x.mention(k)
+		}
+		x.wake()
 	}
-	if t := a.PodAffinity; t != nil && len(t.RequiredDuringSchedulingIgnoredDuringExecution)+len(t.PreferredDuringSchedulingIgnoredDuringExecution) > 0 {
-		return true
-	}
-	t := a.PodAntiAffinity
-	return t != nil && len(t.RequiredDuringSchedulingIgnoredDuringExecution)+len(t.PreferredDuringSchedulingIgnoredDuringExecution) > 0
 }
 
 // Read returns what the pod asks; nil: nothing. Pods that ask the same get the same.
 func (x *Index) Read(p *corev1.Pod) *Asks {
-	if !About(p) {
+	if !object.AsksOfPods(p) {
 		return nil
 	}
 	text := asksText(p)
@@ -168,4 +177,16 @@ func (a *Asks) keep(swept uint64) {
 // holds reports whether a pod with a node asks it.
 func (a *Asks) holds() bool {
 	return slices.ContainsFunc(a.bonds, func(b *bond) bool { return b.pods > 0 })
+}
+
+// Clings reports whether pods of such labels that ask this like to be where others of theirs are, as far as the labels of
+// their namespace do not speak against it.
+func (a *Asks) Clings(namespace string, labels map[string]string) bool {
+	if a == nil {
+		return false
+	}
+	return slices.ContainsFunc(a.wishes, func(w wish) bool {
+		p := &w.part
+		return w.weight > 0 && p.pods != nil && p.pods.matches(labels) && (p.bySpace != nil || slices.Contains(p.spaces, namespace))
+	})
 }

@@ -87,6 +87,7 @@ type counter struct {
 	// The clock of the Index when a domain last got its first pod, lost its last, had one pod fewer,
 	// and when the least of all domains may have risen.
 	filled, emptied, fewer, rose uint64
+	demanded                     bool  // somebody demands that there is one
 	known                        bool  // least and leasts are
 	least                        int64 // number of a domain of the scope
 	leasts                       int   // domains that have no more
@@ -120,29 +121,28 @@ func (c *counter) count(p *Pod, sign int64) {
 		return
 	}
 	was := c.n.add(d, sign)
-	now := p.index.clock
 	switch {
-	case sign > 0 && was == 0:
-		c.filled = now
+	case c.scope != nil:
+		if sign < 0 {
+			p.index.let(&c.fewer)
+		}
+		c.bound(p.index, was, sign)
+	case sign > 0 && was == 0 && c.demanded:
+		p.index.let(&c.filled)
 	case sign < 0 && was == 1:
-		c.emptied = now
-	}
-	if sign < 0 {
-		c.fewer = now
-	}
-	if c.scope != nil {
-		c.bound(was, sign, now)
+		p.index.let(&c.emptied)
 	}
 }
 
 // bound keeps the least up to a domain that had so many pods.
-func (c *counter) bound(was, sign int64, now uint64) {
+func (c *counter) bound(x *Index, was, sign int64) {
 	switch {
 	case !c.known:
-		c.rose = now
+		x.let(&c.rose)
 	case sign > 0 && was == c.least:
 		if c.leasts--; c.leasts == 0 {
-			c.known, c.rose = false, now
+			c.known = false
+			x.let(&c.rose)
 		}
 	case sign < 0 && was == c.least:
 		c.least, c.leasts = was-1, 1
@@ -195,6 +195,7 @@ func (x *Index) bond(m *match, k *key, weight int64) *bond {
 	b := &bond{match: m, key: k, weight: weight, mark: x.swept}
 	m.bonds = append(m.bonds, b)
 	x.size++
+	x.shape++
 	return b
 }
 
@@ -204,7 +205,7 @@ func (b *bond) count(p *Pod, sign int64) {
 	if d == 0 {
 		return
 	}
-	if was := b.owners.add(d, sign); was+sign == 0 {
-		b.emptied = p.index.clock
+	if was := b.owners.add(d, sign); was+sign == 0 && b.weight == 0 {
+		p.index.let(&b.emptied)
 	}
 }

@@ -156,6 +156,7 @@ func (x *Index) link(g *Guise, m *match) {
 	m.guises[g] = true
 	g.matches = append(g.matches, m)
 	x.touch()
+	x.shape++
 	for _, c := range m.counters {
 		for _, p := range g.pods {
 			c.count(p, 1)

@@ -2,6 +2,7 @@ package neighbours
 
 import (
 	"iter"
+	"maps"
 	"slices"
 )
 
@@ -11,6 +12,8 @@ type Index struct {
 	stale     bool // pods are to be counted anew
 	clock     uint64
 	moved     uint64 // the clock when domains or namespaces last changed
+	better    uint64 // the clock when a pod may last have been let in somewhere
+	trying    int
 	matches   map[string]*match
 	hooks     map[hook][]*match
 	following []*match // that namespaces' labels decide about
@@ -18,6 +21,8 @@ type Index struct {
 	spaces    map[string]*space
 	keys      map[string]*key
 	scopes    map[string]*scope
+	groupings map[string]*grouping
+	shape     uint64 // moves when views may have to look at other keys
 	asks      map[string]*Asks
 	nodes     []*Node // by place; the first is nobody's
 	free      []int   // places
@@ -34,7 +39,7 @@ type Index struct {
 func New(own ...string) *Index {
 	x := &Index{
 		matches: map[string]*match{}, hooks: map[hook][]*match{}, guises: map[uint64][]*Guise{}, spaces: map[string]*space{},
-		keys: map[string]*key{}, scopes: map[string]*scope{}, asks: map[string]*Asks{}, nodes: []*Node{nil}, own: map[string]bool{}, swept: 1,
+		groupings: map[string]*grouping{}, keys: map[string]*key{}, scopes: map[string]*scope{}, asks: map[string]*Asks{}, nodes: []*Node{nil}, own: map[string]bool{}, swept: 1,
 	}
 	for _, k := range own {
 		x.own[k] = true
@@ -61,7 +66,10 @@ func (x *Index) Of(namespace string, labels map[string]string, asks *Asks) Pod {
 }
 
 // Skips reports whether no selector can tell pods apart by the label.
-func (x *Index) Skips(key string) bool { return x.own[key] }
+func (x *Index) Skips(key string) bool { return !x.awake || x.own[key] }
+
+// Awake reports whether somebody asks anything of others.
+func (x *Index) Awake() bool { return x.awake }
 
 func (x *Index) mention(key string) {
 	if x.own[key] {
@@ -74,7 +82,25 @@ func (x *Index) wake() {
 	if !x.awake {
 		x.awake, x.stale = true, true
 	}
-	x.size++
+}
+
+// let notes that what is counted may let in a pod that it did not.
+func (x *Index) let(at *uint64) {
+	if x.trying == 0 {
+		*at, x.better = x.clock, x.clock
+	}
+}
+
+// Better returns a number that has moved when there may be a view that lets in a pod that it refused.
+func (x *Index) Better() uint64 { return max(x.better, x.moved) }
+
+// Try says that pods are added and removed to see what would be, and will be put back: nobody need look again for that.
+func (x *Index) Try(is bool) {
+	if is {
+		x.trying++
+	} else {
+		x.trying--
+	}
 }
 
 // touch notes that something has changed.
@@ -89,6 +115,7 @@ func (x *Index) Stale() bool { return x.stale }
 func (x *Index) Recount(pods iter.Seq[*Pod]) {
 	x.stale = false
 	x.worn++
+	x.shape++
 	for p := range pods {
 		if p.counted {
 			x.uncount(p)
@@ -109,6 +136,19 @@ func (x *Index) Recount(pods iter.Seq[*Pod]) {
 	}
 	x.touch()
 	x.moved = x.clock
+}
+
+// Relabel has the pod be one of other labels, which must not change any more.
+func (x *Index) Relabel(p *Pod, labels map[string]string) {
+	if maps.Equal(p.labels, labels) {
+		p.labels = labels // the same, kept once
+		return
+	}
+	n := p.node
+	x.Remove(p)
+	if p.labels, p.guise = labels, nil; n != nil {
+		x.Add(p, n)
+	}
 }
 
 // Add counts the pod on the node.
@@ -191,6 +231,7 @@ func (x *Index) Sweep(keep iter.Seq[*Pod]) bool {
 	}
 	x.swept++
 	x.worn++
+	x.shape++
 	for p := range keep {
 		if p.asks != nil {
 			p.asks.keep(x.swept)
@@ -213,7 +254,7 @@ func (x *Index) Sweep(keep iter.Seq[*Pod]) bool {
 			delete(x.matches, text)
 		}
 	}
-	x.scopes = map[string]*scope{}
+	x.scopes, x.groupings = map[string]*scope{}, map[string]*grouping{}
 	x.forgetMatches()
 	for _, list := range x.guises {
 		for _, g := range slices.Clone(list) {

@@ -205,6 +205,7 @@ func (x *Index) listen(m *match) {
 		x.following = append(x.following, m)
 	}
 	x.wake()
+	x.size++
 }
 
 // hook is where guises find the matches that may match them: by namespace, "" for any, and by a label

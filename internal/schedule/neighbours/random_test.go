@@ -465,7 +465,7 @@ func (w *world) view() *kept {
 func (k *kept) check(t *testing.T, w *world, verdicts map[Verdict]int) {
 	t.Helper()
 	better := k.view.Better()
-	k.view.Prepare()
+	points := k.view.Groups(Rate{Refused: -1 << 60, Pull: 1000, Skew: 1e6})
 	said := map[*node]Verdict{}
 	for i, n := range w.nodes {
 		if n.row == nil {
@@ -483,6 +483,9 @@ func (k *kept) check(t *testing.T, w *world, verdicts map[Verdict]int) {
 		v, p, s := k.view.Ask(&n.near)
 		if v != want || v == Fits && (p != pull || math.Abs(s-skew) > 1e-9) {
 			t.Fatalf("node %d: Ask says %d %d %g, it is %d %d %g", i, v, p, s, want, pull, skew)
+		}
+		if got, rate := points[k.view.Group(&n.near)], (&Rate{Pull: 1000, Skew: 1e6}).Points(pull, skew); want != Fits && got != -1<<60 || want == Fits && max(got-rate, rate-got) > 1 {
+			t.Fatalf("node %d: its group has %d, it has verdict %d, %d", i, got, want, rate)
 		}
 		if k.view.Idle() && (want != Fits || pull != 0 || skew != 0) {
 			t.Fatalf("node %d: an idle view says %d %d %g", i, want, pull, skew)

@@ -48,6 +48,13 @@ type View struct {
 	hard      []spread
 	soft      []spread
 	anything  bool
+
+	grouping *grouping
+	shape    uint64 // of the Index when the grouping was chosen
+	swept    uint64
+	forms    uint64 // how often it was another
+	points   []int64
+	rated    uint64 // the clock when points were found
 }
 
 type wished struct {
@@ -84,7 +91,9 @@ func (v *View) read(asks *Asks, p *corev1.Pod) {
 		m := x.match(parts...)
 		v.group = m
 		for _, t := range asks.together {
-			v.near = append(v.near, x.counter(m, x.key(t.key), nil))
+			c := x.counter(m, x.key(t.key), nil)
+			c.demanded = true
+			v.near = append(v.near, c)
 		}
 	}
 	for _, t := range asks.apart {
