@@ -35,6 +35,7 @@ type line struct {
 type config struct {
 	binary      string
 	nodes, pods int
+	updates     int           // of mesos_updates_1m_s
 	starts      int           // pods of pod_start_vs_cri
 	churn       time.Duration // how long churn_cpu_cores measures
 	limit       time.Duration // how long one benchmark may take
@@ -85,6 +86,7 @@ func benchmarks() []benchmark {
 		{[]string{"offer_cycle_10k_1k_s"}, offerCycle},
 		{[]string{"drf_error_pct"}, drfError},
 		{[]string{"offer_tasks_per_s"}, thousand(offerTasks)},
+		{[]string{"mesos_updates_1m_s"}, thousand(manyUpdates)},
 		{[]string{"delay_locality_pct"}, delayLocality},
 	}
 }
@@ -112,6 +114,7 @@ func main() {
 	flag.StringVar(&c.binary, "binary", "bin/trireme", "the binary to measure")
 	flag.IntVar(&c.nodes, "nodes", 0, "hollow nodes; 0: what the benchmark is named for")
 	flag.IntVar(&c.pods, "pods", 0, "pods, replicas or tasks; 0: as above")
+	flag.IntVar(&c.updates, "updates", 1_000_000, "updates of mesos_updates_1m_s")
 	flag.IntVar(&c.starts, "starts", 20, "pods started one after another")
 	flag.DurationVar(&c.churn, "churn", time.Minute, "how long churn_cpu_cores measures")
 	flag.DurationVar(&c.limit, "limit", 20*time.Minute, "how long one benchmark may take")

@@ -42,6 +42,7 @@ type stream struct {
 	wake      chan struct{}
 
 	sent map[string]*sending // by the task's id: updates that wait for their acknowledgement
+	due  time.Time           // no update is sent again before; zero: none was sent
 	told map[string]bool     // notices that were sent and are still rows
 
 	mu    sync.Mutex
@@ -223,8 +224,16 @@ func (s *stream) update(snap *store.Snapshot, task string, again bool) error {
 	default:
 		wait = min(2*was.wait, retryMax)
 	}
-	s.sent[task] = &sending{string(status.GetUuid()), time.Now().Add(wait), wait}
+	s.awaits(task, string(status.GetUuid()), wait)
 	return s.send(updateEvent(status))
+}
+
+// awaits notes that an update was sent, and when it is sent again.
+func (s *stream) awaits(name, uuid string, wait time.Duration) {
+	at := time.Now().Add(wait)
+	if s.sent[name] = (&sending{uuid, at, wait}); s.due.IsZero() || at.Before(s.due) {
+		s.due = at
+	}
 }
 
 func updateEvent(status *mesosv1.TaskStatus) *scheduler.Event {
@@ -234,13 +243,24 @@ func updateEvent(status *mesosv1.TaskStatus) *scheduler.Event {
 // retry sends updates again that wait for too long, and returns when the next one does.
 func (s *stream) retry(snap *store.Snapshot) (next time.Time, err error) {
 	now := time.Now()
-	next = now.Add(heartbeat)
+	if !s.due.IsZero() && !now.Before(s.due) { // else without a look at each: there may be thousands
+		err = s.again(snap, now)
+	}
+	if next = now.Add(heartbeat); !s.due.IsZero() && s.due.Before(next) {
+		next = s.due
+	}
+	return next, err
+}
+
+// again sends those updates again whose time it is.
+func (s *stream) again(snap *store.Snapshot, now time.Time) (err error) {
+	s.due = time.Time{}
 	var due []string
 	for task, one := range s.sent {
 		if !now.Before(one.again) {
 			due = append(due, task)
-		} else if one.again.Before(next) {
-			next = one.again
+		} else if s.due.IsZero() || one.again.Before(s.due) {
+			s.due = one.again
 		}
 	}
 	slices.Sort(due)
@@ -252,10 +272,10 @@ func (s *stream) retry(snap *store.Snapshot) (next time.Time, err error) {
 			err = s.update(snap, task, true)
 		}
 		if err != nil {
-			return next, err
+			return err
 		}
 	}
-	return next, nil
+	return nil
 }
 
 // notices sends those that wait, in order, and takes them away; one with an operation's
@@ -274,7 +294,7 @@ func (s *stream) notices(snap *store.Snapshot) error {
 			return err
 		}
 		if waits {
-			s.sent[name] = &sending{again: time.Now().Add(retryMin), wait: retryMin}
+			s.awaits(name, "", retryMin)
 			continue
 		}
 		done = append(done, object.KeyOf(n))

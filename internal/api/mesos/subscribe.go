@@ -226,10 +226,19 @@ func ensureNamespace(tx *store.Tx, role string) {
 	tables.Namespaces.Put(tx, ns)
 }
 
-// discard takes the offers of a framework away, the refused ones too.
+// discard takes the offers of a framework away, the refused ones too, but for those that it has
+// accepted: its call is answered, and counts though its stream ends before it is taken apart.
 func discard(tx *store.Tx, framework string) {
+	taken := map[string]bool{}
+	for a := range tables.MesosAccepts.In(tx, framework) {
+		for _, id := range a.Offers {
+			taken[id] = true
+		}
+	}
 	for row := range tables.MesosOffers.By(tx, tables.MesosByFramework, framework) {
-		tables.MesosOffers.Delete(tx, row.Key())
+		if !taken[row.Key().Name] {
+			tables.MesosOffers.Delete(tx, row.Key())
+		}
 	}
 }
 
