@@ -4,6 +4,7 @@
 package fairness
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -13,12 +14,14 @@ import (
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
 	"trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object/mesos"
+	"trireme/internal/object/tenant"
 	"trireme/internal/offer"
 	orchestratemesos "trireme/internal/orchestrate/mesos"
 	"trireme/internal/orchestrate/sow"
@@ -32,18 +35,28 @@ type Config struct {
 	Seed    uint64
 	Seconds int  // of time of its own, after ten to settle
 	Hoards  bool // the framework answers no offer
+	Nodes   int  // 0: ten; what is offered at a time is what is free on one
+	// Weights of tenants, by their namespaces; who is not named counts 1.
+	Weights map[string]float64
 }
 
 // Result is what came of it.
 type Result struct {
 	Shares map[string]float64 // of what is used, by namespace
 	Used   float64            // part of the cluster, on average
+
+	weights map[string]float64
 }
 
-// Off returns how far a tenant is from an even share among so many, at most, as a part of that.
+// Off returns how far a tenant is from its share among these, at most, as a part of that.
 func (r Result) Off(tenants ...string) (worst float64) {
+	weight := func(ns string) float64 { return cmp.Or(r.weights[ns], 1) }
+	sum := 0.0
 	for _, ns := range tenants {
-		worst = max(worst, math.Abs(r.Shares[ns]*float64(len(tenants))-1))
+		sum += weight(ns)
+	}
+	for _, ns := range tenants {
+		worst = max(worst, math.Abs(r.Shares[ns]*sum/weight(ns)-1))
 	}
 	return worst
 }
@@ -56,7 +69,7 @@ const (
 )
 
 const (
-	nodes, cores  = 10, 12
+	cores         = 12
 	framework     = "f"
 	backlog       = 150
 	endEvery      = 4  // one pod in so many ends each second
@@ -86,7 +99,8 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	l.s = s
 	l.r = loop.New(s, loop.Config{Now: clock}, offer.NewLoop(offer.LoopConfig{}), orchestratemesos.NewAccepts(sow.Rules{}), schedule.New(schedule.Config{}))
-	if err := l.build(ctx); err != nil {
+	cfg.Nodes = cmp.Or(cfg.Nodes, 10)
+	if err := l.build(ctx, cfg); err != nil {
 		return Result{}, err
 	}
 	for i := range secondsBefore + cfg.Seconds {
@@ -94,14 +108,14 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 			return Result{}, err
 		}
 	}
-	out, all := Result{Shares: map[string]float64{}}, 0.0
+	out, all := Result{Shares: map[string]float64{}, weights: cfg.Weights}, 0.0
 	for _, n := range l.sum {
 		all += n
 	}
 	for ns, n := range l.sum {
 		out.Shares[ns] = n / all
 	}
-	out.Used = all / float64(l.looks) / (nodes * cores)
+	out.Used = all / float64(l.looks) / float64(cfg.Nodes*cores)
 	return out, nil
 }
 
@@ -110,7 +124,7 @@ func (l *life) update(ctx context.Context, f func(*store.Tx) error) error {
 	return err
 }
 
-func (l *life) build(ctx context.Context) (err error) {
+func (l *life) build(ctx context.Context, cfg Config) (err error) {
 	if l.one, err = resource.Parse("cpus:1;mem:1024"); err != nil {
 		return err
 	}
@@ -122,8 +136,14 @@ func (l *life) build(ctx context.Context) (err error) {
 			ns := &corev1.Namespace{Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}}
 			ns.Name = name
 			tables.Namespaces.Put(tx, ns)
+			if w := cfg.Weights[name]; w != 0 {
+				t := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"weight": w}}}
+				t.SetGroupVersionKind(tenant.Kind)
+				t.SetName(name)
+				tables.CustomObjects.PutAt(tx, tables.TenantKey(name), t)
+			}
 		}
-		for i := range nodes {
+		for i := range cfg.Nodes {
 			n := &corev1.Node{}
 			n.Name = fmt.Sprint("n", i)
 			n.Status.Allocatable = corev1.ResourceList{

@@ -106,7 +106,7 @@ type AgentSpec struct {
 	Deactivated    bool                             `json:"deactivated,omitempty"` // it is not offered
 	Gone           bool                             `json:"gone,omitempty"`        // its id never comes back
 	Unavailability Message[*mesosv1.Unavailability] `json:"unavailability,omitzero"`
-	Down           bool                             `json:"down,omitempty"` // for maintenance: it is drained and deactivated
+	Down           bool                             `json:"down,omitempty"` // for maintenance: its tasks are lost, and it is deactivated
 }
 
 // Drain says that every task of an agent is to end.

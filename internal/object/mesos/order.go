@@ -29,6 +29,7 @@ type Order struct {
 	Info              Message[*mesosv1.TaskInfo]      `json:"info"`
 	Pod               object.Key                      `json:"pod"` // the executor's
 	PodUID            types.UID                       `json:"podUID"`
+	Group             []string                        `json:"group,omitempty"` // see Task.Group
 	Kill              bool                            `json:"kill,omitempty"`
 	Grace             *time.Duration                  `json:"grace,omitempty"` // of the kill; nil: what the task says
 	// Known are the uuids of the newest updates that the manager has, Waiting those of them that
@@ -40,7 +41,7 @@ type Order struct {
 // OrderOf returns the order of a task.
 func OrderOf(t *Task, f *mesosv1.FrameworkInfo) *Order {
 	o := &Order{
-		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, Name: t.Name}, Role: t.Role, Agent: t.Agent, Pod: t.Pod, PodUID: t.PodUID,
+		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, Name: t.Name}, Role: t.Role, Agent: t.Agent, Pod: t.Pod, PodUID: t.PodUID, Group: t.Group,
 		Framework: Message[*mesosv1.FrameworkInfo]{f}, Executor: Message[*mesosv1.ExecutorInfo]{t.Executor}, Info: Message[*mesosv1.TaskInfo]{t.Info},
 	}
 	if t.Kill != nil {
@@ -61,7 +62,7 @@ func OrderOf(t *Task, f *mesosv1.FrameworkInfo) *Order {
 func (o *Order) Task(node string) *Task {
 	return &Task{
 		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name}, Role: o.Role, Node: node, Agent: o.Agent, Info: o.Info.M, Executor: o.Executor.M,
-		Custom: true, Pod: o.Pod, PodUID: o.PodUID, Container: ExecutorContainer, State: mesosv1.TaskState_TASK_STAGING,
+		Custom: true, Pod: o.Pod, PodUID: o.PodUID, Group: o.Group, Container: ExecutorContainer, State: mesosv1.TaskState_TASK_STAGING,
 	}
 }
 

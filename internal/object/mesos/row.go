@@ -83,6 +83,7 @@ type Task struct {
 	Pod               object.Key            `json:"pod,omitzero"`
 	PodUID            types.UID             `json:"podUID,omitempty"`
 	Container         string                `json:"container,omitempty"` // of the Pod
+	Group             []string              `json:"group,omitempty"`     // ids of the tasks, itself among them, that its custom executor is given together
 	State             mesosv1.TaskState     `json:"state"`               // that was last true, told or not
 	Statuses          []*mesosv1.TaskStatus `json:"statuses,omitempty"`  // that became true, oldest first, up to StatusesMax
 	Pending           []*mesosv1.TaskStatus `json:"pending,omitempty"`   // that wait for their acknowledgement, oldest first

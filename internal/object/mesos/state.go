@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 
+	"trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/sandbox"
@@ -202,19 +203,21 @@ func (f *follower) end() {
 		if state == mesosv1.TaskState_TASK_KILLED && f.task.Kill == nil && f.task.Info.GetHealthCheck() != nil {
 			s.Healthy = new(bool) // nobody else killed it
 		}
-		if reason != nil && *reason == mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY {
-			s.Limitation = &mesosv1.TaskResourceLimitation{Resources: memoryOf(f.task.Info)}
+		if name := limited[s.GetReason()]; name != "" && reason != nil {
+			s.Limitation = &mesosv1.TaskResourceLimitation{}
+			for _, r := range f.task.Info.GetResources() {
+				if r.GetName() == name {
+					s.Limitation.Resources = append(s.Limitation.Resources, r)
+				}
+			}
 		}
 	})
 }
 
-func memoryOf(t *mesosv1.TaskInfo) (all []*mesosv1.Resource) {
-	for _, r := range t.GetResources() {
-		if r.GetName() == "mem" {
-			all = append(all, r)
-		}
-	}
-	return all
+// limited are the resources of which a task had too little.
+var limited = map[mesosv1.TaskStatus_Reason]string{
+	mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY: resource.Mem,
+	mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_DISK:   resource.Disk,
 }
 
 // cause returns what the end of a container means. t is nil where none ran.

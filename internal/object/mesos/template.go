@@ -36,10 +36,11 @@ type Launch struct {
 	Executor  *mesosv1.ExecutorInfo // nil: of a task with a command
 	Tasks     []*mesosv1.TaskInfo
 	Group     bool
+	Joins     bool // the executor runs already: what it asks for itself is its first group's
 }
 
 // Custom reports whether an executor of the framework's own runs the tasks.
-func (l *Launch) Custom() bool { return l.Executor != nil && !l.Group }
+func (l *Launch) Custom() bool { return l.Executor.GetType() == mesosv1.ExecutorInfo_CUSTOM }
 
 // ExecutorID returns the id of the executor: a command task's is its own.
 func (l *Launch) ExecutorID() string {
@@ -62,7 +63,10 @@ func (l *Launch) ContainerOf(t *mesosv1.TaskInfo) string {
 
 // resources are those of all its parts.
 func (l *Launch) resources() []*mesosv1.Resource {
-	all := l.Executor.GetResources()
+	var all []*mesosv1.Resource
+	if !l.Joins {
+		all = l.Executor.GetResources()
+	}
 	for _, t := range l.Tasks {
 		all = append(all[:len(all):len(all)], t.GetResources()...)
 	}
@@ -143,6 +147,9 @@ func (b *builder) containers() error {
 			if err := b.task(t, l.ContainerOf(t), sandbox.TaskDir(t.GetTaskId().GetValue())); err != nil {
 				return fmt.Errorf("task_group.tasks[%d].%w", i, err)
 			}
+		}
+		if l.Joins {
+			break
 		}
 		if err := b.add(&b.pod.Spec.Containers[0], "executor.resources", l.Executor.GetResources()); err != nil {
 			return err

@@ -145,7 +145,7 @@ func (a *accept) open() (*refusal, error) {
 		return &refusal{"Task launched with invalid offers: " + fault, mesosv1.TaskStatus_REASON_INVALID_OFFERS}, nil
 	}
 	agent := a.known.agent(a.tx, a.node)
-	if agent == nil || agent.Spec.Gone || agent.Status.Unreachable != nil {
+	if agent == nil || agent.Spec.Gone || agent.Spec.Down || agent.Status.Unreachable != nil {
 		return &refusal{"Agent removed", mesosv1.TaskStatus_REASON_AGENT_REMOVED}, nil
 	}
 	if node, ok := tables.Nodes.Get(a.tx, object.Key{Name: a.node}); !ok || object.NodeReadiness(&node.Status) != corev1.ConditionTrue {

@@ -2,6 +2,7 @@ package mesos_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,21 +72,30 @@ func TestAnAgentIsDrained(t *testing.T) {
 }
 
 func TestAnAgentIsGone(t *testing.T) {
+	aware := []mesosv1.FrameworkInfo_Capability_Type{mesosv1.FrameworkInfo_Capability_PARTITION_AWARE}
 	for want, capabilities := range map[string][]mesosv1.FrameworkInfo_Capability_Type{
 		"t TASK_LOST REASON_AGENT_REMOVED_BY_OPERATOR: Agent has been marked gone":             nil,
-		"t TASK_GONE_BY_OPERATOR REASON_AGENT_REMOVED_BY_OPERATOR: Agent has been marked gone": {mesosv1.FrameworkInfo_Capability_PARTITION_AWARE},
+		"t TASK_GONE_BY_OPERATOR REASON_AGENT_REMOVED_BY_OPERATOR: Agent has been marked gone": aware,
+		"t TASK_LOST REASON_AGENT_REMOVED: Agent is down for maintenance":                      nil,
+		"t TASK_GONE REASON_AGENT_REMOVED: Agent is down for maintenance":                      aware,
 	} {
-		c := newCell(t, capabilities...)
+		c, down := newCell(t, capabilities...), strings.HasSuffix(want, "maintenance")
 		c.runner = c.Runner(drainLoops()...)
 		c.accept(0, []string{c.lend("fw-0000", "cpus:2;mem:512")}, launch(c.task("t", "cpus:1;mem:64", command)))
 		c.pod("t", bound)
 		c.pod("t", running)
-		c.agent(func(s *ours.AgentSpec) { s.Gone = true })
+		c.agent(func(s *ours.AgentSpec) { s.Gone, s.Down = !down, down })
 		if got := c.told(); !slices.Equal(got, []string{want, "FAILURE"}) {
 			t.Errorf("told %q, want %q", got, want)
 		}
-		if n := tables.Pods.Len(c.Store.Head()); n != 0 || c.row("t").Completed == nil {
+		if n := tables.Pods.Len(c.Store.Head()); (n != 0) != down || c.row("t").Completed == nil {
 			t.Errorf("%d pods are left; the task: %+v", n, c.row("t"))
 		}
+		for p := range tables.Pods.All(c.Store.Head()) {
+			if p.DeletionTimestamp == nil {
+				t.Error("the pod of a task that is lost does not end")
+			}
+		}
+		c.AtRest("loops that were just made", drainLoops())
 	}
 }

@@ -2,6 +2,7 @@ package mesos_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	mesosv1 "trireme/internal/mesos/v1"
+	"trireme/internal/object"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -70,5 +72,48 @@ func TestAnIdleExecutor(t *testing.T) {
 	other.Executor.Name = proto.String("another")
 	if got := c.accept(0, []string{c.lend("fw-0000", "cpus:2;mem:512")}, launch(other)); len(got) != 1 {
 		t.Errorf("another executor of the id: told %v", got)
+	}
+}
+
+// TestAGroupForAnExecutorOfItsOwn: the tasks of a group are its executor's together, on a Pod that
+// it begins with or has already, or none of them is.
+func TestAGroupForAnExecutorOfItsOwn(t *testing.T) {
+	c := newCell(t)
+	info := c.task("", "", executor).Executor
+	info.Type = mesosv1.ExecutorInfo_CUSTOM.Enum()
+	group := func(ids ...string) []string {
+		t.Helper()
+		g := &mesosv1.Offer_Operation_LaunchGroup{Executor: info, TaskGroup: &mesosv1.TaskGroupInfo{}}
+		for _, id := range ids {
+			g.TaskGroup.Tasks = append(g.TaskGroup.Tasks, c.task(id, "cpus:0.5;mem:64", ""))
+		}
+		return c.accept(0, []string{c.lend("fw-0000", "cpus:2;mem:512")}, &mesosv1.Offer_Operation{Type: mesosv1.Offer_Operation_LAUNCH_GROUP.Enum(), LaunchGroup: g})
+	}
+	if got := group("a", "b"); got != nil {
+		t.Fatalf("told %v", got)
+	}
+	c.want("two tasks", c.pods(), "1: 1100m, 160Mi of 160Mi")
+	for _, id := range []string{"a", "b"} {
+		if got := c.row(id); !got.Custom || len(got.Group) != 2 || got.Group[1] != "b" {
+			t.Errorf("task %s is custom: %v, of group %v", id, got.Custom, got.Group)
+		}
+	}
+	c.pod("a", bound)
+	c.pod("a", running)
+	if got := group("c"); got != nil {
+		t.Fatalf("told %v", got)
+	}
+	c.want("a group that came later", c.pods(), "1: 1600m, 224Mi of 224Mi")
+	if got := group("d", "a"); len(got) != 2 || !strings.HasPrefix(got[0], "d TASK_ERROR REASON_TASK_GROUP_INVALID: Task has duplicate ID: a") {
+		t.Errorf("a group with a task that there is: told %v", got)
+	}
+	if _, ok := tables.MesosTasks.Get(c.Store.Head(), object.Key{Namespace: "fw-0000", Name: "d"}); ok {
+		t.Error("half of a group was launched")
+	}
+	c.want("nothing more", c.pods(), "1: 1600m, 224Mi of 224Mi")
+	info = proto.Clone(info).(*mesosv1.ExecutorInfo)
+	info.Command, info.ExecutorId.Value = nil, proto.String("other")
+	if got := group("e"); len(got) != 1 || !strings.Contains(got[0], "'ExecutorInfo.command' must be set for 'CUSTOM' executor") {
+		t.Errorf("an executor without a command: told %v", got)
 	}
 }

@@ -48,8 +48,8 @@ func (s *step) told(t *mesos.Task, status *mesosv1.TaskStatus) {
 // whether there is no more to say. Those of frameworks that do not know partitions are lost.
 func (s *step) unreachable(tasks []*mesos.Task) bool {
 	agent := s.loop.known.agent(s.tx, tasks[0].Node)
-	if agent != nil && agent.Spec.Gone {
-		return s.gone(agent.Status.ID, tasks)
+	if agent != nil && (agent.Spec.Gone || agent.Spec.Down) {
+		return s.gone(agent, tasks)
 	}
 	if agent == nil || agent.Status.Unreachable == nil {
 		return false
@@ -81,22 +81,27 @@ func (s *step) unreachable(tasks []*mesos.Task) bool {
 	return true
 }
 
-// gone says of tasks that the operator has given up their agent; false: all have ended, and
-// only wait for their acknowledgements.
-func (s *step) gone(agent string, tasks []*mesos.Task) (told bool) {
+// gone says of tasks that the operator has given up their agent, or brought it down, where they
+// have their time to end; false: all have ended, and only wait for their acknowledgements.
+func (s *step) gone(agent *mesos.Agent, tasks []*mesos.Task) (told bool) {
+	state, reason, message := mesosv1.TaskState_TASK_GONE_BY_OPERATOR, mesosv1.TaskStatus_REASON_AGENT_REMOVED_BY_OPERATOR, "Agent has been marked gone"
+	grace := new(int64)
+	if !agent.Spec.Gone {
+		state, reason, message, grace = mesosv1.TaskState_TASK_GONE, mesosv1.TaskStatus_REASON_AGENT_REMOVED, "Agent is down for maintenance", nil
+	}
 	for _, t := range tasks {
 		if mesos.Terminal(t.State) {
 			continue
 		}
-		status := t.Status(lost(s.f, mesosv1.TaskState_TASK_GONE_BY_OPERATOR), "Agent has been marked gone", s.tx.Now())
-		status.Reason = mesosv1.TaskStatus_REASON_AGENT_REMOVED_BY_OPERATOR.Enum()
+		status := t.Status(lost(s.f, state), message, s.tx.Now())
+		status.Reason = reason.Enum()
 		s.told(t, status)
 		told = true
 	}
 	if told {
-		failure(s.tx, s.f.Spec.ID, agent)
+		failure(s.tx, s.f.Spec.ID, agent.Status.ID)
 		if s.pod != nil {
-			s.delete(new(int64))
+			s.delete(grace)
 		}
 	}
 	return told

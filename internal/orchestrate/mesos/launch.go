@@ -137,8 +137,8 @@ func (a *accept) checkExecutor(e *mesosv1.ExecutorInfo) (*mesos.Task, error) {
 // launchCustom gives the task to an executor of the framework's own.
 func (a *accept) launchCustom(l *mesos.Launch, asks resource.List) error {
 	t, e := l.Tasks[0], l.Executor
-	if e.GetType() == mesosv1.ExecutorInfo_DEFAULT {
-		a.fail(t, invalid(fmt.Errorf("'ExecutorInfo.type' must not be DEFAULT: launch a task group")))
+	if !l.Custom() {
+		a.fail(t, invalid(fmt.Errorf("'ExecutorInfo.type' must be CUSTOM, not %s: DEFAULT runs task groups", e.GetType())))
 		return nil
 	}
 	running, err := a.checkExecutor(e)
@@ -155,44 +155,59 @@ func (a *accept) launchCustom(l *mesos.Launch, asks resource.List) error {
 		a.fail(t, invalid(err))
 		return nil
 	}
-	if running != nil {
-		err = a.join(l, running)
-	} else if why := a.sow(l); why != nil {
+	why := a.place(l, running)
+	if why != nil {
 		a.fail(t, *why)
 		return nil
 	}
 	a.left = a.left.Minus(asks)
-	return err
-}
-
-// join gives the task to an executor that runs: its Pod grows by what the task asks for.
-func (a *accept) join(l *mesos.Launch, running *mesos.Task) error {
-	pod, ok := tables.Pods.Get(a.tx, running.Pod)
-	if !ok {
-		return fmt.Errorf("executor %s of framework %s has no pod", l.ExecutorID(), a.f.Spec.ID)
-	}
-	list, err := resource.From("resources", l.Tasks[0].GetResources())
-	if err != nil {
-		return err
-	}
-	grown, err := mesos.Resized(pod, list, 1)
-	if err != nil {
-		a.fail(l.Tasks[0], invalid(err))
-		return nil
-	}
-	tables.Pods.Put(a.tx, grown)
-	tables.MesosTasks.Put(a.tx, taskOf(l, l.Tasks[0], grown))
 	return nil
 }
 
-// launchGroup makes the Pod of a group: all of its tasks or none.
+// place gives the tasks to their executor, where it is the framework's own and runs, or sows
+// the Pod of the launch.
+func (a *accept) place(l *mesos.Launch, running *mesos.Task) (why *refusal) {
+	if !l.Custom() || running == nil {
+		return a.sow(l)
+	}
+	return a.join(l, running)
+}
+
+// join gives the tasks to an executor that runs: its Pod grows by what they ask for.
+func (a *accept) join(l *mesos.Launch, running *mesos.Task) (why *refusal) {
+	bad, _ := reasons(l)
+	pod, ok := tables.Pods.Get(a.tx, running.Pod)
+	if !ok {
+		return &refusal{fmt.Sprintf("executor %s of framework %s has no pod", l.ExecutorID(), a.f.Spec.ID), bad}
+	}
+	var all resource.List
+	for _, t := range l.Tasks {
+		list, err := resource.From("resources", t.GetResources())
+		if err != nil {
+			return &refusal{err.Error(), bad}
+		}
+		all = all.Plus(list)
+	}
+	grown, err := mesos.Resized(pod, all, 1)
+	if err != nil {
+		return &refusal{err.Error(), bad}
+	}
+	tables.Pods.Put(a.tx, grown)
+	for _, t := range l.Tasks {
+		tables.MesosTasks.Put(a.tx, taskOf(l, t, grown))
+	}
+	return nil
+}
+
+// launchGroup makes the Pod of a group, or gives it to an executor of the framework's own: all
+// of its tasks or none.
 func (a *accept) launchGroup(op *mesosv1.Offer_Operation) error {
 	g := op.GetLaunchGroup()
 	tasks := g.GetTaskGroup().GetTasks()
 	l := &mesos.Launch{Framework: a.f, Role: a.role, Agent: a.agent.Status.ID, Executor: g.GetExecutor(), Tasks: tasks, Group: true}
-	asks, why := a.checkGroup(op, l)
+	asks, running, why := a.checkGroup(op, l)
 	if why == nil {
-		why = a.sow(l)
+		why = a.place(l, running)
 	}
 	if why != nil {
 		for _, t := range tasks {
@@ -204,32 +219,32 @@ func (a *accept) launchGroup(op *mesosv1.Offer_Operation) error {
 	return nil
 }
 
-func (a *accept) checkGroup(op *mesosv1.Offer_Operation, l *mesos.Launch) (asks resource.List, why *refusal) {
-	refuse := func(err error) *refusal { return &refusal{err.Error(), mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID} }
+func (a *accept) checkGroup(op *mesosv1.Offer_Operation, l *mesos.Launch) (asks resource.List, running *mesos.Task, why *refusal) {
+	refuse := func(err error) (resource.List, *mesos.Task, *refusal) {
+		return nil, nil, &refusal{err.Error(), mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID}
+	}
 	e := l.Executor
 	switch {
 	case op.Id != nil:
-		return nil, refuse(fmt.Errorf("Operation.id: must not be set for LAUNCH_GROUP"))
+		return refuse(fmt.Errorf("Operation.id: must not be set for LAUNCH_GROUP"))
 	case len(l.Tasks) == 0:
-		return nil, refuse(fmt.Errorf("Task group cannot be empty"))
+		return refuse(fmt.Errorf("Task group cannot be empty"))
 	case e.Type == nil || e.GetType() == mesosv1.ExecutorInfo_UNKNOWN:
-		return nil, refuse(fmt.Errorf("'ExecutorInfo.type' must be set: DEFAULT or CUSTOM"))
-	case e.GetType() == mesosv1.ExecutorInfo_CUSTOM:
-		return nil, refuse(fmt.Errorf("executor.type: CUSTOM cannot run a task group here: use DEFAULT, or launch the tasks one by one"))
-	case e.GetCommand() != nil:
-		return nil, refuse(fmt.Errorf("'ExecutorInfo.command' must not be set for 'DEFAULT' executor"))
+		return refuse(fmt.Errorf("'ExecutorInfo.type' must be set: DEFAULT or CUSTOM"))
+	case e.GetType() == mesosv1.ExecutorInfo_DEFAULT && e.GetCommand() != nil:
+		return refuse(fmt.Errorf("'ExecutorInfo.command' must not be set for 'DEFAULT' executor"))
+	case e.GetType() == mesosv1.ExecutorInfo_CUSTOM && e.GetCommand() == nil:
+		return refuse(fmt.Errorf("'ExecutorInfo.command' must be set for 'CUSTOM' executor"))
 	}
 	l.Executor = a.filled(e)
 	running, err := a.checkExecutor(l.Executor)
 	if err != nil {
-		return nil, refuse(err)
+		return refuse(err)
 	}
-	if running == nil {
+	if l.Joins = running != nil; !l.Joins {
 		if asks, err = a.read("Executor", e.GetResources()); err != nil {
-			return nil, refuse(err)
+			return refuse(err)
 		}
-	} else { // its own resources are its first group's
-		l.Executor = proto.Clone(l.Executor).(*mesosv1.ExecutorInfo)
 	}
 	seen := map[string]bool{}
 	for _, t := range l.Tasks {
@@ -247,23 +262,28 @@ func (a *accept) checkGroup(op *mesosv1.Offer_Operation, l *mesos.Launch) (asks 
 			err = fmt.Errorf("NetworkInfos must not be set on the task %s of a group: set them on the executor", id)
 		}
 		if err != nil {
-			return nil, refuse(err)
+			return refuse(err)
 		}
 		seen[id] = true
 		asks = asks.Plus(one)
 	}
 	if err := a.fits(asks, "Task group"); err != nil {
-		return nil, refuse(err)
+		return refuse(err)
 	}
-	return asks, nil
+	return asks, running, nil
+}
+
+// reasons are why the tasks of a launch are errors: for what they are, or because of whose they are.
+func reasons(l *mesos.Launch) (bad, denied mesosv1.TaskStatus_Reason) {
+	if l.Group {
+		return mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID, mesosv1.TaskStatus_REASON_TASK_GROUP_UNAUTHORIZED
+	}
+	return mesosv1.TaskStatus_REASON_TASK_INVALID, mesosv1.TaskStatus_REASON_TASK_UNAUTHORIZED
 }
 
 // sow makes the Pod of a launch and the rows of its tasks; why says what speaks against it.
 func (a *accept) sow(l *mesos.Launch) (why *refusal) {
-	bad, denied := mesosv1.TaskStatus_REASON_TASK_INVALID, mesosv1.TaskStatus_REASON_TASK_UNAUTHORIZED
-	if l.Group {
-		bad, denied = mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID, mesosv1.TaskStatus_REASON_TASK_GROUP_UNAUTHORIZED
-	}
+	bad, denied := reasons(l)
 	if reap.Terminating(a.tx, mesos.Namespace(a.role)) {
 		return &refusal{"Role " + a.role + ": its namespace " + mesos.Namespace(a.role) + " is going away, or is not there", denied}
 	}

@@ -185,6 +185,11 @@ func taskOf(l *mesos.Launch, info *mesosv1.TaskInfo, pod *corev1.Pod) *mesos.Tas
 		Pod: object.KeyOf(pod), PodUID: pod.UID, Container: l.ContainerOf(info), State: mesosv1.TaskState_TASK_STAGING,
 	}
 	t.Namespace, t.Name = l.Framework.Spec.ID, info.GetTaskId().GetValue()
+	if t.Custom && l.Group {
+		for _, one := range l.Tasks {
+			t.Group = append(t.Group, one.GetTaskId().GetValue())
+		}
+	}
 	return t
 }
 

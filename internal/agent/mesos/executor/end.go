@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,8 +36,10 @@ func endOfPod(st *corev1.PodStatus) endOf {
 		return endOf{mesosv1.TaskStatus_REASON_EXECUTOR_REGISTRATION_TIMEOUT, text}
 	case st.Reason == ReasonAway:
 		return endOf{mesosv1.TaskStatus_REASON_EXECUTOR_REREGISTRATION_TIMEOUT, text}
-	case st.Reason == "Evicted":
+	case st.Reason == "Evicted" && strings.Contains(text, "ephemeral"):
 		return endOf{mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_DISK, text}
+	case st.Reason == "Evicted":
+		return endOf{mesosv1.TaskStatus_REASON_CONTAINER_PREEMPTED, text}
 	case oom:
 		return endOf{mesosv1.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY, "Memory limit exceeded"}
 	case text != "":

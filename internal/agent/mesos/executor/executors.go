@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -238,27 +239,67 @@ func (x *Executors) Cancel(key object.Key) {
 	}
 }
 
-// launchLocked gives the task to its executor, if that listens and has not got it.
+// launchLocked gives the task to its executor, if that listens and has not got it: with the
+// rest of its group, once all of that is here.
 func (x *Executors) launchLocked(e *executor, t *task) {
-	if e.stream == nil || t.launched || t.order.Kill || mesos.Terminal(t.state) {
+	group, whole := x.groupLocked(t)
+	if e.stream == nil || t.launched || !whole || slices.ContainsFunc(group, func(one *task) bool { return one.order.Kill || mesos.Terminal(one.state) }) {
 		return
 	}
-	if err := t.journal.append(recordLaunched, nil); err != nil {
-		x.cfg.Log.Error("launching a task", "task", t.id(), "err", err)
+	var infos []*mesosv1.TaskInfo
+	for _, one := range group {
+		if err := one.journal.append(recordLaunched, nil); err != nil {
+			x.cfg.Log.Error("launching a task", "task", one.id(), "err", err)
+			return
+		}
+		infos = append(infos, one.order.Info.M)
+	}
+	for _, one := range group {
+		one.launched, one.given = true, true
+	}
+	if len(t.order.Group) > 0 {
+		e.send(&mesosexecutor.Event{Type: mesosexecutor.Event_LAUNCH_GROUP.Enum(), LaunchGroup: &mesosexecutor.Event_LaunchGroup{TaskGroup: &mesosv1.TaskGroupInfo{Tasks: infos}}})
 		return
 	}
-	t.launched = true
-	e.send(&mesosexecutor.Event{Type: mesosexecutor.Event_LAUNCH.Enum(), Launch: &mesosexecutor.Event_Launch{Task: t.order.Info.M}})
+	e.send(&mesosexecutor.Event{Type: mesosexecutor.Event_LAUNCH.Enum(), Launch: &mesosexecutor.Event_Launch{Task: infos[0]}})
 }
 
-// killLocked tells the executor to end the task; one that it never got is killed at once.
+// groupLocked returns the tasks that the executor is given together with the task, of its
+// group those that it has not got; whole: none of them is still to come.
+func (x *Executors) groupLocked(t *task) (group []*task, whole bool) {
+	if len(t.order.Group) == 0 {
+		return []*task{t}, true
+	}
+	whole = true
+	for _, id := range t.order.Group {
+		one := x.tasks[object.Key{Namespace: t.order.Namespace, Name: id}]
+		if one == nil || one.order.PodUID != t.order.PodUID {
+			whole = t.given // it was here, and is over
+		} else if !one.launched {
+			group = append(group, one)
+		}
+	}
+	return group, whole
+}
+
+// killLocked tells the executor to end the task; one that it never got is killed at once, and
+// so is the rest of its group.
 func (x *Executors) killLocked(e *executor, t *task) {
 	switch {
-	case !t.order.Kill || mesos.Terminal(t.state):
+	case t.launched && (!t.order.Kill || mesos.Terminal(t.state)):
 	case !t.launched:
-		s := x.statusLocked(e, t, mesosv1.TaskState_TASK_KILLED, "Task killed before it was delivered to its executor")
-		s.Reason = mesosv1.TaskStatus_REASON_TASK_KILLED_DURING_LAUNCH.Enum()
-		x.updateLocked(t, s)
+		group, _ := x.groupLocked(t)
+		if !slices.ContainsFunc(group, func(one *task) bool { return one.order.Kill || mesos.Terminal(one.state) }) {
+			return
+		}
+		for _, one := range group {
+			if mesos.Terminal(one.state) {
+				continue
+			}
+			s := x.statusLocked(e, one, mesosv1.TaskState_TASK_KILLED, "Task killed before it was delivered to its executor")
+			s.Reason = mesosv1.TaskStatus_REASON_TASK_KILLED_DURING_LAUNCH.Enum()
+			x.updateLocked(one, s)
+		}
 	case !t.killed && e.stream != nil:
 		t.killed = true
 		e.send(killEvent(t))

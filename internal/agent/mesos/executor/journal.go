@@ -76,7 +76,8 @@ func (j *journal) remove() error { return errors.Join(j.f.Close(), os.Remove(j.p
 type task struct {
 	order    *mesos.Order
 	journal  *journal
-	launched bool                  // the executor was given it
+	launched bool                  // the executor was given it, and has it
+	given    bool                  // it was given it once, with all of its group
 	killed   bool                  // and told to end it
 	state    mesosv1.TaskState     // that it said last
 	last     *mesosv1.TaskStatus   // the newest update; nil: there was none
@@ -128,7 +129,7 @@ func (t *task) replay(kind byte, data []byte) error {
 		t.order = &mesos.Order{}
 		return t.order.Unmarshal(data)
 	case recordLaunched:
-		t.launched = true
+		t.launched, t.given = true, true
 	case recordUpdate:
 		s := &mesosv1.TaskStatus{}
 		if err := proto.Unmarshal(data, s); err != nil {

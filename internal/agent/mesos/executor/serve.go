@@ -250,11 +250,14 @@ func (x *Executors) subscribeLocked(e *executor, sub *mesosexecutor.Call_Subscri
 	for _, t := range sub.GetUnacknowledgedTasks() {
 		got[t.GetTaskId().GetValue()] = true
 	}
-	for _, t := range x.ofLocked(e) {
+	all := x.ofLocked(e)
+	for _, t := range all {
 		if t.state == mesosv1.TaskState_TASK_STAGING && !got[t.id()] {
 			t.launched = false // it was on its way when the stream broke
 		}
 		t.killed = false
+	}
+	for _, t := range all {
 		x.launchLocked(e, t)
 		x.killLocked(e, t)
 	}

@@ -156,9 +156,6 @@ func startMaintenanceCall(s *Server, r *Request, call *master.Call) error {
 		return ""
 	}, func(a *mesos.Agent) {
 		a.Spec.Down, a.Spec.Deactivated = true, true
-		if a.Spec.Drain == nil {
-			a.Spec.Drain = &mesos.Drain{}
-		}
 	})
 }
 

@@ -76,7 +76,7 @@ func TestMaintenance(t *testing.T) {
 	if w := d.do("POST", "/master/machine/down", "", `[{"hostname":"n1"}]`); w.Code != 200 {
 		t.Fatal(w.Code, w.Body)
 	}
-	if a := d.agent(); !a.Spec.Down || !a.Spec.Deactivated || a.Spec.Drain == nil {
+	if a := d.agent(); !a.Spec.Down || !a.Spec.Deactivated || a.Spec.Drain != nil {
 		t.Errorf("down: %+v", a.Spec)
 	}
 	d.call(400, `{"type":"UPDATE_MAINTENANCE_SCHEDULE","update_maintenance_schedule":{"schedule":{}}}`)
