@@ -15,14 +15,16 @@ import (
 
 // cell is what the scheduler knows of all nodes.
 type cell struct {
-	nodes map[string]*node
-	list  []*node             // the same by their slots; nil: the slot is free
-	spots []spot              // what most looks at a node need, by slot
-	free  []int32             // slots
-	clock uint64              // of versions: no two changes have the same
-	uses  map[object.Key]*use // of pods that have a node
-	kin   map[types.UID]kin   // by controller
-	near  *neighbours.Index   // who is beside whom (spread.go)
+	nodes    map[string]*node
+	list     []*node // the same by their slots; nil: the slot is free
+	spots    []spot  // what most looks at a node need, by slot
+	free     []int32 // slots
+	ranks    []int32 // by slot: how many nodes' names come before; behind while unranked
+	unranked bool
+	clock    uint64              // of versions: no two changes have the same
+	uses     map[object.Key]*use // of pods that have a node
+	kin      map[types.UID]kin   // by controller
+	near     *neighbours.Index   // who is beside whom (spread.go)
 	// better is near's count of what may let pods in, when it was last looked at.
 	better uint64
 	// frames are what nodes' rows say to classes, by what these ask of them.

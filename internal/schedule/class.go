@@ -1,11 +1,9 @@
 package schedule
 
 import (
-	"encoding/binary"
-	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,24 +20,28 @@ import (
 
 // class is the pods that no filter and no score can tell apart.
 type class struct {
-	cell      *cell
-	pod       *corev1.Pod // one of them
-	owner     types.UID
-	tenant    *share.Node
-	priority  int32
-	demand    object.Demand
-	ports     []object.HostPort
-	dynamic   []object.DynamicPort
-	required  nodeaffinity.RequiredNodeAffinity
-	preferred *nodeaffinity.PreferredSchedulingTerms
-	weight    int64 // sum of preferred's weights
-	volumes   *volumes
-	only      string // the one node that it may run on, by name; empty: any
-	placement *swarm.Placement
-	malformed string            // what is wrong with the placement
-	leaves    map[string]*class // of a class that is spread, by group of nodes
-	group     string            // of a leaf
-	whole     *class            // that it is a leaf of; nil: of none
+	cell     *cell
+	pod      *corev1.Pod // one of them
+	owner    types.UID
+	tenant   *share.Node
+	priority int32
+	demand   object.Demand
+	// What is asked of the demand's largest parts: how much has to be free, and what counts. Of nothing
+	// less than nothing may be free.
+	cpu, memory           int64
+	cpuAsked, memoryAsked float64
+	ports                 []object.HostPort
+	dynamic               []object.DynamicPort
+	required              nodeaffinity.RequiredNodeAffinity
+	preferred             *nodeaffinity.PreferredSchedulingTerms
+	weight                int64 // sum of preferred's weights
+	volumes               *volumes
+	only                  string // the one node that it may run on, by name; empty: any
+	placement             *swarm.Placement
+	malformed             string            // what is wrong with the placement
+	leaves                map[string]*class // of a class that is spread, by group of nodes
+	group                 string            // of a leaf
+	whole                 *class            // that it is a leaf of; nil: of none
 
 	asked   uint64   // what it asks of nodes' rows, hashed
 	special bool     // rules have a say that are neither of rows nor plain numbers
@@ -65,6 +67,7 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}
+	cl.cpu, cl.memory, cl.cpuAsked, cl.memoryAsked = atLeast(cl.demand.CPUMilli), atLeast(cl.demand.MemoryBytes), float64(cl.demand.CPUMilli), float64(cl.demand.MemoryBytes)
 	cl.affinities()
 	cl.only = onlyNode(p)
 	cl.setPlacement()
@@ -72,6 +75,13 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 	cl.special = len(cl.ports)+len(cl.dynamic)+len(cl.demand.Extended) > 0 || cl.demand.EphemeralBytes > 0 || cl.volumes != nil ||
 		cl.placement != nil && cl.placement.MaxPerNode > 0
 	return cl
+}
+
+func atLeast(want int64) int64 {
+	if want <= 0 {
+		return math.MinInt64
+	}
+	return want
 }
 
 // onlyNode returns the node that a pod names in a required node affinity, as the
@@ -162,17 +172,30 @@ func (cl *class) find(c *cell) *node {
 
 // keyOf names a pod's class: a hash of all that filters and scores look at.
 func (c *cell) keyOf(p *corev1.Pod) uint64 {
-	h := newHash()
+	h, s := newHash(), &p.Spec
 	// Replicas of one owner share it; the template's own parts follow.
-	s := &p.Spec
-	view := corev1.PodSpec{NodeSelector: s.NodeSelector, Affinity: s.Affinity, Tolerations: s.Tolerations, Overhead: s.Overhead, Resources: s.Resources, TopologySpreadConstraints: s.TopologySpreadConstraints}
-	view.InitContainers, view.Containers = demands(s.InitContainers), demands(s.Containers)
-	h.bytes(view.Marshal())
 	owner := ""
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		owner = string(ref.UID)
 	}
 	h.string(owner)
+	h.demand(object.DemandOf(p))
+	ports := object.HostPorts(p)
+	h.number(int64(len(ports)))
+	for _, port := range ports {
+		h.string(port.Address)
+		h.string(string(port.Protocol))
+		h.number(int64(port.Port))
+	}
+	h.texts(s.NodeSelector)
+	if s.Affinity != nil {
+		h.bytes(s.Affinity.Marshal())
+	}
+	h.tolerations(s.Tolerations)
+	h.number(int64(len(s.TopologySpreadConstraints)))
+	for i := range s.TopologySpreadConstraints {
+		h.bytes(s.TopologySpreadConstraints[i].Marshal())
+	}
 	h.string(p.Namespace) // whose it is
 	h.string(p.Labels[mesos.FrameworkLabel])
 	for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
@@ -181,56 +204,12 @@ func (c *cell) keyOf(p *corev1.Pod) uint64 {
 			h.string(p.Labels[k])
 		}
 	}
+	h.number(-1)
 	h.string(p.Annotations[swarm.PlacementAnnotation])
 	h.string(p.Annotations[object.DynamicPortsAnnotation])
-	h.string(strconv.Itoa(int(object.PodPriority(p)))) // whom room is kept for
+	h.number(int64(object.PodPriority(p))) // whom room is kept for
 	if len(claim.OfPod(p)) > 0 {
 		h.string(string(p.UID)) // what its claims ask for is its own
 	}
-	h.string(strconv.Itoa(len(s.InitContainers)))
 	return h.Sum64()
-}
-
-// demands keeps of containers what a node must give.
-func demands(list []corev1.Container) []corev1.Container {
-	out := make([]corev1.Container, len(list))
-	for i := range list {
-		out[i] = corev1.Container{Resources: corev1.ResourceRequirements{Requests: list[i].Resources.Requests}, RestartPolicy: list[i].RestartPolicy}
-		for _, p := range list[i].Ports {
-			if p.HostPort != 0 {
-				out[i].Ports = append(out[i].Ports, p)
-			}
-		}
-	}
-	return out
-}
-
-// hash makes keys of what is asked. Nobody outside can know its seed, and so make two things that differ have one key.
-type hash struct{ maphash.Hash }
-
-var seed = maphash.MakeSeed()
-
-func newHash() *hash {
-	h := &hash{}
-	h.SetSeed(seed)
-	return h
-}
-
-func (h *hash) bytes(b []byte, err error) {
-	if err != nil {
-		panic("schedule: encoding a pod: " + err.Error())
-	}
-	h.size(len(b))
-	h.Write(b)
-}
-
-func (h *hash) string(s string) {
-	h.size(len(s))
-	h.WriteString(s)
-}
-
-func (h *hash) size(n int) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(n))
-	h.Write(b[:])
 }

@@ -145,7 +145,8 @@ const (
 
 // score says how well a node fits that passed the filters; more is better.
 func (c *class) score(n *node) int64 {
-	p := c.roomPoints(&spot{cpuUsed: n.Used.CPUMilli, cpuCan: n.Can.CPUMilli, memoryUsed: n.Used.MemoryBytes, memoryCan: n.Can.MemoryBytes, pods: n.Pods, podsCan: n.CanPods})
+	s := spotOf(n)
+	p := c.roomPoints(&s)
 	if p += c.wishes(n.row); !c.lies {
 		p -= spreadPoints * c.cell.kin[c.owner][n.slot]
 	}
@@ -157,7 +158,7 @@ func (c *class) score(n *node) int64 {
 
 // roomPoints are more the more is left.
 func (c *class) roomPoints(s *spot) int64 {
-	return int64(leastPoints * (left(s.cpuUsed+c.demand.CPUMilli, s.cpuCan) + left(s.memoryUsed+c.demand.MemoryBytes, s.memoryCan) + left(s.pods+1, s.podsCan)) / 3)
+	return int64(leastPoints / 3 * s.left(c.cpuAsked, c.memoryAsked))
 }
 
 // wishes are the points of what the node's row has or lacks that pods would like to have or not.
@@ -179,13 +180,6 @@ func (c *class) wishesMost() int64 {
 		return affinityPoints
 	}
 	return 0
-}
-
-func left(used, can int64) float64 {
-	if can <= 0 {
-		return 0
-	}
-	return max(0, 1-float64(used)/float64(can))
 }
 
 // affinities prepares the class's node affinity.

@@ -99,12 +99,12 @@ func (cl *class) static(n *node) string {
 
 // frameKey names all that frames look at of a pod.
 func frameKey(p *corev1.Pod) uint64 {
-	view := corev1.PodSpec{NodeSelector: p.Spec.NodeSelector, Tolerations: p.Spec.Tolerations}
-	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {
-		view.Affinity = &corev1.Affinity{NodeAffinity: a.NodeAffinity}
-	}
 	h := newHash()
-	h.bytes(view.Marshal())
+	h.texts(p.Spec.NodeSelector)
+	h.tolerations(p.Spec.Tolerations)
+	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {
+		h.bytes(a.NodeAffinity.Marshal())
+	}
 	h.string(p.Annotations[swarm.PlacementAnnotation])
 	return h.Sum64()
 }

@@ -135,14 +135,7 @@ func (c *cell) before(a, b *place) bool {
 	if a.points != b.points {
 		return a.points > b.points
 	}
-	return c.nameAt(a.slot) < c.nameAt(b.slot)
-}
-
-func (c *cell) nameAt(i int32) string {
-	if n := c.list[i]; n != nil {
-		return n.name
-	}
-	return ""
+	return c.ranks[a.slot] < c.ranks[b.slot]
 }
 
 // rise moves a place towards the top; false: it stays.
@@ -202,8 +195,8 @@ func (h *heap) best(l *look) *node {
 		if n == nil {
 			continue
 		}
-		if points += bonus; l.best == nil || points > l.points || points == l.points && n.name < l.best.name {
-			l.best, l.points = n, points
+		if points += bonus; l.best == nil || l.beats(points, n.slot) {
+			l.best, l.points, l.rank = n, points, l.cell.ranks[n.slot]
 		}
 	}
 	return l.best

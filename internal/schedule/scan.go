@@ -2,19 +2,44 @@ package schedule
 
 import (
 	"math"
+	"slices"
+	"strings"
 )
 
-// spot is what most looks at a node need to know of it. A cache line of it decides, for most nodes of most
-// looks, that another is better.
+// spot is what most looks at a node need to know of it, in one cache line: it decides, for most nodes of most
+// looks, that the node is too full or another better.
 type spot struct {
-	version    uint64 // moves with every change of the node; no two nodes have had the same
-	cpuUsed    int64
-	cpuCan     int64
-	memoryUsed int64
-	memoryCan  int64
-	pods       int64
-	podsCan    int64
-	crowded    bool // others than its pods have room on it: kept, lent or reserved
+	version           uint64  // moves with every change of the node; no two nodes have had the same
+	cpu, memory       int64   // that are free; less than none where more is taken than there is
+	cpuUsed, memUsed  float64 // parts of what there is
+	perCPU, perMemory float64 // what one unit of a demand is of it
+	podsLeft          float32 // part that is left with one pod more
+	pods              int32   // that are free
+}
+
+// spotOf returns the spot of a node, without its version.
+func spotOf(n *node) (s spot) {
+	s.cpu, s.memory = n.Can.CPUMilli-n.Used.CPUMilli, n.Can.MemoryBytes-n.Used.MemoryBytes
+	s.cpuUsed, s.perCPU = parts(n.Used.CPUMilli, n.Can.CPUMilli)
+	s.memUsed, s.perMemory = parts(n.Used.MemoryBytes, n.Can.MemoryBytes)
+	s.pods = int32(max(math.MinInt32, min(math.MaxInt32, n.CanPods-n.Pods)))
+	used, per := parts(n.Pods, n.CanPods)
+	s.podsLeft = float32(max(0, 1-(used+per)))
+	return s
+}
+
+// parts returns which part is used, and which one more of it is. Of nothing all is used.
+func parts(used, can int64) (part, per float64) {
+	if can <= 0 {
+		return 1, 0
+	}
+	return float64(used) / float64(can), 1 / float64(can)
+}
+
+// left returns how much is left of cpu, memory and pods with one pod more that asks for as much, three times the part. The
+// conversions keep the compiler from adding in another way here than there.
+func (s *spot) left(cpu, memory float64) float64 {
+	return max(0, 1-(s.cpuUsed+float64(cpu*s.perCPU))) + max(0, 1-(s.memUsed+float64(memory*s.perMemory))) + float64(s.podsLeft)
 }
 
 func (c *cell) tick() uint64 {
@@ -29,8 +54,9 @@ func (c *cell) seat(n *node) {
 		c.list[n.slot] = n
 	} else {
 		n.slot = int32(len(c.list))
-		c.list, c.spots = append(c.list, n), append(c.spots, spot{})
+		c.list, c.spots, c.ranks = append(c.list, n), append(c.spots, spot{}), append(c.ranks, 0)
 	}
+	c.unranked = true
 	c.touch(n)
 }
 
@@ -40,16 +66,29 @@ func (c *cell) unseat(n *node) {
 	c.free = append(c.free, n.slot)
 }
 
+// rank numbers the nodes in the order of their names.
+func (c *cell) rank() {
+	c.unranked = false
+	order := make([]int32, 0, len(c.list))
+	for i, n := range c.list {
+		if n != nil {
+			order = append(order, int32(i))
+		}
+	}
+	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(c.list[a].name, c.list[b].name) })
+	for rank, i := range order {
+		c.ranks[i] = int32(rank)
+	}
+}
+
 // touch notes that a node has changed.
 func (c *cell) touch(n *node) {
 	if c.list[n.slot] != n {
 		return // forgotten
 	}
-	c.spots[n.slot] = spot{
-		version: c.tick(),
-		cpuUsed: n.Used.CPUMilli, cpuCan: n.Can.CPUMilli, memoryUsed: n.Used.MemoryBytes, memoryCan: n.Can.MemoryBytes, pods: n.Pods, podsCan: n.CanPods,
-		crowded: len(n.nominated)+len(n.lent)+len(n.kept) > 0,
-	}
+	s := spotOf(n)
+	s.version = c.tick()
+	c.spots[n.slot] = s
 }
 
 // refused are the points of a node that does not fit.
@@ -65,9 +104,13 @@ type look struct {
 	groups []int64
 	best   *node
 	points int64 // of the best
+	rank   int32 // of the best
 }
 
 func (cl *class) look(c *cell) *look {
+	if c.unranked {
+		c.rank()
+	}
 	l := &look{class: cl, cell: c, frame: c.frame(cl), kin: c.kin[cl.owner], most: cl.wishesMost()}
 	if cl.lies {
 		l.kin = nil
@@ -81,8 +124,8 @@ func (cl *class) look(c *cell) *look {
 // numbers returns the points of a slot's node for its room and the kin that it has; refused: it has too little room.
 // What else there is to a node costs more to ask for.
 func (l *look) numbers(i int32) int64 {
-	s, d := &l.cell.spots[i], &l.demand
-	if s.pods >= s.podsCan || d.CPUMilli > 0 && d.CPUMilli > s.cpuCan-s.cpuUsed || d.MemoryBytes > 0 && d.MemoryBytes > s.memoryCan-s.memoryUsed {
+	s := &l.cell.spots[i]
+	if s.pods < 1 || l.cpu > s.cpu || l.memory > s.memory {
 		return refused
 	}
 	p := l.roomPoints(s)
@@ -101,7 +144,7 @@ func (l *look) rest(n *node) int64 {
 	if why != "" {
 		return refused
 	}
-	if l.cell.spots[n.slot].crowded && len(l.refusals(n)) > 0 || l.special && !l.passes(n) {
+	if len(n.nominated)+len(n.lent)+len(n.kept) > 0 && len(l.refusals(n)) > 0 || l.special && !l.passes(n) {
 		return refused
 	}
 	return p
@@ -125,12 +168,8 @@ func (l *look) group(n *node) int64 {
 	return l.groups[l.near.group(n)]
 }
 
-// try compares the slot's node with the best so far.
-func (l *look) try(i int32) {
-	points := l.numbers(i)
-	if points == refused {
-		return
-	}
+// try compares the slot's node, of so many points by numbers, with the best so far.
+func (l *look) try(i int32, points int64) {
 	n := l.cell.list[i]
 	if l.near != nil {
 		g := l.group(n)
@@ -139,23 +178,42 @@ func (l *look) try(i int32) {
 		}
 		points += g
 	}
-	if l.best != nil && (points+l.most < l.points || points+l.most == l.points && n.name > l.best.name) {
+	if l.best != nil && !l.beats(points+l.most, i) {
 		return
 	}
 	more := l.rest(n)
 	if more == refused {
 		return
 	}
-	if points += more; l.best == nil || points > l.points || points == l.points && n.name < l.best.name {
-		l.best, l.points = n, points
+	if points += more; l.best == nil || l.beats(points, i) {
+		l.best, l.points, l.rank = n, points, l.cell.ranks[i]
 	}
+}
+
+// beats reports whether a slot's node with so many points is better than the best, which there is.
+func (l *look) beats(points int64, i int32) bool {
+	return points > l.points || points == l.points && l.cell.ranks[i] < l.rank
 }
 
 // scan looks at all nodes once; nil: none takes a pod of the class.
 func (cl *class) scan(c *cell) *node {
 	l := cl.look(c)
+	need := int64(refused) // fewer points by numbers are not worth a try
 	for i := range c.spots {
-		l.try(int32(i))
+		s := &c.spots[i]
+		if s.pods < 1 || cl.cpu > s.cpu || cl.memory > s.memory {
+			continue
+		}
+		points := cl.roomPoints(s)
+		if l.kin != nil {
+			points -= spreadPoints * l.kin[int32(i)]
+		}
+		if points < need || points == need && c.ranks[i] > l.rank {
+			continue
+		}
+		if l.try(int32(i), points); l.best != nil && l.near == nil {
+			need = l.points - l.most
+		}
 	}
 	return l.best
 }
@@ -164,8 +222,11 @@ func (cl *class) scan(c *cell) *node {
 func (cl *class) scanImproved(c *cell) *node {
 	l := cl.look(c)
 	for _, n := range c.improved[cl.mark-c.base:] {
-		if c.list[n.slot] == n {
-			l.try(n.slot)
+		if c.list[n.slot] != n {
+			continue
+		}
+		if points := l.numbers(n.slot); points != refused {
+			l.try(n.slot, points)
 		}
 	}
 	return l.best

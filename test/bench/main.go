@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"trireme/test/cluster"
+	"trireme/test/placing"
 )
 
 // line is one figure.
@@ -61,7 +62,11 @@ type benchmark struct {
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{
+	var alone []benchmark
+	for _, c := range placing.Cases() {
+		alone = append(alone, benchmark{[]string{c.Name}, engineCase(c)})
+	}
+	return append(alone, []benchmark{
 		{[]string{"ready_s", "idle_rss_mb"}, ready},
 		{[]string{"path_1k_10k_bound_per_s", "path_1k_10k_running_per_s"}, thousand(path("path_1k_10k", oneDeployment))},
 		{[]string{"path_1k_100x100_bound_per_s", "path_1k_100x100_running_per_s"}, thousand(path("path_1k_100x100", hundredDeployments))},
@@ -88,7 +93,8 @@ func benchmarks() []benchmark {
 		{[]string{"offer_tasks_per_s"}, thousand(offerTasks)},
 		{[]string{"mesos_updates_1m_s"}, thousand(manyUpdates)},
 		{[]string{"delay_locality_pct"}, delayLocality},
-	}
+		{[]string{"engine_slope"}, engineSlope},
+	}...)
 }
 
 func main() {

@@ -1,0 +1,49 @@
+package placing_test
+
+import (
+	"fmt"
+	"testing"
+
+	"trireme/test/placing"
+)
+
+func BenchmarkEngine(b *testing.B) {
+	for _, c := range placing.Cases() {
+		b.Run(c.Name, func(b *testing.B) { measure(b, c) })
+	}
+}
+
+// BenchmarkSlope says how the cost grows with the nodes.
+func BenchmarkSlope(b *testing.B) {
+	for _, nodes := range []int{100, 1000, 10_000, 50_000} {
+		for _, distinct := range []bool{false, true} {
+			b.Run(fmt.Sprintf("nodes=%d/distinct=%v", nodes, distinct), func(b *testing.B) { measure(b, placing.Slope(nodes, distinct)) })
+		}
+	}
+}
+
+func measure(b *testing.B, c placing.Case) {
+	var placed int
+	var seconds, cpu float64
+	for b.Loop() {
+		r, err := placing.Run(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		placed, seconds, cpu = placed+r.Placed, seconds+r.Seconds, cpu+r.CPUSeconds
+	}
+	b.ReportMetric(float64(placed)/seconds, "pods/s")
+	b.ReportMetric(float64(placed)/cpu, "pods/cpu-s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// TestRun runs a small one of each kind.
+func TestRun(t *testing.T) {
+	for _, c := range append(placing.Cases(), placing.Slope(100, true)) {
+		c.Nodes, c.Held, c.Pods = 50, min(c.Held, 500), 100
+		r, err := placing.Run(c)
+		if err != nil || r.Placed != c.Pods {
+			t.Errorf("%s: %d placed, %v", c.Name, r.Placed, err)
+		}
+	}
+}
