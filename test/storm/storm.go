@@ -34,6 +34,7 @@ type Framework struct {
 
 	stream string // id
 	open   net.Conn
+	body   io.Reader
 	events *codec.Reader
 
 	turns   chan *line // that are free; nil: one that has not been dialled
@@ -56,7 +57,7 @@ func (f *Framework) Subscribe() error {
 		return err
 	}
 	f.stream = ""
-	body, err := f.body(&scheduler.Call{Type: scheduler.Call_SUBSCRIBE.Enum(), Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: f.Info}})
+	body, err := f.encode(&scheduler.Call{Type: scheduler.Call_SUBSCRIBE.Enum(), Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: f.Info}})
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,8 @@ func (f *Framework) Subscribe() error {
 	if resp.StatusCode != http.StatusOK {
 		return refused(scheduler.Call_SUBSCRIBE, resp)
 	}
-	f.open, f.stream, f.events = conn, resp.Header.Get("Mesos-Stream-Id"), codec.NewReader(resp.Body, recordMax)
+	f.open, f.stream, f.body = conn, resp.Header.Get("Mesos-Stream-Id"), resp.Body
+	f.events = codec.NewReader(f.body, recordMax)
 	e, err := f.Next()
 	if err != nil {
 		return err
@@ -102,6 +104,9 @@ func (f *Framework) Next() (*scheduler.Event, error) {
 	return e, nil
 }
 
+// Body returns the stream's bytes: who reads them reads no more events.
+func (f *Framework) Body() io.Reader { return f.body }
+
 // Leave closes the stream, once all calls are answered.
 func (f *Framework) Leave() error { return errors.Join(f.Wait(), f.open.Close()) }
 
@@ -119,7 +124,7 @@ func (f *Framework) Close() error {
 // Go makes a call and returns before it is answered, waiting while too many are on their
 // way; then is called where it was taken, by another goroutine. It says what failed before.
 func (f *Framework) Go(c *scheduler.Call, then func()) error {
-	body, err := f.body(c)
+	body, err := f.encode(c)
 	if err != nil {
 		return err
 	}
@@ -153,7 +158,7 @@ func (f *Framework) Call(c *scheduler.Call) error {
 	return errors.Join(f.Go(c, func() {}), f.Wait())
 }
 
-func (f *Framework) body(c *scheduler.Call) ([]byte, error) {
+func (f *Framework) encode(c *scheduler.Call) ([]byte, error) {
 	c.FrameworkId = f.Info.Id
 	return proto.Marshal(c)
 }

@@ -31,13 +31,22 @@ import (
 
 // door is a Mesos door over a store without loops: what they would write, tests write.
 type door struct {
-	t     *testing.T
-	store *store.Store
-	url   string
-	offer int
+	t      *testing.T
+	store  *store.Store
+	server *mesos.Server
+	url    string
+	offer  int
 }
 
 func newDoor(t *testing.T) *door {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newDoorAt(t, l)
+}
+
+func newDoorAt(t *testing.T, l net.Listener) *door {
 	ctx, cancel := context.WithCancel(t.Context())
 	s, err := store.Open(ctx, store.Config{Now: time.Now, NewID: func() types.UID { return types.UID(uuid.NewString()) }}, tables.Defs()...)
 	if err != nil {
@@ -57,10 +66,6 @@ func newDoor(t *testing.T) *door {
 			t.Fatal(err)
 		}
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	master := func() *mesosv1.MasterInfo {
 		return &mesosv1.MasterInfo{Id: proto.String("m"), Ip: proto.Uint32(0), Port: proto.Uint32(5050)}
 	}
@@ -74,6 +79,7 @@ func newDoor(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.server = server
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	t.Cleanup(func() {

@@ -52,7 +52,7 @@ func (d *door) live(framework string, tasks int) {
 // through each is told until it is acknowledged, and then no more, in order, though a framework
 // hangs up and comes back in the midst of it.
 func TestUpdatesAreNeitherLostNorDoubled(t *testing.T) {
-	const frameworks, tasks, restarts = 3, 2500, 3
+	const frameworks, tasks, restarts = 3, 2000, 3
 	d := newDoor(t)
 	g := errgroup.Group{}
 	for n := range frameworks {
