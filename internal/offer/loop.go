@@ -15,6 +15,9 @@ import (
 	"trireme/internal/tables"
 )
 
+// Name is what the loop is called.
+const Name = "offer/offers"
+
 // LoopConfig configures the loop. The zero value is useful.
 type LoopConfig struct {
 	// Timeout is after how long an offer that is not answered is rescinded. Zero: 60 s.
@@ -61,7 +64,7 @@ var _ loop.Reconciler = (*Loop)(nil)
 
 // The methods of loop.Reconciler.
 
-func (l *Loop) Name() string { return "offer/offers" }
+func (l *Loop) Name() string { return Name }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{

@@ -181,15 +181,14 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
-	frameworks, err := m.mesosDoor(s, door, d.ToExecutor)
+	loops := loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM(), &m.cfg.Manager)...)
+	frameworks, err := m.mesosDoor(s, door, loops.Stats, d.ToExecutor)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error {
-		return loop.New(s, loop.Config{Log: m.cfg.Log}, Loops(alloc, m.pki.CAPEM(), &m.cfg.Manager)...).Run(ctx)
-	})
+	g.Go(func() error { return loops.Run(ctx) })
 	g.Go(func() error { return d.Run(ctx, m.agents) })
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })

@@ -15,9 +15,11 @@ import (
 	mesosdoor "trireme/internal/api/mesos"
 	"trireme/internal/api/mesos/operator"
 	"trireme/internal/kind"
+	"trireme/internal/loop"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
+	"trireme/internal/offer"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/wire"
@@ -28,7 +30,7 @@ import (
 const defaultMesosListen = ":5050"
 
 // mesosDoor builds the Mesos door; nil: there is to be none.
-func (m *manager) mesosDoor(s *store.Store, door *kube.Server, say func(agent, framework, executor string, data []byte)) (*mesosdoor.Server, error) {
+func (m *manager) mesosDoor(s *store.Store, door *kube.Server, loops func() []loop.Stat, say func(agent, framework, executor string, data []byte)) (*mesosdoor.Server, error) {
 	if m.mesos == nil {
 		return nil, nil
 	}
@@ -36,11 +38,25 @@ func (m *manager) mesosDoor(s *store.Store, door *kube.Server, say func(agent, f
 	auth := *m.basicAuth(door, "mesos")
 	admin, err := operator.New(operator.Config{
 		Auth: auth, Store: s, Now: time.Now, Leader: self, Started: time.Now(), Release: Version, Flags: map[string]string{"port": strconv.Itoa(int(m.mesosPort()))},
+		Metrics: func() map[string]float64 { return allocatorMetrics(loops()) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	return mesosdoor.New(s, mesosdoor.Config{Listener: m.mesos, Auth: auth, Log: m.cfg.Log, Master: self, Operator: admin.Handler(), ToExecutor: say})
+}
+
+// allocatorMetrics returns what the loop that makes offers has done, by Mesos' names: how often
+// it stepped, and how long a step took in the mean.
+func allocatorMetrics(loops []loop.Stat) map[string]float64 {
+	m := map[string]float64{"allocator/mesos/allocation_runs": 0, "allocator/mesos/allocation_run_ms": 0}
+	for _, st := range loops {
+		if st.Name == offer.Name && st.Steps > 0 {
+			m["allocator/mesos/allocation_runs"] = float64(st.Steps)
+			m["allocator/mesos/allocation_run_ms"] = 1000 * st.Seconds / float64(st.Steps)
+		}
+	}
+	return m
 }
 
 // masterInfo returns what Mesos' clients are told of this manager.

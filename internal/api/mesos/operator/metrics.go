@@ -70,6 +70,7 @@ func (v *view) countAgents(m map[string]float64) {
 			}
 		}
 		m["allocator/mesos/roles/"+r.name+"/shares/dominant"] = share
+		m["allocator/mesos/offer_filters/roles/"+r.name+"/active"] = float64(v.filters[r.name])
 	}
 	for role, q := range v.quotas() {
 		for name, n := range q.Guarantees {

@@ -115,6 +115,7 @@ func (d *door) fill() {
 		}
 		tables.MesosTasks.Put(tx, task("t1"))
 		tables.MesosOffers.Put(tx, &mesos.Offer{ObjectMeta: metav1.ObjectMeta{Name: "u-O1"}, Framework: fwID, Role: "web", Node: "n1", Agent: "u-S0", Resources: scalarsOf("cpus", 3.0, "mem", 7168.0), Made: now.Time})
+		tables.MesosOffers.Put(tx, &mesos.Offer{ObjectMeta: metav1.ObjectMeta{Name: "u-O2"}, Framework: fwID, Role: "web", Node: "n1", Agent: "u-S0", Resources: scalarsOf("cpus", 1.0), Made: now.Time, Refused: true, Until: now.Add(time.Hour)})
 		return nil
 	})
 }
@@ -313,6 +314,7 @@ func TestOlderEndpoints(t *testing.T) {
 		"/roles roles.1.name": "web", "/roles roles.1.weight": "1", "/flags flags.cluster": "c1", "/version version": Version, "/maintenance/schedule": "map[]", "/maintenance/status": "map[]",
 		"/metrics/snapshot master/elected": "1", "/metrics/snapshot master/slaves_active": "1", "/metrics/snapshot master/tasks_running": "1", "/metrics/snapshot master/outstanding_offers": "1",
 		"/metrics/snapshot master/cpus_total": "4", "/metrics/snapshot master/cpus_percent": "0.25", "/metrics/snapshot allocator/mesos/roles/web/shares/dominant": "1",
+		"/metrics/snapshot allocator/mesos/offer_filters/roles/web/active": "1", "/metrics/snapshot allocator/mesos/offer_filters/roles/*/active": "0",
 	} {
 		url, key, _ := strings.Cut(path, " ")
 		got := fmt.Sprint(d.get(url))

@@ -30,6 +30,7 @@ type view struct {
 	byNode     map[string]*agent
 	frameworks []*framework
 	byID       map[string]*framework
+	filters    map[string]int // offers that are refused for a while, by role
 }
 
 // agent is a node as Mesos knows it. Resources that nobody may see the user of are in
@@ -67,7 +68,7 @@ func (s *Server) rights(r *Request) *rights {
 
 // look reads the committed tables for the one who asks.
 func (s *Server) look(r *Request) *view {
-	v := &view{cfg: &s.cfg, snap: s.cfg.Store.Snapshot(), rights: s.rights(r), byNode: map[string]*agent{}, byID: map[string]*framework{}}
+	v := &view{cfg: &s.cfg, snap: s.cfg.Store.Snapshot(), rights: s.rights(r), byNode: map[string]*agent{}, byID: map[string]*framework{}, filters: map[string]int{}}
 	if system, ok := tables.Namespaces.Get(v.snap, object.Key{Name: metav1.NamespaceSystem}); ok {
 		v.id = mesos.MasterID(system)
 	}
@@ -175,7 +176,9 @@ func (v *view) addOffers() {
 		switch {
 		case o.Inverse && f != nil:
 			f.inverse = append(f.inverse, o)
-		case o.Inverse || o.Refused:
+		case o.Inverse:
+		case o.Refused:
+			v.filters[o.Role]++
 		default:
 			of := listOf(o.Role, o.Resources)
 			if f != nil {
