@@ -19,6 +19,7 @@ type cell struct {
 	list     []*node // the same by their slots; nil: the slot is free
 	spots    []spot  // what most looks at a node need, by slot
 	free     []int32 // slots
+	named    []*node // in the order of their names; behind while unranked
 	ranks    []int32 // by slot: how many nodes' names come before; behind while unranked
 	unranked bool
 	clock    uint64              // of versions: no two changes have the same
@@ -57,13 +58,15 @@ type node struct {
 	seen uint64 // moves with every change of the row
 	near *neighbours.Node
 	room.Room
-	served map[served]int // volumes of CSI drivers, and the pods that have each
-	limits map[string]int // of these, by driver; one that is missing has none
-	stored int64          // bytes of volumes on its disk
-	held   []*use         // of the pods, in no order
-	lent   []*lent
-	kept   []kept
-	extras object.Demand // what its agent says that it has and its row does not
+	served  map[served]int // volumes of CSI drivers, and the pods that have each
+	limits  map[string]int // of these, by driver; one that is missing has none
+	stored  int64          // bytes of volumes on its disk
+	held    []*use         // of the pods, in no order
+	order   []*use         // the same, the most important first, as they were when the spot had the version orderAt
+	orderAt uint64
+	lent    []*lent
+	kept    []kept
+	extras  object.Demand // what its agent says that it has and its row does not
 	// nominated is the room that is kept here for pods that wait.
 	nominated map[object.Key]*use
 	guests    []*use // of a copy: for whom it has room kept

@@ -20,7 +20,7 @@ const (
 	// before the best of them is taken.
 	candidatesMax = 100
 	// preemptCost is what making room costs of a step, in placements.
-	preemptCost = 50
+	preemptCost = 10
 )
 
 // candidate is a node that has room for a pod once the victims have left.
@@ -93,7 +93,10 @@ func (cl *class) fits(n *node) bool {
 func (s *Scheduler) cheapest(tx *store.Tx, cl *class, pod object.Key) (best *candidate) {
 	found := 0
 	for _, n := range s.untried(cl, pod) {
-		c := s.trial(tx, cl, n, pod)
+		c, told := s.reckon(tx, cl, n, pod)
+		if !told {
+			c = s.trial(tx, cl, n, pod)
+		}
 		if c == nil {
 			continue
 		}
@@ -113,21 +116,20 @@ func (s *Scheduler) cheapest(tx *store.Tx, cl *class, pod object.Key) (best *can
 // untried returns the nodes to look at, in an order that differs from pod to pod,
 // so that not all make room on the same ones.
 func (s *Scheduler) untried(cl *class, pod object.Key) []*node {
-	c, names := s.cell, map[string]bool{}
+	c := s.cell
+	var list []*node
 	if cl.tried >= c.base {
+		names := map[string]bool{}
 		for _, n := range c.improved[cl.tried-c.base:] {
 			names[n.name] = true
 		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if n := c.nodes[name]; n != nil {
+				list = append(list, n)
+			}
+		}
 	} else {
-		for name := range c.nodes {
-			names[name] = true
-		}
-	}
-	var list []*node
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if n := c.nodes[name]; n != nil {
-			list = append(list, n)
-		}
+		list = c.byName()
 	}
 	if len(list) <= candidatesMax {
 		return list
@@ -136,6 +138,66 @@ func (s *Scheduler) untried(cl *class, pod object.Key) []*node {
 	h.Write([]byte(pod.String()))
 	at := int(h.Sum32() % uint32(len(list)))
 	return append(list[at:len(list):len(list)], list[:at]...)
+}
+
+// reckon is trial where numbers say it all: nothing but cpu, memory and pods is asked for, nobody has
+// anything beside pods on the node, and no budget guards them. told: they do.
+func (s *Scheduler) reckon(tx *store.Tx, cl *class, n *node, pod object.Key) (c *candidate, told bool) {
+	if cl.special || cl.near != nil || cl.malformed != "" || len(n.lent)+len(n.kept) > 0 {
+		return nil, false
+	}
+	if !cl.asks(n) {
+		return nil, true
+	}
+	if _, why := s.cell.frame(cl).judge(cl, n); why != "" {
+		return nil, true
+	}
+	cpu, memory, pods := n.Can.CPUMilli-n.Used.CPUMilli, n.Can.MemoryBytes-n.Used.MemoryBytes, n.CanPods-n.Pods
+	fits := func() bool { return pods >= 1 && cl.cpu <= cpu && cl.memory <= memory }
+	count := func(u *use, sign int64) {
+		cpu, memory, pods = cpu-sign*u.demand.CPUMilli, memory-sign*u.demand.MemoryBytes, pods-sign
+	}
+	for key, u := range n.nominated {
+		if u.priority >= cl.priority && key != pod {
+			count(u, 1)
+		}
+	}
+	some, space := false, ""
+	for i, u := range s.cell.ordered(n) {
+		if !u.leaving && u.priority >= cl.priority {
+			continue
+		}
+		some = true
+		count(u, -1)
+		if !u.leaving && (i == 0 || u.key.Namespace != space) {
+			if space = u.key.Namespace; len(s.budgetsOf(tx, space)) > 0 {
+				return nil, false
+			}
+		}
+	}
+	if !some || !fits() {
+		return nil, true
+	}
+	c = &candidate{node: n}
+	for _, u := range n.order {
+		if u.leaving || u.priority >= cl.priority {
+			continue
+		}
+		if count(u, 1); !fits() {
+			count(u, -1)
+			c.victims = append(c.victims, u)
+		}
+	}
+	return c, true
+}
+
+// ordered returns the node's pods, the most important first.
+func (c *cell) ordered(n *node) []*use {
+	if at := c.spots[n.slot].version; n.orderAt != at {
+		n.order, n.orderAt = slices.Clone(n.held), at
+		slices.SortFunc(n.order, moreImportant)
+	}
+	return n.order
 }
 
 // trial takes all pods of lower priority from a copy of the node, brings back as

@@ -63,22 +63,29 @@ func (c *cell) seat(n *node) {
 // unseat takes the slot from a node that is forgotten.
 func (c *cell) unseat(n *node) {
 	c.list[n.slot], c.spots[n.slot] = nil, spot{version: c.tick()}
-	c.free = append(c.free, n.slot)
+	c.free, c.unranked = append(c.free, n.slot), true
 }
 
 // rank numbers the nodes in the order of their names.
 func (c *cell) rank() {
-	c.unranked = false
-	order := make([]int32, 0, len(c.list))
-	for i, n := range c.list {
+	c.unranked, c.named = false, make([]*node, 0, len(c.nodes))
+	for _, n := range c.list {
 		if n != nil {
-			order = append(order, int32(i))
+			c.named = append(c.named, n)
 		}
 	}
-	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(c.list[a].name, c.list[b].name) })
-	for rank, i := range order {
-		c.ranks[i] = int32(rank)
+	slices.SortFunc(c.named, func(a, b *node) int { return strings.Compare(a.name, b.name) })
+	for rank, n := range c.named {
+		c.ranks[n.slot] = int32(rank)
 	}
+}
+
+// byName returns the nodes in the order of their names. Shared; do not change.
+func (c *cell) byName() []*node {
+	if c.unranked {
+		c.rank()
+	}
+	return c.named
 }
 
 // touch notes that a node has changed.

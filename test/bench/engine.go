@@ -41,3 +41,16 @@ func engineSlope(context.Context, *config) (lines []line, err error) {
 	}
 	return lines, nil
 }
+
+// preemption measures how fast room is made in a full cluster.
+func preemption(ctx context.Context, _ *config) ([]line, error) {
+	const nodes, pods = 5000, 5000
+	r, err := placing.Preempt(ctx, nodes, pods)
+	if err != nil {
+		return nil, err
+	}
+	return []line{{"preemption_per_s", float64(r.Placed) / r.Seconds, "pods/s", map[string]any{
+		"nodes": nodes, "held": 4 * nodes, "pods": r.Placed, "victims": r.Victims, "seconds": r.Seconds, "cpu_s": r.CPUSeconds,
+		"peak_rss_mb": float64(r.PeakBytes) / (1 << 20), "per_cpu_s": float64(r.Placed) / r.CPUSeconds, "cpus": runtime.NumCPU(),
+	}}}, nil
+}

@@ -94,6 +94,7 @@ func benchmarks() []benchmark {
 		{[]string{"mesos_updates_1m_s"}, thousand(manyUpdates)},
 		{[]string{"delay_locality_pct"}, delayLocality},
 		{[]string{"engine_slope"}, engineSlope},
+		{[]string{"preemption_per_s"}, preemption},
 	}...)
 }
 

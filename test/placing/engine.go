@@ -35,6 +35,7 @@ type Case struct {
 // Result is how a case went.
 type Result struct {
 	Placed     int
+	Victims    int // who has to leave for them
 	Seconds    float64
 	CPUSeconds float64
 	PeakBytes  int64 // of the whole process, the workload's objects included

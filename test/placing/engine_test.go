@@ -46,4 +46,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %d placed, %v", c.Name, r.Placed, err)
 		}
 	}
+	if r, err := placing.Preempt(t.Context(), 20, 20); err != nil || r.Victims != 60 {
+		t.Errorf("20 pods have %d victims, want 3 each: %v", r.Victims, err)
+	}
 }
