@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -108,6 +109,32 @@ func podTerm(t *corev1.PodAffinityTerm, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at.Child("namespaces").Index(i), ns, msg))
 		}
 	}
+	errs = append(errs, ownKeys(t.MatchLabelKeys, t.LabelSelector, at, "matchLabelKeys")...)
+	errs = append(errs, ownKeys(t.MismatchLabelKeys, t.LabelSelector, at, "mismatchLabelKeys")...)
+	for i, k := range t.MatchLabelKeys {
+		if slices.Contains(t.MismatchLabelKeys, k) {
+			errs = append(errs, field.Invalid(at.Child("matchLabelKeys").Index(i), k, "exists in both matchLabelKeys and mismatchLabelKeys"))
+		}
+	}
+	return errs
+}
+
+// ownKeys checks the keys of a pod's own labels that a selector is to compare others by. Kubernetes writes them into the
+// selector when it makes the pod, with one value each: a pod that comes from there has them in both.
+func ownKeys(keys []string, selector *metav1.LabelSelector, at *field.Path, name string) (errs field.ErrorList) {
+	at = at.Child(name)
+	if selector == nil && len(keys) > 0 {
+		return field.ErrorList{field.Forbidden(at, "must not be specified when labelSelector is not set")}
+	}
+	for i, k := range keys {
+		for _, msg := range validation.IsQualifiedName(k) {
+			errs = append(errs, field.Invalid(at.Index(i), k, msg))
+		}
+		_, named := selector.MatchLabels[k]
+		if named || slices.ContainsFunc(selector.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool { return e.Key == k && len(e.Values) != 1 }) {
+			errs = append(errs, field.Invalid(at.Index(i), k, "exists in both "+name+" and labelSelector"))
+		}
+	}
 	return errs
 }
 
@@ -130,6 +157,20 @@ func spread(list []corev1.TopologySpreadConstraint, at *field.Path) (errs field.
 		if c.MinDomains != nil && *c.MinDomains < 1 {
 			errs = append(errs, field.Invalid(p.Child("minDomains"), *c.MinDomains, "must be greater than zero"))
 		}
+		if c.MinDomains != nil && c.WhenUnsatisfiable == corev1.ScheduleAnyway {
+			errs = append(errs, field.Invalid(p.Child("minDomains"), *c.MinDomains, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"))
+		}
+		for name, policy := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": c.NodeAffinityPolicy, "nodeTaintsPolicy": c.NodeTaintsPolicy} {
+			if policy != nil {
+				errs = append(errs, oneOf(*policy, p.Child(name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
+			}
+		}
+		if slices.ContainsFunc(list[:i], func(o corev1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+		}) {
+			errs = append(errs, field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}"))
+		}
+		errs = append(errs, ownKeys(c.MatchLabelKeys, c.LabelSelector, p, "matchLabelKeys")...)
 		errs = append(errs, topologyKey(c.TopologyKey, p.Child("topologyKey"))...)
 		errs = append(errs, oneOf(c.WhenUnsatisfiable, p.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, p.Child("labelSelector"))...)
