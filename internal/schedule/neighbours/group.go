@@ -12,6 +12,7 @@ type grouping struct {
 	of    []int32          // by node; 0: it has no row
 	first []*Node          // one node of each group; nil: it has none now
 	made  uint64           // the Index's moved when that was so
+	lone  bool             // no domain of any of the keys has more than one node
 }
 
 // grouping returns the one grouping by these keys, which are sorted.
@@ -34,6 +35,7 @@ func (g *grouping) sort(x *Index) {
 	g.made = x.moved
 	g.of = append(g.of[:0], make([]int32, len(x.nodes))...)
 	clear(g.first)
+	g.lone = !slices.ContainsFunc(g.keys, func(k *key) bool { return slices.ContainsFunc(k.nodes, func(n int32) bool { return n > 1 }) })
 	domains := make([]byte, 0, 4*len(g.keys))
 	for _, n := range x.nodes {
 		if n == nil || n.row == nil {
@@ -122,14 +124,56 @@ type Rate struct {
 // Points returns the number of a node.
 func (r *Rate) Points(pull int64, skew float64) int64 { return r.Pull*pull - int64(r.Skew*skew) }
 
-// Groups returns the numbers of all groups, valid until it is called again.
+// rated is what a view's points were found from.
+type rated struct {
+	in           *grouping
+	clock        uint64
+	shape, moved uint64
+	read         int // how far the log was read
+	limits       []int64
+	first        bool
+}
+
+// Groups returns the numbers of all groups, valid until it is called again. Where each group is one node alone, only
+// those are asked again whose pods have changed.
 func (v *View) Groups(r Rate) []int64 {
-	g := v.byKeys()
-	v.Prepare()
-	if v.rated == v.x.clock && len(v.points) == len(g.first) {
+	g, was := v.byKeys(), &v.rated
+	if was.in == g && was.clock == v.x.clock && len(v.points) == len(g.first) {
 		return v.points
 	}
-	v.rated = v.x.clock
+	if v.goOn(g) {
+		for _, n := range v.x.log[was.read-v.x.logged:] {
+			if n.at == 0 {
+				continue
+			}
+			v.points[g.of[n.at]] = r.Refused
+			if v.Judge(n) == Fits {
+				v.points[g.of[n.at]] = r.Points(v.Pull(n))
+			}
+		}
+	} else {
+		v.rateAll(g, r)
+	}
+	was.in, was.clock, was.shape, was.moved, was.read = g, v.x.clock, v.x.shape, v.x.moved, v.x.logged+len(v.x.log)
+	return v.points
+}
+
+// goOn reports whether nothing has changed but pods of nodes that the log names, and notes what else there is.
+func (v *View) goOn(g *grouping) bool {
+	was, first := &v.rated, v.first()
+	same := was.in == g && g.lone && was.shape == v.x.shape && was.moved == v.x.moved && was.read >= v.x.logged && was.first == first && len(v.points) == len(g.first)
+	was.first = first
+	was.limits = slices.Grow(was.limits, len(v.hard))[:len(v.hard)]
+	for i := range v.hard {
+		limit := v.hard[i].minimum()
+		same = same && was.limits[i] == limit
+		was.limits[i] = limit
+	}
+	return same
+}
+
+func (v *View) rateAll(g *grouping, r Rate) {
+	v.Prepare()
 	v.points = slices.Grow(v.points[:0], len(g.first))[:len(g.first)]
 	for i, n := range g.first {
 		v.points[i] = r.Refused
@@ -140,5 +184,4 @@ func (v *View) Groups(r Rate) []int64 {
 			v.points[i] = r.Points(pull, skew)
 		}
 	}
-	return v.points
 }

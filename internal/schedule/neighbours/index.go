@@ -14,6 +14,8 @@ type Index struct {
 	moved     uint64 // the clock when domains or namespaces last changed
 	better    uint64 // the clock when a pod may last have been let in somewhere
 	trying    int
+	log       []*Node // whose pods were counted anew, in order; logged is how many were dropped from its front
+	logged    int
 	matches   map[string]*match
 	hooks     map[hook][]*match
 	following []*match // that namespaces' labels decide about
@@ -205,9 +207,17 @@ func (x *Index) uncount(p *Pod) {
 	p.counted = false
 }
 
+// logMax bounds the log; views that have not read what is dropped look at every group again.
+const logMax = 4096
+
 // apply moves all numbers that the pod is part of.
 func (x *Index) apply(p *Pod, sign int64) {
 	x.clock++
+	if len(x.log) >= logMax {
+		x.logged += len(x.log) / 2
+		x.log = append(x.log[:0], x.log[len(x.log)/2:]...)
+	}
+	x.log = append(x.log, p.node)
 	for _, m := range p.guise.matches {
 		for _, c := range m.counters {
 			c.count(p, sign)

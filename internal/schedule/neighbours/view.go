@@ -54,7 +54,7 @@ type View struct {
 	swept    uint64
 	forms    uint64 // how often it was another
 	points   []int64
-	rated    uint64 // the clock when points were found
+	rated    rated
 }
 
 type wished struct {
