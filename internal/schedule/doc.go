@@ -27,6 +27,12 @@
 // constraints, at most so many pods of an owner a node, and a spread over groups of nodes.
 // A class that is spread has a class for each group.
 //
+// # Company
+//
+// What pods ask of the pods around them (affinity, anti-affinity, topology spread) is counted in schedule/neighbours. A
+// class sees it by groups of nodes, which are in the same domains of all keys that matter to it: a pod that comes to a zone
+// changes the points of the zone's groups, not of their nodes. A trial takes pods out of the count and puts them back.
+//
 // # Ports
 //
 // A pod may ask for ports of its node without saying which (object, DynamicPort). They are

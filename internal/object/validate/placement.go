@@ -9,6 +9,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/company"
 )
 
 // affinity checks all three kinds of affinity.
@@ -109,33 +111,7 @@ func podTerm(t *corev1.PodAffinityTerm, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at.Child("namespaces").Index(i), ns, msg))
 		}
 	}
-	errs = append(errs, ownKeys(t.MatchLabelKeys, t.LabelSelector, at, "matchLabelKeys")...)
-	errs = append(errs, ownKeys(t.MismatchLabelKeys, t.LabelSelector, at, "mismatchLabelKeys")...)
-	for i, k := range t.MatchLabelKeys {
-		if slices.Contains(t.MismatchLabelKeys, k) {
-			errs = append(errs, field.Invalid(at.Child("matchLabelKeys").Index(i), k, "exists in both matchLabelKeys and mismatchLabelKeys"))
-		}
-	}
-	return errs
-}
-
-// ownKeys checks the keys of a pod's own labels that a selector is to compare others by. Kubernetes writes them into the
-// selector when it makes the pod, with one value each: a pod that comes from there has them in both.
-func ownKeys(keys []string, selector *metav1.LabelSelector, at *field.Path, name string) (errs field.ErrorList) {
-	at = at.Child(name)
-	if selector == nil && len(keys) > 0 {
-		return field.ErrorList{field.Forbidden(at, "must not be specified when labelSelector is not set")}
-	}
-	for i, k := range keys {
-		for _, msg := range validation.IsQualifiedName(k) {
-			errs = append(errs, field.Invalid(at.Index(i), k, msg))
-		}
-		_, named := selector.MatchLabels[k]
-		if named || slices.ContainsFunc(selector.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool { return e.Key == k && len(e.Values) != 1 }) {
-			errs = append(errs, field.Invalid(at.Index(i), k, "exists in both "+name+" and labelSelector"))
-		}
-	}
-	return errs
+	return append(errs, company.TermKeys(t, at)...)
 }
 
 func topologyKey(key string, at *field.Path) (errs field.ErrorList) {
@@ -170,7 +146,7 @@ func spread(list []corev1.TopologySpreadConstraint, at *field.Path) (errs field.
 		}) {
 			errs = append(errs, field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}"))
 		}
-		errs = append(errs, ownKeys(c.MatchLabelKeys, c.LabelSelector, p, "matchLabelKeys")...)
+		errs = append(errs, company.OwnKeys(c.MatchLabelKeys, c.LabelSelector, p.Child("matchLabelKeys"), "matchLabelKeys")...)
 		errs = append(errs, topologyKey(c.TopologyKey, p.Child("topologyKey"))...)
 		errs = append(errs, oneOf(c.WhenUnsatisfiable, p.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, p.Child("labelSelector"))...)
