@@ -29,11 +29,15 @@ func (e *Engine) SetNode(n *corev1.Node) { e.cell.setNode(n.Name, n) }
 // Place returns the node on which the pod is from now on: the one that its spec names, or the best for it. Without one it
 // says why.
 func (e *Engine) Place(p *corev1.Pod) (name, why string) {
+	if e.cell.near.Expect(p); e.cell.settleCompany() {
+		clear(e.classes)
+	}
 	id := e.cell.keyOf(p)
 	cl := e.classes[id]
 	if cl == nil {
 		if len(e.classes) >= classesMax {
 			clear(e.classes)
+			e.cell.near.Sweep(e.cell.everyPod())
 		}
 		cl = newClass(e.r, p, e.cell)
 		e.classes[id] = cl

@@ -18,7 +18,7 @@ func Cases() []Case {
 		{Name: "engine_5k_extended_per_s", Nodes: 5000, Held: 100_000, Pods: 10_000, Pod: devicePod},
 		{Name: "engine_5k_distinct_per_s", Nodes: 5000, Held: 100_000, Pods: 10_000, Pod: distinctPod},
 	}
-	return cases
+	return append(cases, companyCases()...)
 }
 
 // Slope is the basic workload at other sizes: as many nodes, half full, and pods of one template; with distinct

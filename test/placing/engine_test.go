@@ -40,7 +40,7 @@ func measure(b *testing.B, c placing.Case) {
 // TestRun runs a small one of each kind.
 func TestRun(t *testing.T) {
 	for _, c := range append(placing.Cases(), placing.Slope(100, true)) {
-		c.Nodes, c.Held, c.Pods = 50, min(c.Held, 500), 100
+		c.Nodes, c.Held, c.Pods = 200, min(c.Held, 100), 100
 		r, err := placing.Run(c)
 		if err != nil || r.Placed != c.Pods {
 			t.Errorf("%s: %d placed, %v", c.Name, r.Placed, err)

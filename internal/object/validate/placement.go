@@ -132,8 +132,7 @@ func spread(list []corev1.TopologySpreadConstraint, at *field.Path) (errs field.
 		}
 		if c.MinDomains != nil && *c.MinDomains < 1 {
 			errs = append(errs, field.Invalid(p.Child("minDomains"), *c.MinDomains, "must be greater than zero"))
-		}
-		if c.MinDomains != nil && c.WhenUnsatisfiable == corev1.ScheduleAnyway {
+		} else if c.MinDomains != nil && c.WhenUnsatisfiable == corev1.ScheduleAnyway {
 			errs = append(errs, field.Invalid(p.Child("minDomains"), *c.MinDomains, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"))
 		}
 		for name, policy := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": c.NodeAffinityPolicy, "nodeTaintsPolicy": c.NodeTaintsPolicy} {
@@ -141,9 +140,10 @@ func spread(list []corev1.TopologySpreadConstraint, at *field.Path) (errs field.
 				errs = append(errs, oneOf(*policy, p.Child(name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
 			}
 		}
-		if slices.ContainsFunc(list[:i], func(o corev1.TopologySpreadConstraint) bool {
+		twin := func(o corev1.TopologySpreadConstraint) bool {
 			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
-		}) {
+		}
+		if slices.ContainsFunc(list[:i], twin) {
 			errs = append(errs, field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}"))
 		}
 		errs = append(errs, company.OwnKeys(c.MatchLabelKeys, c.LabelSelector, p.Child("matchLabelKeys"), "matchLabelKeys")...)
