@@ -6,121 +6,21 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	mesosv1 "trireme/internal/mesos/v1"
-	"trireme/internal/mesos/v1/scheduler"
-	"trireme/internal/sim"
 	"trireme/test/cluster"
 	"trireme/test/storm"
 )
 
-// callsAtOnce is how many calls a framework of these benchmarks has on their way.
-const callsAtOnce = 32
-
-// launcher is a framework that fills offers with small tasks on hollow nodes.
-type launcher struct {
-	fw      *storm.Framework
-	ledger  *storm.Ledger
-	want    int
-	perNode int           // at most, of one offer
-	runFor  time.Duration // of a task; 0: for ever
-
-	launched int
-	began    time.Time
-}
-
-func newLauncher(ctx context.Context, h *cluster.Host, want, perNode int, runFor time.Duration) *launcher {
-	info := &mesosv1.FrameworkInfo{
-		User: proto.String("root"), Name: proto.String("storm"), FailoverTimeout: proto.Float64(600), Roles: []string{"*"},
-		Capabilities: []*mesosv1.FrameworkInfo_Capability{
-			{Type: mesosv1.FrameworkInfo_Capability_MULTI_ROLE.Enum()}, {Type: mesosv1.FrameworkInfo_Capability_PARTITION_AWARE.Enum()},
-		},
-	}
-	dial := func() (net.Conn, error) {
+// launcher returns a framework on the host's network.
+func launcher(ctx context.Context, h *cluster.Host, want, perNode int, runFor time.Duration) *storm.Launcher {
+	return storm.NewLauncher(func() (net.Conn, error) {
 		conn, err := h.Dial(ctx, "tcp", h.Address+":5050")
 		if err == nil {
 			context.AfterFunc(ctx, func() { _ = conn.Close() }) // who waits for it is to end too
 		}
 		return conn, err
-	}
-	return &launcher{
-		fw: &storm.Framework{Dial: dial, Info: info, Calls: callsAtOnce}, ledger: storm.NewLedger(), want: want, perNode: perNode, runFor: runFor,
-	}
-}
-
-// next handles an event: offers are filled, updates acknowledged, beside what is on its way.
-func (l *launcher) next() error {
-	e, err := l.fw.Next()
-	if err != nil {
-		return err
-	}
-	for _, o := range e.GetOffers().GetOffers() {
-		if err := l.fill(o); err != nil {
-			return err
-		}
-	}
-	if e.GetType() != scheduler.Event_UPDATE {
-		return nil
-	}
-	s := e.GetUpdate().GetStatus()
-	switch s.GetState() {
-	case mesosv1.TaskState_TASK_STARTING, mesosv1.TaskState_TASK_RUNNING, mesosv1.TaskState_TASK_FINISHED:
-	default:
-		return fmt.Errorf("task %s: %v: %s", s.GetTaskId().GetValue(), s.GetState(), s.GetMessage())
-	}
-	return l.ledger.Acknowledge(l.fw, s)
-}
-
-// fill answers an offer: what is left of it is refused for a while where tasks run for ever.
-func (l *launcher) fill(o *mesosv1.Offer) error {
-	refuse := 0.0
-	if l.runFor == 0 || l.launched >= l.want {
-		refuse = 600
-	}
-	filters := &mesosv1.Filters{RefuseSeconds: &refuse}
-	var tasks []*mesosv1.TaskInfo
-	for range min(l.perNode, l.want-l.launched) {
-		if l.launched == 0 {
-			l.began = time.Now()
-		}
-		tasks = append(tasks, l.task("storm-"+strconv.Itoa(l.launched), o))
-		l.launched++
-	}
-	c := &scheduler.Call{Type: scheduler.Call_ACCEPT.Enum(), Accept: &scheduler.Call_Accept{
-		OfferIds: []*mesosv1.OfferID{o.Id}, Filters: filters,
-		Operations: []*mesosv1.Offer_Operation{{Type: mesosv1.Offer_Operation_LAUNCH.Enum(), Launch: &mesosv1.Offer_Operation_Launch{TaskInfos: tasks}}},
-	}}
-	if len(tasks) == 0 {
-		c = &scheduler.Call{Type: scheduler.Call_DECLINE.Enum(), Decline: &scheduler.Call_Decline{OfferIds: []*mesosv1.OfferID{o.Id}, Filters: filters}}
-	}
-	return l.fw.Go(c, func() {})
-}
-
-func (l *launcher) task(id string, o *mesosv1.Offer) *mesosv1.TaskInfo {
-	scalar := func(name string, v float64) *mesosv1.Resource {
-		return &mesosv1.Resource{
-			Name: &name, Type: mesosv1.Value_SCALAR.Enum(), Scalar: &mesosv1.Value_Scalar{Value: &v},
-			AllocationInfo: &mesosv1.Resource_AllocationInfo{Role: proto.String("*")},
-		}
-	}
-	t := &mesosv1.TaskInfo{
-		Name: &id, TaskId: &mesosv1.TaskID{Value: &id}, AgentId: o.AgentId, Command: &mesosv1.CommandInfo{Value: proto.String("sleep 1000")},
-		Resources: []*mesosv1.Resource{scalar("cpus", 0.1), scalar("mem", 32)},
-	}
-	if l.runFor > 0 {
-		t.Command.Environment = &mesosv1.Environment{Variables: []*mesosv1.Environment_Variable{{Name: proto.String(sim.RunForEnv), Value: proto.String(l.runFor.String())}}}
-	}
-	return t
-}
-
-// end removes the framework with its tasks.
-func (l *launcher) end() error {
-	err := l.fw.Call(&scheduler.Call{Type: scheduler.Call_TEARDOWN.Enum()})
-	return errors.Join(err, l.fw.Leave(), l.fw.Close())
+	}, want, perNode, runFor)
 }
 
 // spent is what two processes have taken of CPU, in seconds: the manager and this one.
@@ -142,24 +42,24 @@ func offerTasks(ctx context.Context, c *config) ([]line, error) {
 		}
 		defer stop()
 		profiled := c.profileFor(ctx, h, "offer_tasks", "profile?seconds=8")
-		l := newLauncher(ctx, h, c.pods, (c.pods+c.nodes-1)/c.nodes, 0)
+		l := launcher(ctx, h, c.pods, (c.pods+c.nodes-1)/c.nodes, 0)
 		manager, client, err := spent(h)
 		if err == nil {
-			err = l.fw.Subscribe()
+			err = l.Subscribe()
 		}
-		for err == nil && l.ledger.Came() < 2*c.pods {
-			err = l.next()
+		for err == nil && l.Ledger.Came() < 2*c.pods {
+			err = l.Step()
 		}
-		if err = errors.Join(err, l.fw.Wait()); err != nil {
+		if err = errors.Join(err, l.Wait()); err != nil {
 			return err
 		}
-		took := time.Since(l.began).Seconds()
+		took := time.Since(l.Began).Seconds()
 		managerNow, clientNow, err := spent(h)
-		if err = errors.Join(err, l.end(), profiled(), c.profile(ctx, h, "offer_tasks_allocs", "allocs")); err != nil {
+		if err = errors.Join(err, l.End(), profiled(), c.profile(ctx, h, "offer_tasks_allocs", "allocs")); err != nil {
 			return err
 		}
 		out = line{"offer_tasks_per_s", float64(c.pods) / took, "tasks/s", map[string]any{
-			"nodes": c.nodes, "tasks": c.pods, "seconds": took, "updates": l.ledger.Acked(), "manager_cpu_s": managerNow - manager, "client_cpu_s": clientNow - client,
+			"nodes": c.nodes, "tasks": c.pods, "seconds": took, "updates": l.Ledger.Acked(), "manager_cpu_s": managerNow - manager, "client_cpu_s": clientNow - client,
 		}}
 		return nil
 	})
@@ -181,33 +81,34 @@ func manyUpdates(ctx context.Context, c *config) ([]line, error) {
 		}
 		defer stop()
 		const restarts = 9
-		l := newLauncher(ctx, h, (c.updates+updatesEach-1)/updatesEach, 10, 100*time.Millisecond)
-		all := l.want * updatesEach
+		want := (c.updates + updatesEach - 1) / updatesEach
+		l := launcher(ctx, h, want, 10, 100*time.Millisecond)
+		all := want * updatesEach
 		manager, client, err := spent(h)
 		if err == nil {
-			err = l.fw.Subscribe()
+			err = l.Subscribe()
 		}
-		for next := all / (restarts + 1); err == nil && l.ledger.Came() < all; {
-			if err = l.next(); err == nil && l.ledger.Acked() >= next {
+		for next := all / (restarts + 1); err == nil && l.Ledger.Came() < all; {
+			if err = l.Step(); err == nil && l.Ledger.Acked() >= next {
 				next += all / (restarts + 1)
-				err = errors.Join(l.fw.Leave(), l.fw.Subscribe())
+				err = errors.Join(l.Leave(), l.Subscribe())
 			}
 		}
-		if err = errors.Join(err, l.fw.Wait()); err != nil {
-			return fmt.Errorf("after %d updates of %d tasks: %w", l.ledger.Acked(), l.launched, err)
+		if err = errors.Join(err, l.Wait()); err != nil {
+			return fmt.Errorf("after %d updates of %d tasks: %w", l.Ledger.Acked(), l.Launched, err)
 		}
-		took := time.Since(l.began).Seconds()
+		took := time.Since(l.Began).Seconds()
 		managerNow, clientNow, err := spent(h)
 		if err != nil {
 			return err
 		}
 		mem, err := memory(h.Pid())
-		if err = errors.Join(err, l.end()); err != nil {
+		if err = errors.Join(err, l.End()); err != nil {
 			return err
 		}
 		out = line{"mesos_updates_1m_s", took, "s", map[string]any{
-			"nodes": c.nodes, "tasks": l.want, "acknowledged": l.ledger.Acked(), "lost": l.ledger.Lost(l.want, updatesEach), "doubled": l.ledger.Twice,
-			"again_on_a_new_stream": l.ledger.Again, "out_of_order": len(l.ledger.Wrong), "restarts": restarts,
+			"nodes": c.nodes, "tasks": want, "acknowledged": l.Ledger.Acked(), "lost": l.Ledger.Lost(want, updatesEach), "doubled": l.Ledger.Twice,
+			"again_on_a_new_stream": l.Ledger.Again, "out_of_order": len(l.Ledger.Wrong), "restarts": restarts,
 			"manager_cpu_s": managerNow - manager, "client_cpu_s": clientNow - client, "peak_rss_mb": mem["VmHWM"],
 		}}
 		return nil

@@ -92,7 +92,7 @@ func refused(kind scheduler.Call_Type, resp *http.Response) error {
 func (f *Framework) Next() (*scheduler.Event, error) {
 	record, err := f.events.Next()
 	if err != nil {
-		return nil, fmt.Errorf("reading events: %w", err)
+		return nil, errors.Join(fmt.Errorf("reading events: %w", err), f.failed())
 	}
 	e := &scheduler.Event{}
 	if err := codec.Protobuf.Parse(record, e); err != nil {
@@ -129,7 +129,7 @@ func (f *Framework) Go(c *scheduler.Call, then func()) error {
 		return err
 	}
 	req := f.request(body)
-	l := <-f.turns
+	l, open := <-f.turns, f.open
 	f.pending.Go(func() {
 		l, err := f.roundTrip(l, c.GetType(), req)
 		if f.turns <- l; err == nil {
@@ -141,7 +141,12 @@ func (f *Framework) Go(c *scheduler.Call, then func()) error {
 		if f.err == nil {
 			f.err = err
 		}
+		_ = open.Close() // who waits for an event is to learn it; it fails where it was closed before
 	})
+	return f.failed()
+}
+
+func (f *Framework) failed() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
@@ -150,7 +155,7 @@ func (f *Framework) Go(c *scheduler.Call, then func()) error {
 // Wait returns when all calls are answered, with what failed first.
 func (f *Framework) Wait() error {
 	f.pending.Wait()
-	return f.err
+	return f.failed()
 }
 
 // Call makes a call and waits for its answer.
