@@ -247,11 +247,13 @@ func (c *cell) without(n *node, priority int32) (end func()) {
 
 // bring puts a pod onto the copy of a node that a trial has, and send takes it off again.
 func (c *cell) bring(n *node, u *use) {
-	n.add(u, 1)
-	c.near.Add(&u.near, n.near)
+	if n.add(u, 1); c.near.Awake() {
+		c.near.Add(&u.near, n.near)
+	}
 }
 
 func (c *cell) send(n *node, u *use) {
-	n.add(u, -1)
-	c.near.Remove(&u.near)
+	if n.add(u, -1); c.near.Awake() {
+		c.near.Remove(&u.near)
+	}
 }

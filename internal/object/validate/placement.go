@@ -1,7 +1,6 @@
 package validate
 
 import (
-	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -140,14 +139,8 @@ func spread(list []corev1.TopologySpreadConstraint, at *field.Path) (errs field.
 				errs = append(errs, oneOf(*policy, p.Child(name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
 			}
 		}
-		twin := func(o corev1.TopologySpreadConstraint) bool {
-			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
-		}
-		if slices.ContainsFunc(list[:i], twin) {
-			errs = append(errs, field.Duplicate(p.Child("{topologyKey, whenUnsatisfiable}"), "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}"))
-		}
-		errs = append(errs, company.OwnKeys(c.MatchLabelKeys, c.LabelSelector, p.Child("matchLabelKeys"), "matchLabelKeys")...)
-		errs = append(errs, topologyKey(c.TopologyKey, p.Child("topologyKey"))...)
+		errs = append(errs, company.Twins(list, i, p)...)
+		errs = append(append(errs, topologyKey(c.TopologyKey, p.Child("topologyKey"))...), company.OwnKeys(c.MatchLabelKeys, c.LabelSelector, p.Child("matchLabelKeys"), "matchLabelKeys")...)
 		errs = append(errs, oneOf(c.WhenUnsatisfiable, p.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, p.Child("labelSelector"))...)
 	}

@@ -40,3 +40,14 @@ func OwnKeys(keys []string, selector *metav1.LabelSelector, at *field.Path, name
 	}
 	return errs
 }
+
+// Twins refuses the i-th constraint where one before it spreads by the same key with the same consequence.
+func Twins(list []corev1.TopologySpreadConstraint, i int, at *field.Path) field.ErrorList {
+	c := &list[i]
+	for j := range list[:i] {
+		if o := &list[j]; o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable {
+			return field.ErrorList{field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}")}
+		}
+	}
+	return nil
+}
