@@ -208,6 +208,9 @@ func (c *cell) keyOf(p *corev1.Pod) uint64 {
 	h.string(p.Annotations[swarm.PlacementAnnotation])
 	h.string(p.Annotations[object.DynamicPortsAnnotation])
 	h.number(int64(object.PodPriority(p))) // whom room is kept for
+	if s.PreemptionPolicy != nil {
+		h.string(string(*s.PreemptionPolicy))
+	}
 	if len(claim.OfPod(p)) > 0 {
 		h.string(string(p.UID)) // what its claims ask for is its own
 	}

@@ -58,8 +58,13 @@
 //
 // Each filter explains itself. A pod that no node takes gets one condition in
 // Kubernetes' words, which is written again only when it would say something
-// else; the class is tried again when a node has improved. Explain answers for
-// one pod, node by node.
+// else. Explain answers for one pod, node by node.
+//
+// # Queue
+//
+// Pods stand in their class's line (schedule/queue). A line that is full is looked at again when a node
+// has got better that it could be on, and then once, not once a pod: pods that fit nowhere cost others nothing.
+// Sixteen of a line, the oldest, are told whenever the reason changes, the others once.
 //
 // # Preemption
 //

@@ -85,6 +85,8 @@ func (c *cell) age(now time.Time) (next time.Time) {
 	return next
 }
 
+const roomLent = "node(s) had room that is lent to frameworks"
+
 // filterLent leaves room to frameworks that it is lent to (package comment, "Offers").
 func filterLent(c *class, n *node) []string {
 	if len(n.lent) == 0 || c.priority > 0 || accepted(c.pod) {
@@ -99,7 +101,7 @@ func filterLent(c *class, n *node) []string {
 	if lacks := left.Lacks(c.demand); len(lacks) == 0 {
 		return nil
 	}
-	return []string{"node(s) had room that is lent to frameworks"}
+	return []string{roomLent}
 }
 
 // accepted reports whether the pod is of an offer that was accepted: its room was lent to it.

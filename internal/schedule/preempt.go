@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/schedule/queue"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/tell"
@@ -315,7 +316,8 @@ func (s *Scheduler) unpromise(tx *store.Tx, key object.Key) {
 	next := *p
 	next.Status.NominatedNodeName = ""
 	tables.Pods.Put(tx, &next)
-	if w := s.queue[key]; w != nil {
-		w.since = -1
+	if w := s.queue.Pod(key); w.Own() {
+		s.queue.Move(w, false, func() *queue.Line { return s.lineOf(tx, p) })
+		s.queue.Knock(w.Line())
 	}
 }

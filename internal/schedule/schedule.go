@@ -1,18 +1,17 @@
 package schedule
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
+	"trireme/internal/schedule/queue"
 	"trireme/internal/share"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -30,6 +29,8 @@ const (
 	placesMax = 2000
 	// classesMax bounds the classes kept between steps.
 	classesMax = 512
+	// nodesPerPlace is how many nodes that were asked in vain count as one placement.
+	nodesPerPlace = 100
 )
 
 // Scheduler is the loop.
@@ -37,27 +38,13 @@ type Scheduler struct {
 	cfg     Config
 	cell    *cell
 	classes map[uint64]*class
-	queue   map[object.Key]*waiting
-	budgets map[string][]*budget // that victims were asked about in this step, by namespace
-	step    uint64               // number of this step
-	lent    []*lent              // offers, in order; nil: nobody asked yet in this step
-	spare   object.Demand        // what nobody has, where guarantees are to be kept
-}
-
-// waiting is a pod without a node.
-type waiting struct {
-	key      object.Key
-	uid      types.UID
-	class    uint64
-	priority int32
-	created  time.Time
-	gated    bool
-	accepted bool // it is of a framework, which was lent the room for it
-	tenant   *share.Node
-	bound    bool // a limit or a guarantee spoke against it
-	// since is the cell's mark when no node took it; it is not looked at again
-	// before the cell has improved. -1: not tried yet.
-	since int
+	queue   *queue.Queue
+	exact   int                        // as queue.New has it
+	wrote   map[object.Key]*corev1.Pod // pods that wait, as the last step wrote them
+	budgets map[string][]*budget       // that victims were asked about in this step, by namespace
+	step    uint64                     // number of this step
+	lent    []*lent                    // offers, in order; nil: nobody asked yet in this step
+	spare   object.Demand              // what nobody has, where guarantees are to be kept
 }
 
 // New returns the scheduler.
@@ -65,7 +52,7 @@ func New(cfg Config) *Scheduler {
 	if cfg.Name == "" {
 		cfg.Name = corev1.DefaultSchedulerName
 	}
-	s := &Scheduler{cfg: cfg}
+	s := &Scheduler{cfg: cfg, exact: queue.ExactLooks}
 	s.reset()
 	return s
 }
@@ -73,7 +60,7 @@ func New(cfg Config) *Scheduler {
 var _ loop.Reconciler = (*Scheduler)(nil)
 
 func (s *Scheduler) reset() {
-	s.cell, s.classes, s.queue = newCell(), map[uint64]*class{}, map[object.Key]*waiting{}
+	s.cell, s.classes, s.queue, s.wrote = newCell(), map[uint64]*class{}, queue.New(s.exact), nil
 }
 
 func (s *Scheduler) Name() string { return "schedule/pods" }
@@ -104,29 +91,40 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 	if len(s.cell.guaranteed) > 0 {
 		s.spare = s.cell.spare()
 	}
-	if s.cell.moved {
-		s.cell.moved = false
-		for _, w := range s.queue {
-			if w.bound {
-				w.since, w.bound = -1, false
-			}
-		}
+	if at := s.queue.Wake(view{s.cell, s.spare}, tx.Now()); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
 	}
-	turns := &turns{cell: s.cell, list: s.ready()}
-	defer turns.end()
-	left := placesMax
-	for w := turns.next(); w != nil && left > 0; w = turns.next() {
-		p, ok := tables.Pods.Get(tx, w.key)
-		if !ok {
-			s.forget(w.key)
-			continue
-		}
-		left -= s.place(tx, p, w)
-	}
-	if len(s.queue) == 0 {
+	s.tellOthers(tx, s.placeAll(tx))
+	switch {
+	case s.queue.Len() == 0:
 		next = time.Time{}
+	case s.queue.Waits():
+		next = tx.Now()
 	}
 	return next, nil
+}
+
+// placeAll gives the pods whose turn it is their nodes, and returns what is left of the step.
+func (s *Scheduler) placeAll(tx *store.Tx) int {
+	left, failures := placesMax, queue.FailuresMax
+	defer s.queue.End()
+	for left > 0 {
+		l := s.queue.Next(s.cell.tree, failures > 0)
+		if l == nil {
+			break
+		}
+		w := l.First()
+		p, ok := tables.Pods.Get(tx, w.Key)
+		if !ok {
+			s.forget(w.Key)
+			continue
+		}
+		if left -= s.place(tx, p, w); l.Shut() {
+			failures -= len(s.cell.nodes)
+			left -= len(s.cell.nodes) / nodesPerPlace
+		}
+	}
+	return left
 }
 
 // takeIn brings cell and queue up to the tables.
@@ -137,8 +135,9 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		s.cell.readTenants(tx)
 	case !s.settled(tx):
 		s.cell.readTenants(tx)
-		for _, w := range s.queue {
-			w.since, w.tenant = -1, s.cell.tenant(tx, w.key.Namespace)
+		for l := range s.queue.Lines() {
+			l.Tenant = s.cell.tenant(tx, l.First().Key.Namespace)
+			s.queue.Knock(l)
 		}
 		s.classes = map[uint64]*class{}
 	}
@@ -176,110 +175,79 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		s.enqueue(tx, row.Object(), key)
 	}
 	s.takeInVolumes(tx)
+	s.wrote = map[object.Key]*corev1.Pod{}
 	s.meet(tx)
 }
 
-func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
-	if p.Spec.SchedulerName != s.cfg.Name {
-		s.forget(key)
-		return
-	}
-	s.cell.near.Expect(p)
-	w := &waiting{
-		key: key, uid: p.UID, class: s.cell.keyOf(p), priority: object.PodPriority(p), created: p.CreationTimestamp.Time,
-		gated: len(p.Spec.SchedulingGates) > 0, since: -1, tenant: s.cell.tenant(tx, p.Namespace),
-	}
-	if w.accepted = accepted(p); w.accepted {
-		delete(s.cell.slow, p.Labels[mesos.FrameworkLabel])
-	}
-	if old := s.queue[key]; old != nil && old.uid == w.uid && old.class == w.class && old.gated == w.gated {
-		w.since, w.bound = old.since, old.bound // our own write of its condition
-	}
-	s.queue[key] = w
-	s.cell.nominate(p)
-	if s.classes[w.class] == nil {
-		s.classes[w.class] = newClass(tx, p, s.cell)
-	}
+const gatesClosed = "Scheduling is blocked due to non-empty scheduling gates"
+
+// verdict is what is written of a pod.
+type verdict struct {
+	node        string // empty: none, for this reason
+	reason, why string
+	nominated   string
 }
 
-// forget drops a pod that waits for no node, and what was kept for it.
-func (s *Scheduler) forget(key object.Key) {
-	delete(s.queue, key)
-	if n := s.cell.unnominate(key); n != nil {
-		s.cell.improve(n)
-	}
-}
-
-// ready returns the pods worth trying, in the order of the queue.
-func (s *Scheduler) ready() []*waiting {
-	var list []*waiting
-	for _, w := range s.queue {
-		if w.since != s.cell.mark() {
-			list = append(list, w)
-		}
-	}
-	slices.SortFunc(list, func(a, b *waiting) int {
-		if c := cmp.Compare(b.priority, a.priority); c != 0 {
-			return c
-		}
-		if a.accepted != b.accepted {
-			if a.accepted {
-				return -1
-			}
-			return 1
-		}
-		if c := a.created.Compare(b.created); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.key.String(), b.key.String())
-	})
-	return list
-}
-
-// place gives the pod a node, or says why it has none and makes room for it if it
-// may. It returns what that cost of the step, 0 if it wrote nothing.
-func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *waiting) (cost int) {
-	cond := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: tx.Now().Truncate(time.Second)},
-	}
-	name, nominated := "", p.Status.NominatedNodeName
-	if len(p.Spec.SchedulingGates) > 0 {
-		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates"
-		w.since = s.cell.mark()
-	} else if cl, n, why := s.choose(tx, p, w); n != nil {
-		name, nominated = n.name, ""
+// place gives the pod, the first of its line, a node, or says why it has none and makes room for it if
+// it may. It returns what that cost of the step.
+func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (cost int) {
+	l := w.Line()
+	cl, n, why := s.choose(tx, p, w)
+	if n != nil {
 		if len(cl.dynamic) > 0 {
 			numbers, _ := choosePorts(tx, n, p.UID, cl.dynamic)
 			p = object.AssignPorts(p, cl.dynamic, numbers)
 		}
+		l.Placed()
+		s.queue.Leave(w.Key)
 		s.cell.take(n, useOf(cl, p))
 		s.spare = share.Plus(s.spare, cl.demand, -1)
-		if kept := s.cell.unnominate(w.key); kept != nil && kept != n {
+		if kept := s.cell.unnominate(w.Key); kept != nil && kept != n {
 			s.cell.improve(kept)
 		}
-	} else {
-		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, corev1.PodReasonUnschedulable, why
-		w.since = s.cell.mark() // before evictions, which may give it room at once
-		if cl != nil {
-			nominated, cost = s.preempt(tx, p, cl)
+		return s.write(tx, p, w, verdict{node: n.name})
+	}
+	by := s.obstacle(cl, l, why)
+	v := verdict{reason: corev1.PodReasonUnschedulable, why: why, nominated: p.Status.NominatedNodeName}
+	if cl != nil {
+		v.nominated, cost = s.preempt(tx, p, cl)
+	}
+	cost += s.write(tx, p, w, v)
+	if own := s.cell.nominated[w.Key] != nil; own != l.Own {
+		s.queue.Move(w, own, func() *queue.Line { return s.lineOf(tx, p) })
+		if l = w.Line(); !own {
+			return cost // the others of its class say whether it is looked at
 		}
 	}
+	s.queue.Shut(view{s.cell, s.spare}, l, why, by)
+	return cost
+}
+
+// write writes what the verdict on a pod changes, and returns how many rows that were.
+func (s *Scheduler) write(tx *store.Tx, p *corev1.Pod, w *queue.Pod, v verdict) int {
+	cond := corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: v.reason, Message: v.why, LastTransitionTime: metav1.Time{Time: tx.Now().Truncate(time.Second)},
+	}
+	if v.node != "" {
+		cond.Status = corev1.ConditionTrue
+	}
+	w.Told = true
 	// A shallow copy: rows are immutable, what is not changed is shared.
 	next := *p
 	next.Status.Conditions = slices.Clone(p.Status.Conditions)
 	said := !object.SetPodCondition(&next, cond)
-	if said && name == "" && nominated == p.Status.NominatedNodeName {
-		return cost
+	if said && v.node == "" && v.nominated == p.Status.NominatedNodeName {
+		return 0
 	}
-	next.Spec.NodeName, next.Status.NominatedNodeName = name, nominated
-	if name != "" {
-		delete(s.queue, w.key)
-	}
+	next.Spec.NodeName, next.Status.NominatedNodeName = v.node, v.nominated
 	tables.Pods.Put(tx, &next)
-	if !said || name != "" {
+	if v.node == "" {
+		s.wrote[w.Key] = &next
+	}
+	if !said || v.node != "" {
 		s.tell(tx, &next, cond)
 	}
-	return cost + 1
+	return 1
 }
 
 func useOf(cl *class, p *corev1.Pod) *use {
@@ -292,20 +260,19 @@ func useOf(cl *class, p *corev1.Pod) *use {
 // choose finds the pod its node and binds the claims that waited for that; nil:
 // it says why there is none yet. The class is nil where to evict other pods would
 // not help.
-func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *node, string) {
+func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *node, string) {
 	for range 2 {
-		cl := s.classes[w.class]
+		cl := s.classes[w.Class]
 		if cl == nil {
 			cl = newClass(tx, p, s.cell)
-			s.classes[w.class] = cl
+			s.classes[w.Class] = cl
 		}
 		if why := s.cell.bound(cl.tenant, cl.demand, s.spare); why != "" {
-			w.bound = true
 			return nil, nil, why
 		}
 		n := cl.promisedNode()
 		if n == nil {
-			n = cl.nominatedNode(s.cell, w.key)
+			n = cl.nominatedNode(s.cell, w.Key)
 		}
 		if n == nil {
 			n = cl.best(s.cell)
@@ -326,7 +293,7 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *waiting) (*class, *no
 			}
 			return cl, n, ""
 		}
-		delete(s.classes, w.class) // another pod took a volume in this very step
+		delete(s.classes, w.Class) // another pod took a volume in this very step
 	}
 	return nil, nil, noneToBind
 }

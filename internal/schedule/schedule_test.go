@@ -76,11 +76,14 @@ func update(t testing.TB, s *store.Store, f func(tx *store.Tx)) {
 
 // TestNeverOvercommits throws nodes and pods at the scheduler, takes some away
 // again, and checks that no node is promised more than it has and that the cell
-// equals one that was just built.
+// equals one that was just built. Half of the seeds look only at lines that something has got better for.
 func TestNeverOvercommits(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		s, sched := newStore(t), New(Config{})
+		if seed%2 == 1 {
+			sched.exact = -1
+		}
 		r := loop.New(s, loop.Config{Now: func() time.Time { return time.Unix(1_900_000_000, 0) }}, sched)
 		for range 30 {
 			update(t, s, func(tx *store.Tx) { disturb(tx, rng) })
@@ -215,8 +218,8 @@ func BenchmarkPlace(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if len(sched.queue) > 0 {
-			b.Fatalf("%d pods wait", len(sched.queue))
+		if sched.queue.Len() > 0 {
+			b.Fatalf("%d pods wait", sched.queue.Len())
 		}
 		b.StartTimer()
 	}

@@ -2,8 +2,6 @@ package schedule
 
 import (
 	"iter"
-	"maps"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -166,7 +164,7 @@ func (s *Scheduler) meet(tx *store.Tx) {
 		return
 	}
 	s.classes = map[uint64]*class{}
-	for _, key := range slices.SortedFunc(maps.Keys(s.queue), object.Key.Compare) {
+	for _, key := range s.queue.Keys() {
 		if p, ok := tables.Pods.Get(tx, key); ok {
 			s.enqueue(tx, p, key)
 		}

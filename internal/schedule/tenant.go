@@ -206,67 +206,6 @@ func (c *cell) spare() (sum object.Demand) {
 	return sum
 }
 
-// turns is the pods to try, the most important first; of one priority, what frameworks were lent
-// room for first, and then always the oldest of the tenant that stands lowest.
-type turns struct {
-	cell  *cell
-	list  []*waiting // sorted by ready
-	lines map[*share.Node][]*waiting
-	alone int // so many at the head of the list take turns with nobody
-}
-
-// next returns the pod whose turn it is; nil: none is left.
-func (t *turns) next() *waiting {
-	if len(t.lines) == 0 && t.alone == 0 && !t.gather() {
-		return nil
-	}
-	if len(t.lines) > 0 {
-		n := t.cell.tree.Lowest()
-		line := t.lines[n]
-		if t.lines[n] = line[1:]; len(line) == 1 {
-			n.Want(false)
-			delete(t.lines, n)
-		}
-		return line[0]
-	}
-	w := t.list[0]
-	t.list, t.alone = t.list[1:], t.alone-1
-	return w
-}
-
-// gather lines up the pods of the next priority by tenants; where there is one alone nobody is: the
-// list is its line. False: there are none.
-func (t *turns) gather() bool {
-	if len(t.list) == 0 {
-		return false
-	}
-	first := t.list[0]
-	end := 1
-	many := false
-	for end < len(t.list) && t.list[end].priority == first.priority && t.list[end].accepted == first.accepted {
-		many = many || t.list[end].tenant != first.tenant
-		end++
-	}
-	if !many || first.accepted {
-		t.alone = end
-		return true
-	}
-	t.lines = map[*share.Node][]*waiting{}
-	for _, w := range t.list[:end] {
-		t.lines[w.tenant] = append(t.lines[w.tenant], w)
-		w.tenant.Want(true)
-	}
-	t.list = t.list[end:]
-	return true
-}
-
-// end leaves nobody in line.
-func (t *turns) end() {
-	for n := range t.lines {
-		n.Want(false)
-	}
-}
-
 func text(name corev1.ResourceName, n int64) string {
 	q := resource.NewQuantity(n, resource.BinarySI)
 	if name == corev1.ResourceCPU {

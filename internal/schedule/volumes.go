@@ -290,9 +290,9 @@ func (s *Scheduler) takeInVolumes(tx *store.Tx) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(claims)) {
 		for row := range tables.Pods.By(tx, tables.PodsByClaim, key) {
-			if w := s.queue[row.Key()]; w != nil {
-				delete(s.classes, w.class)
-				w.since = -1
+			if w := s.queue.Pod(row.Key()); w != nil {
+				delete(s.classes, w.Class)
+				s.queue.Knock(w.Line())
 			}
 		}
 	}
