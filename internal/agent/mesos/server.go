@@ -11,13 +11,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/agent/mesos/workdir"
 	"trireme/internal/agent/stream"
 	"trireme/internal/kind"
 	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
-	"trireme/internal/object"
 	"trireme/internal/runtime"
 )
 
@@ -45,7 +45,7 @@ type Config struct {
 	Allowed   func(ctx context.Context, authorization string, r Right) (bool, error)
 	Sandboxes *workdir.Keeper
 	Executors http.Handler // serves the executor API
-	Tasks     func() map[object.Key]mesosv1.TaskState
+	Tasks     func(executor types.UID) map[string]mesosv1.TaskState
 	Log       *slog.Logger
 }
 

@@ -67,7 +67,7 @@ func newServer(t *testing.T) (url, sandboxDir string) {
 			}
 			return strings.HasSuffix(authorization, "root") || r.Namespace == strings.TrimPrefix(authorization, "Bearer "), nil
 		},
-		Sandboxes: keeper, Executors: http.NotFoundHandler(), Tasks: func() map[object.Key]mesosv1.TaskState { return nil }, Log: quiet(),
+		Sandboxes: keeper, Executors: http.NotFoundHandler(), Tasks: func(types.UID) map[string]mesosv1.TaskState { return nil }, Log: quiet(),
 	})
 	web := httptest.NewServer(s)
 	t.Cleanup(web.Close)

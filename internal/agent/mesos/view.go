@@ -121,11 +121,8 @@ func (u *unit) task(info *mesosv1.TaskInfo, st *corev1.ContainerStatus) *mesosv1
 
 // customTasks are what the executor has told of.
 func (s *Server) customTasks(u *unit) (out []*mesosv1.Task) {
-	for key, state := range s.cfg.Tasks() {
-		if key.Namespace != u.place.Framework {
-			continue
-		}
-		t := u.task(&mesosv1.TaskInfo{Name: proto.String(key.Name), TaskId: &mesosv1.TaskID{Value: proto.String(key.Name)}}, nil)
+	for id, state := range s.cfg.Tasks(u.pod.UID) {
+		t := u.task(&mesosv1.TaskInfo{Name: &id, TaskId: &mesosv1.TaskID{Value: &id}}, nil)
 		t.State = state.Enum()
 		out = append(out, t)
 	}

@@ -28,6 +28,9 @@ func (b *builder) run(c *corev1.Container, cmd *mesosv1.CommandInfo, in *mesosv1
 		if uri.Value == "" {
 			return fmt.Errorf("command.uris[%d].value: is empty", i)
 		}
+		if out := uri.OutputFile; strings.HasPrefix(out, "/") || slices.Contains(strings.Split(out, "/"), "..") {
+			return fmt.Errorf("command.uris[%d].output_file: %q is no path in the sandbox: give a relative one without ..", i, out)
+		}
 		b.uris = append(b.uris, uri)
 	}
 	image, err := b.image(c, in)

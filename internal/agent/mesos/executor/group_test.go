@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object/mesos"
 )
 
@@ -44,4 +45,9 @@ func TestAGroupIsGivenAsOne(t *testing.T) {
 	}
 	again.x.Order(order("last"))
 	l.next("LAUNCH") // and nothing of the group
+
+	again.x.Order(order("elsewhere", func(o *mesos.Order) { o.PodUID = "v" }))
+	if got := again.x.Tasks("v"); len(got) != 1 || got["elsewhere"] != mesosv1.TaskState_TASK_STAGING {
+		t.Errorf("another executor of the framework has %v", got)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/mesos/codec"
 	mesosv1 "trireme/internal/mesos/v1"
@@ -302,13 +303,15 @@ func frameworkInfo(e *executor) *mesosv1.FrameworkInfo {
 	return info
 }
 
-// Tasks returns the states of the tasks that executors here have.
-func (x *Executors) Tasks() map[object.Key]mesosv1.TaskState {
+// Tasks returns the states of the tasks that the executor has which the pod is, by their ids.
+func (x *Executors) Tasks(pod types.UID) map[string]mesosv1.TaskState {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	out := make(map[object.Key]mesosv1.TaskState, len(x.tasks))
-	for key, t := range x.tasks {
-		out[key] = t.state
+	out := map[string]mesosv1.TaskState{}
+	for _, t := range x.tasks {
+		if t.order.PodUID == pod {
+			out[t.id()] = t.state
+		}
 	}
 	return out
 }
