@@ -115,7 +115,7 @@ func TestDockerRun(t *testing.T) {
 	for words, args := range map[string][]string{
 		"HostConfig.StorageOpt":           {"--storage-opt", "size=1G"},
 		"HostConfig.NetworkMode":          {"--network", "container:drun2"},
-		"HostConfig.PortBindings[80/tcp]": {"-p", "80"},
+		"HostConfig.PortBindings[80/tcp]": {"-p", "8000-8010:80"},
 		"HostConfig.Links":                {"--link", "drun2:other"},
 	} {
 		d.refused(words, append(append([]string{"run", "--name", "dbad"}, args...), busybox, "true")...)
@@ -165,7 +165,11 @@ func (d *docker) executes(t *testing.T, node *cluster.Host) {
 	if _, errs, code := d.with("", "exec", id, "nothing"); code != 127 || !strings.Contains(errs, "nothing") {
 		t.Errorf("docker exec of what is not there: %q, exit code %d", errs, code)
 	}
-	d.refused("User: a command runs as its container's user", "exec", "-u", "nobody", id, "id")
+	d.must("exec", id, "sh", "-c", "mkdir -p /etc && echo worker:x:7:9::/:/bin/sh >>/etc/passwd")
+	if out := d.must("exec", "-u", "worker", "-w", "/tmp", "-e", "A=b", id, "sh", "-c", "echo $(id -u) $(id -g) $(pwd) $A"); out != "7 9 /tmp b" {
+		t.Errorf("docker exec -u: %s", out)
+	}
+	d.refused("there is no such user", "exec", "-u", "nobodyhere", id, "id")
 	if out := d.must("logs", id); out != "said" {
 		t.Errorf("docker logs: %s", out)
 	}

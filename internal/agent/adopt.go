@@ -24,13 +24,15 @@ func (w *worker) adoptPod(ctx context.Context) {
 			newest = s
 		}
 	}
+	pod := w.pod
 	w.op(ctx, func() func() {
-		full := map[string]runtime.Container{}
+		full, health := map[string]runtime.Container{}, map[string]*machine.Probes{}
 		for _, c := range newest.Containers {
 			if got := w.a.inspect(ctx, c.ID); got != nil && got.Name != "" {
 				c = *got
 			}
 			full[c.ID] = c
+			health[c.ID], _ = w.a.healths.Probes(ctx, pod, c.Name, c.ImageID) // its start told why there is none
 		}
 		return func() {
 			w.o.Sandbox = machine.Sandbox{ID: newest.ID, Attempt: newest.Attempt, Made: true, Ready: newest.Ready}
@@ -38,7 +40,7 @@ func (w *worker) adoptPod(ctx context.Context) {
 				w.o.Stopped = !newest.Ready
 			}
 			for _, c := range newest.Containers { // by creation: the newest of a name is last
-				w.adoptContainer(full[c.ID])
+				w.adoptContainer(full[c.ID], health[c.ID])
 			}
 			w.adoptInitialized()
 			for _, c := range w.o.Containers {
@@ -56,7 +58,7 @@ func (w *worker) adoptPod(ctx context.Context) {
 	})
 }
 
-func (w *worker) adoptContainer(full runtime.Container) {
+func (w *worker) adoptContainer(full runtime.Container, health *machine.Probes) {
 	c := w.o.Containers[full.Name]
 	if c == nil {
 		return // not in the spec: it ends with its sandbox
@@ -68,6 +70,7 @@ func (w *worker) adoptContainer(full runtime.Container) {
 		}
 	}
 	c.Made, c.Ran, c.Current, c.Attempt, c.Full = true, true, true, full.Attempt, full
+	c.Image, c.Spec = health, health.Of(c.Spec)
 	c.Hooked, c.Limits = true, c.Spec.Resources
 	c.Started, c.Ready = c.Spec.StartupProbe == nil, c.Spec.StartupProbe == nil && c.Spec.ReadinessProbe == nil
 	for _, list := range machine.ContainerStatuses(&w.pod.Status) {

@@ -29,6 +29,7 @@ import (
 	"trireme/internal/agent/grant"
 	"trireme/internal/agent/host"
 	"trireme/internal/agent/image"
+	"trireme/internal/agent/imagehealth"
 	"trireme/internal/agent/mesos/executor"
 	"trireme/internal/agent/mesos/fetch"
 	"trireme/internal/agent/mesos/workdir"
@@ -138,6 +139,7 @@ const slotsMax = 8
 // Agent runs this node's pods.
 type Agent struct {
 	cfg         Config
+	healths     *imagehealth.Reader
 	session     session
 	objects     *assigned.Objects
 	volumes     *volume.Manager
@@ -197,7 +199,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, objects: assigned.New(), slots: make(chan struct{}, slotsMax), relist: make(chan struct{}, 1),
 		dirtyCache: make(chan struct{}, 1), repin: make(chan struct{}, 1), cgroups: cfg.cgroups, workers: map[types.UID]*worker{},
-		given: given{of: map[types.UID][]corev1.PodIP{}},
+		given: given{of: map[types.UID][]corev1.PodIP{}}, healths: imagehealth.New(cfg.Runtime),
 	}
 	if a.cgroups == nil {
 		tree, err := cgroup.Open(cfg.Root)

@@ -265,6 +265,8 @@ type startResult struct {
 	attempt uint32
 	limits  corev1.ResourceRequirements
 	cpus    string
+	health  *machine.Probes // of the image
+	unread  error           // why these are not known
 	err     error
 	reason  string // the waiting reason of err
 	after   time.Time
@@ -314,6 +316,7 @@ func (j *startJob) startMade(ctx context.Context, id string, img *runtime.Image)
 		return res
 	}
 	res.full.Started = time.Now()
+	res.health, res.unread = j.w.a.healths.Probes(ctx, j.pod, j.c.Name, img.ID)
 	if j.oldID != "" {
 		if err := rt.RemoveContainer(ctx, j.oldID); err != nil {
 			j.w.log.Warn("removing an old container", "container", j.c.Name, "err", err)
@@ -444,6 +447,10 @@ func (w *worker) startMade(c *machine.Container, res startResult) {
 	}
 	c.Made, c.Ran, c.Current, c.Attempt, c.Full, c.ImageRef = true, true, true, res.attempt, res.full, c.Spec.Image
 	c.WaitReason, c.WaitMessage, c.Kill, c.PreStopped = "", "", nil, false
+	if res.unread != nil {
+		w.event(corev1.EventTypeWarning, "ImageHealthUnknown", "The container runs without its image's health check: "+res.unread.Error(), c.Spec.Name)
+	}
+	c.Image, c.Spec = res.health, res.health.Of(c.Spec)
 	c.Hooked = c.Spec.Lifecycle == nil || c.Spec.Lifecycle.PostStart == nil
 	c.Started = c.Spec.StartupProbe == nil
 	c.Ready = c.Started && c.Spec.ReadinessProbe == nil

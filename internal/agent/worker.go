@@ -274,7 +274,7 @@ func (w *worker) setContainer(spec *corev1.Container, init bool) {
 		c.Kill = &machine.KillOrder{Message: "Container " + spec.Name + " definition changed, will be restarted", Grace: machine.GraceOf(w.pod)}
 		c.Renew = true
 	}
-	c.Spec = spec
+	c.Spec = c.Image.Of(spec)
 }
 
 // terminate begins the pod's end, or brings it nearer.

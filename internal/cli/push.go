@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,16 +15,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"trireme/internal/registry"
 )
@@ -75,7 +67,7 @@ func (a *app) push(ctx context.Context, what, from string) error {
 		return err
 	}
 	for _, ref := range refs {
-		whole, name, err := registry.Name(ref)
+		whole, _, err := registry.Name(ref)
 		if err != nil {
 			return err
 		}
@@ -84,7 +76,7 @@ func (a *app) push(ctx context.Context, what, from string) error {
 			return err
 		}
 		p.say("copying %s from %s", whole, node)
-		image, err := pushed(ctx, images.Resource(registry.Resource), name, registry.ImageSpec{Reference: whole, Digest: string(desc.Digest), Source: node})
+		image, err := registry.Give(ctx, images, registry.ImageSpec{Reference: whole, Digest: string(desc.Digest), Source: node}, nil)
 		if err != nil {
 			return fmt.Errorf("pushing %s: %w", whole, err)
 		}
@@ -178,49 +170,6 @@ func dockerSave(ctx context.Context, whole string) (io.ReadCloser, error) {
 	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // what can be read of it is enough
 	return nil, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(said)))
-}
-
-// pushed writes the Image and waits until the cluster holds it.
-func pushed(ctx context.Context, images dynamic.ResourceInterface, name string, spec registry.ImageSpec) (*registry.Image, error) {
-	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec)
-	if err != nil {
-		return nil, err
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": raw}}
-	u.SetGroupVersionKind(registry.Resource.GroupVersion().WithKind("Image"))
-	u.SetName(name)
-	if u, err = images.Apply(ctx, name, u, metav1.ApplyOptions{FieldManager: "trireme", Force: true}); err != nil {
-		return nil, err
-	}
-	generation := u.GetGeneration()
-	image := &registry.Image{}
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-			return images.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-			return images.Watch(ctx, o)
-		},
-	}
-	_, err = watchtools.UntilWithSync(ctx, lw, &unstructured.Unstructured{}, nil, func(e watch.Event) (bool, error) {
-		if e.Type == watch.Deleted {
-			return false, errors.New("somebody removed it meanwhile")
-		}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(e.Object.(*unstructured.Unstructured).Object, image); err != nil {
-			return false, err
-		}
-		c := meta.FindStatusCondition(image.Status.Conditions, registry.ConditionReady)
-		if c == nil || c.ObservedGeneration < generation {
-			return false, nil
-		}
-		if c.Status != metav1.ConditionTrue {
-			return false, errors.New(c.Message)
-		}
-		return true, nil
-	})
-	return image, err
 }
 
 func (a *app) imageRmCommand() *cobra.Command {

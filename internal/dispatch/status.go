@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"trireme/internal/object"
 )
 
 // merge returns what the status of the report's pod becomes.
@@ -71,7 +73,7 @@ func fromAgent(c *corev1.PodCondition) bool {
 	case corev1.DisruptionTarget: // who evicts says so
 		return c.Reason == corev1.PodReasonTerminationByKubelet
 	case corev1.PodReady, corev1.ContainersReady, corev1.PodInitialized, corev1.PodReadyToStartContainers,
-		corev1.PodResizePending, corev1.PodResizeInProgress:
+		corev1.PodResizePending, corev1.PodResizeInProgress, object.ImageHealthCondition:
 		return true
 	}
 	return false

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -32,6 +33,35 @@ type ContainerOptions struct {
 	Unset []string `json:"unset,omitempty"`
 	// Seccomp is a profile in docker's form.
 	Seccomp json.RawMessage `json:"seccomp,omitempty"`
+	// Health has the image's own health check count as one of the container's.
+	Health *ImageHealth `json:"imageHealth,omitempty"`
+}
+
+// ImageHealth says what is made of the image's health check. Times and Retries are instead
+// of the image's, where they are not 0.
+type ImageHealth struct {
+	// End ends a container that is not healthy any more, as a liveness probe does; else it
+	// is only not ready.
+	End           bool          `json:"end,omitempty"`
+	Interval      time.Duration `json:"interval,omitempty"`
+	Timeout       time.Duration `json:"timeout,omitempty"`
+	StartPeriod   time.Duration `json:"startPeriod,omitempty"`
+	StartInterval time.Duration `json:"startInterval,omitempty"`
+	Retries       int           `json:"retries,omitempty"`
+}
+
+// ImageHealthCondition is true in the status of a pod of which a container has a health
+// check by its image; the message is the container's name.
+const ImageHealthCondition corev1.PodConditionType = "trireme.dev/ImageHealth"
+
+// HealthChecked reports whether the readiness of a container of the pod is what a check
+// says: one of its spec, or its image's.
+func HealthChecked(p *corev1.Pod, c *corev1.Container) bool {
+	if c.ReadinessProbe != nil {
+		return true
+	}
+	cond := PodCondition(p, ImageHealthCondition)
+	return cond != nil && cond.Status == corev1.ConditionTrue && slices.Contains(strings.Split(cond.Message, " "), c.Name)
 }
 
 // Ulimit is a resource limit of processes (setrlimit(2)). -1: none.
@@ -49,7 +79,7 @@ var variableForm = regexp.MustCompile(`^[^=\x00]+$`)
 
 // Empty reports whether nothing is asked for.
 func (o *ContainerOptions) Empty() bool {
-	return len(o.Ulimits)+len(o.Groups)+len(o.Unset)+len(o.Seccomp) == 0 && !o.Init && o.PIDsMax == 0 && o.OOMScoreAdj == nil && o.User == ""
+	return len(o.Ulimits)+len(o.Groups)+len(o.Unset)+len(o.Seccomp) == 0 && !o.Init && o.PIDsMax == 0 && o.OOMScoreAdj == nil && o.User == "" && o.Health == nil
 }
 
 // Check returns what is wrong, by the field.
@@ -69,6 +99,9 @@ func (o *ContainerOptions) Check() error {
 	}
 	if a := o.OOMScoreAdj; a != nil && (*a < -1000 || *a > 1000) {
 		return fmt.Errorf("oomScoreAdj: %d: it is -1000 to 1000", *a)
+	}
+	if h := o.Health; h != nil && (min(h.Interval, h.Timeout, h.StartPeriod, h.StartInterval) < 0 || h.Retries < 0) {
+		return fmt.Errorf("imageHealth: %+v: none of it can be negative", *h)
 	}
 	for i, name := range o.Unset {
 		if !variableForm.MatchString(name) {

@@ -61,6 +61,7 @@ type DynamicPort struct {
 	// ContainerPort is where the container listens; 0: at the chosen number.
 	ContainerPort int32             `json:"containerPort,omitempty"`
 	Protocols     []corev1.Protocol `json:"protocols,omitempty"` // empty: TCP
+	Address       string            `json:"address,omitempty"`   // of the node; empty: all
 }
 
 // PortAnnotation returns the annotation that holds the number chosen for a pod's dynamic
@@ -97,7 +98,7 @@ func AssignPorts(p *corev1.Pod, asked []DynamicPort, numbers []int32) *corev1.Po
 		c := &next.Spec.Containers[at]
 		c.Ports = slices.Clone(c.Ports)
 		for n, protocol := range port.Protocols {
-			one := corev1.ContainerPort{ContainerPort: port.ContainerPort, HostPort: numbers[i], Protocol: protocol}
+			one := corev1.ContainerPort{ContainerPort: port.ContainerPort, HostPort: numbers[i], Protocol: protocol, HostIP: port.Address}
 			if n == 0 {
 				one.Name = port.Name
 			}

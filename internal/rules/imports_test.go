@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"dataplane":   {"kind", "object", "socket"},
 	"agent":       {"kind", "object", "wire", "runtime", "dataplane", "mesos"},
 	"admit":       {"kind", "object", "store", "tables", "policy", "allocate"},
-	"api":         {"kind", "object", "store", "tables", "admit", "policy", "wire", "access", "account", "mesos"},
+	"api":         {"kind", "object", "store", "tables", "admit", "policy", "wire", "access", "account", "mesos", "registry"},
 	"server":      {"*"},
 	"cli":         {"*"},
 	"sim":         {"kind", "object", "wire", "server"},

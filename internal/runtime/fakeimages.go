@@ -140,7 +140,7 @@ func (f *Fake) Descriptor(ctx context.Context, ref string) (ocispec.Descriptor, 
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(img.ID), Size: int64(len(ref))}, nil
 }
 
-// Content returns a fake image's name, which its ID is the digest of.
+// Content returns a fake image's configuration, which its ID is the digest of.
 func (f *Fake) Content(ctx context.Context, dgst string, offset int64) (io.ReadCloser, int64, error) {
 	if err := f.call(ctx, "Content", dgst, 0); err != nil {
 		return nil, 0, err
@@ -148,10 +148,14 @@ func (f *Fake) Content(ctx context.Context, dgst string, offset int64) (io.ReadC
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	img := f.findImageLocked(dgst)
-	if img == nil || offset > int64(len(img.Names[0])) {
+	if img == nil {
 		return nil, 0, notFound("looking for content", dgst)
 	}
-	return io.NopCloser(strings.NewReader(img.Names[0][offset:])), int64(len(img.Names[0])), nil
+	text := fakeImageConfig(img.Names[0])
+	if offset > int64(len(text)) {
+		return nil, 0, notFound("looking for content", dgst)
+	}
+	return io.NopCloser(strings.NewReader(text[offset:])), int64(len(text)), nil
 }
 
 // HoldLayers returns a folder that is not there: nothing is unpacked.
@@ -194,7 +198,9 @@ func (f *Fake) findImageLocked(ref string) *Image {
 	return nil
 }
 
+func fakeImageConfig(ref string) string { return fmt.Sprintf(`{"author": %q}`, ref) }
+
 func fakeImage(ref string) *Image {
-	id := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref)))
+	id := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(fakeImageConfig(ref))))
 	return &Image{ID: id, Names: []string{ref}, Digests: []string{ref + "@" + id}, SizeBytes: fakeImageBytes}
 }

@@ -87,9 +87,10 @@ type Container struct {
 	end      *corev1.ContainerStateTerminated // of one that ran before this agent did, where the runtime has it no more
 	OldID    string                           // the one before, still in the runtime
 
-	Hooked         bool // postStart is through
-	PreStopped     bool // preStop is through
-	Started, Ready bool // as the probes say
+	Image          *Probes // of its image; nil: none count
+	Hooked         bool    // postStart is through
+	PreStopped     bool    // preStop is through
+	Started, Ready bool    // as the probes say
 	Kill           *KillOrder
 	Renew          bool                        // it ends to be started again, whatever its policy says
 	CPUs, Pin      string                      // those that the one that was made runs on, and should
@@ -98,6 +99,20 @@ type Container struct {
 	WaitReason, WaitMessage string
 	NotBefore               time.Time     // of the next start
 	Pause                   time.Duration // of the crash back-off; 0: it never crashed
+}
+
+// Probes are those that a container has by its image: whether it is ready, and, where that
+// is not nil, whether it is to go on.
+type Probes struct{ Ready, Live *corev1.Probe }
+
+// Of returns the container with these probes; itself where there are none.
+func (p *Probes) Of(spec *corev1.Container) *corev1.Container {
+	if p == nil {
+		return spec
+	}
+	next := *spec
+	next.ReadinessProbe, next.LivenessProbe = p.Ready, p.Live
+	return &next
 }
 
 // KillOrder is why one container must end while its pod goes on.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -207,9 +208,12 @@ func conditions(p *corev1.Pod, o *Observed, st, old *corev1.PodStatus, now time.
 		}
 	}
 	out := &corev1.Pod{Status: corev1.PodStatus{Conditions: append([]corev1.PodCondition(nil), old.Conditions...)}}
-	resize := resizeConditions(o)
+	resize, checked := resizeConditions(o), imageChecked(p, o)
 	out.Status.Conditions = slices.DeleteFunc(out.Status.Conditions, func(c corev1.PodCondition) bool {
 		is := func(now corev1.PodCondition) bool { return now.Type == c.Type }
+		if c.Type == object.ImageHealthCondition {
+			return len(checked) == 0 && !ended
+		}
 		return (c.Type == corev1.PodResizePending || c.Type == corev1.PodResizeInProgress) && (ended || !slices.ContainsFunc(resize, is))
 	})
 	set := func(t corev1.PodConditionType, ok bool, reason, message string) {
@@ -244,11 +248,7 @@ func conditions(p *corev1.Pod, o *Observed, st, old *corev1.PodStatus, now time.
 		ready, reason, message = false, "ReadinessGatesNotReady", gate
 	}
 	set(corev1.PodReady, ready, reason, message)
-	if o.Evicted {
-		set(corev1.DisruptionTarget, true, "", "")
-		c := object.PodCondition(out, corev1.DisruptionTarget)
-		c.Reason, c.Message = corev1.PodReasonTerminationByKubelet, o.Failure.Message
-	}
+	special(o, set, out, checked)
 	for _, c := range resize {
 		if !ended {
 			c.LastTransitionTime, c.ObservedGeneration = metav1.NewTime(now), p.Generation
@@ -256,6 +256,31 @@ func conditions(p *corev1.Pod, o *Observed, st, old *corev1.PodStatus, now time.
 		}
 	}
 	return out.Status.Conditions
+}
+
+// special adds the conditions that few pods have: that images check the health of containers,
+// and that the pod had to go for its node's sake.
+func special(o *Observed, set func(corev1.PodConditionType, bool, string, string), p *corev1.Pod, checked []string) {
+	if len(checked) > 0 {
+		set(object.ImageHealthCondition, true, "", "")
+		object.PodCondition(p, object.ImageHealthCondition).Message = strings.Join(checked, " ")
+	}
+	if !o.Evicted {
+		return
+	}
+	set(corev1.DisruptionTarget, true, "", "")
+	c := object.PodCondition(p, corev1.DisruptionTarget)
+	c.Reason, c.Message = corev1.PodReasonTerminationByKubelet, o.Failure.Message
+}
+
+// imageChecked returns the containers that have a health check by their image.
+func imageChecked(p *corev1.Pod, o *Observed) (names []string) {
+	for i := range p.Spec.Containers {
+		if c := o.Containers[p.Spec.Containers[i].Name]; c.Image != nil {
+			names = append(names, c.Spec.Name)
+		}
+	}
+	return names
 }
 
 // missingGate says which readiness gates are not true yet, empty if all are.

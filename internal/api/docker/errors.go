@@ -59,13 +59,18 @@ var imageRoutes = func() map[string]handler {
 	all := map[string]handler{}
 	for pattern, h := range images.Routes() {
 		all[pattern] = func(c *call) (any, error) {
-			return engines(h(c.door.images, images.Request{
-				Request: c.Request, Snap: c.snap, All: c.all, May: c.may, Who: c.rights.Who().Name, Out: c.out, Raw: c.raw, Typed: c.typed(),
-			}))
+			return engines(h(c.door.images, c.images()))
 		}
 	}
 	return all
 }()
+
+// images returns the request as the images' part of the door has it.
+func (c *call) images() images.Request {
+	return images.Request{
+		Request: c.Request, Snap: c.snap, All: c.all, May: c.may, Who: c.rights.Who().Name, Out: c.out, Raw: c.raw, Typed: c.typed(), Custom: c.custom(),
+	}
+}
 
 // engines returns what an engine's handler answers as a handler of the door does.
 func engines(body any, err error) (any, error) {
@@ -82,7 +87,8 @@ func engines(body any, err error) (any, error) {
 func (c *call) engine() engine.Request {
 	return engine.Request{
 		Request: c.Request, Snap: c.snap, All: c.all, Sees: func(t happen.Table, key object.Key) bool { return c.sees(t, key) }, Network: c.networkFor,
-		Out: c.out, Raw: c.raw, Typed: c.typed(), Config: c.config(),
+		Exposed: func(image string) ([]string, error) { return c.door.images.Exposed(c.images(), image) },
+		Out:     c.out, Raw: c.raw, Typed: c.typed(), Config: c.config(),
 	}
 }
 

@@ -170,8 +170,6 @@ func (s *Service) checkPorts() error {
 			return fmt.Errorf("%s.TargetPort: %d is no port: it is 1 to 65535", field, p.TargetPort)
 		case p.PublishedPort > 65535:
 			return fmt.Errorf("%s.PublishedPort: %d is no port: it is 1 to 65535, or 0 for one that is chosen", field, p.PublishedPort)
-		case host && p.PublishedPort == 0:
-			return fmt.Errorf("%s.PublishedPort: a port in host mode is not chosen here: give one", field)
 		case p.PublishMode != "" && !host && p.PublishMode != swarm.PortConfigPublishModeIngress:
 			return fmt.Errorf("%s.PublishMode: %q: it is ingress or host", field, p.PublishMode)
 		case e.Mode == swarm.ResolutionModeDNSRR && !host:

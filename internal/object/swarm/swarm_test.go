@@ -153,9 +153,12 @@ func TestBeyond(t *testing.T) {
 		return p.Annotations["container.trireme.dev/task"]
 	}
 	for container, want := range map[string]string{
-		`{"Image":"i"}`: `{"pidsMax":9}`,
-		`{"Image":"i","Init":true,"User":"bob:1","Groups":["wheel","3"],"Env":["A","B=c"]}`: `{"init":true,"pidsMax":9,"user":"bob:1","groups":["wheel"],"unset":["A"]}`,
-		`{"Image":"i","User":"1:2","Ulimits":[{"Name":"nofile","Soft":1,"Hard":2}]}`:        `{"ulimits":[{"name":"nofile","soft":1,"hard":2}],"pidsMax":9}`,
+		`{"Image":"i","Healthcheck":{"Test":["NONE"]}}`:       `{"pidsMax":9}`,
+		`{"Image":"i","Healthcheck":{"Test":["CMD","true"]}}`: `{"pidsMax":9}`,
+		`{"Image":"i"}`: `{"pidsMax":9,"imageHealth":{"end":true}}`,
+		`{"Image":"i","Healthcheck":{"Interval":2000000000,"Retries":4}}`:                   `{"pidsMax":9,"imageHealth":{"end":true,"interval":2000000000,"retries":4}}`,
+		`{"Image":"i","Init":true,"User":"bob:1","Groups":["wheel","3"],"Env":["A","B=c"]}`: `{"init":true,"pidsMax":9,"user":"bob:1","groups":["wheel"],"unset":["A"],"imageHealth":{"end":true}}`,
+		`{"Image":"i","User":"1:2","Ulimits":[{"Name":"nofile","Soft":1,"Hard":2}]}`:        `{"ulimits":[{"name":"nofile","soft":1,"hard":2}],"pidsMax":9,"imageHealth":{"end":true}}`,
 	} {
 		if got := annotation(container); got != want {
 			t.Errorf("%s: %s, want %s", container, got, want)

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -38,6 +39,8 @@ type Task struct {
 	// Network returns the network of a name or id of docker's; false: there is none. Nil:
 	// networks are not looked up.
 	Network func(target string) (object.Key, bool)
+	// Stays says that a container which is not healthy any more is left as it is.
+	Stays bool
 	// Volume returns what is known of a volume with a name; nil: there is none yet. Nil:
 	// of no volume anything is known.
 	Volume func(object.Key) *VolumeSpec
@@ -200,12 +203,35 @@ func capabilities(names []string) (out []corev1.Capability) {
 // more ends and counts as failed.
 func (b *builder) health() error {
 	h := b.spec.Healthcheck
-	if h == nil || len(h.Test) == 0 || h.Test[0] == "NONE" {
+	if h == nil {
+		h = &container.HealthConfig{}
+	}
+	if len(h.Test) == 0 { // the image's, which its node reads
+		b.options.Health = &object.ImageHealth{
+			End: !b.task.Stays, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries,
+		}
 		return nil
+	}
+	ready, live, err := Probes(h)
+	if err != nil {
+		return fmt.Errorf("ContainerSpec.%w", err)
+	}
+	b.container.ReadinessProbe = ready
+	if !b.task.Stays {
+		b.container.LivenessProbe = live
+	}
+	return nil
+}
+
+// Probes returns a health check as probes: one that says whether a container is healthy,
+// and one that ends it when it is not any more; nil where there is none.
+func Probes(h *container.HealthConfig) (ready, live *corev1.Probe, err error) {
+	if len(h.Test) == 0 || h.Test[0] == "NONE" {
+		return nil, nil, nil
 	}
 	command, err := healthCommand(h)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	probe := corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: command}},
@@ -215,13 +241,12 @@ func (b *builder) health() error {
 	if h.Retries <= 0 {
 		probe.FailureThreshold = 3
 	}
-	ready, live := probe, probe
+	ready, live = probe.DeepCopy(), &probe
 	live.InitialDelaySeconds = int32(ceilSeconds(h.StartPeriod))
 	if h.StartPeriod > 0 && h.StartInterval > 0 {
 		ready.PeriodSeconds = int32(ceilSeconds(h.StartInterval))
 	}
-	b.container.ReadinessProbe, b.container.LivenessProbe = &ready, &live
-	return nil
+	return ready, live, nil
 }
 
 func healthCommand(h *container.HealthConfig) ([]string, error) {
@@ -231,7 +256,7 @@ func healthCommand(h *container.HealthConfig) ([]string, error) {
 	case "CMD-SHELL":
 		return append([]string{"/bin/sh", "-c"}, h.Test[1:]...), nil
 	}
-	return nil, fmt.Errorf("ContainerSpec.Healthcheck.Test: it begins with %q; it has to begin with CMD, CMD-SHELL or NONE", h.Test[0])
+	return nil, fmt.Errorf("Healthcheck.Test: it begins with %q; it has to begin with CMD, CMD-SHELL or NONE", h.Test[0])
 }
 
 // resources maps limits and reservations. What is not reserved is requested as
@@ -379,15 +404,34 @@ func (b *builder) names() error {
 
 // ports are those that a task has on its node; the others are the services' beside it.
 func (b *builder) ports() error {
+	var chosen []object.DynamicPort
 	for _, p := range ptr.Deref(b.service.Spec.EndpointSpec, swarm.EndpointSpec{}).Ports {
 		if p.PublishMode != swarm.PortConfigPublishModeHost {
+			continue
+		}
+		switch {
+		case p.PublishedPort > 0:
+		case b.pod.Spec.HostNetwork: // where it listens is the node's
+			p.PublishedPort = p.TargetPort
+		default:
+			chosen = append(chosen, object.DynamicPort{ContainerPort: int32(p.TargetPort), Protocols: []corev1.Protocol{Protocol(p.Protocol)}})
 			continue
 		}
 		b.container.Ports = append(b.container.Ports, corev1.ContainerPort{
 			ContainerPort: int32(p.TargetPort), HostPort: int32(p.PublishedPort), Protocol: Protocol(p.Protocol),
 		})
 	}
-	return nil
+	return b.choose(chosen)
+}
+
+// choose leaves ports of the node to be chosen.
+func (b *builder) choose(ports []object.DynamicPort) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(ports)
+	b.note(object.DynamicPortsAnnotation, string(text))
+	return err
 }
 
 // Protocol returns a port's protocol in Kubernetes' words.

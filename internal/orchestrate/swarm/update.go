@@ -169,7 +169,7 @@ func (s *step) fell(t task, monitor time.Duration) bool {
 	if end == nil || end.StartedAt.IsZero() {
 		return true
 	}
-	if pod.Spec.Containers[0].ReadinessProbe != nil { // it was ready if that changed after it had started
+	if object.HealthChecked(pod, &pod.Spec.Containers[0]) { // it was ready if that changed after it had started
 		if c := object.PodCondition(pod, corev1.PodReady); c == nil || !c.LastTransitionTime.After(end.StartedAt.Time) {
 			return true
 		}

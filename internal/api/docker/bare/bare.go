@@ -69,6 +69,8 @@ type Container struct {
 	Network func(target, namespace string) (object.Key, error)
 	// Volume returns what is known of a volume with a name, nil where there is none yet.
 	Volume func(object.Key) *ours.VolumeSpec
+	// Exposed returns the ports that an image exposes, as "80/tcp".
+	Exposed func(image string) ([]string, error)
 }
 
 // Pod returns the container's pod, not started: a gate holds it. Errors name the field.
@@ -104,6 +106,9 @@ func (c Container) Pod() (*corev1.Pod, error) {
 	}
 	p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: Gate}}
 	p.Spec.Tolerations = nil // it is nobody's to replace at once
+	if err := c.publish(p); err != nil {
+		return nil, err
+	}
 	return p, own(&p.Spec, c.CreateRequest)
 }
 
@@ -114,7 +119,7 @@ func (c Container) template() (*corev1.PodTemplateSpec, error) {
 		return nil, err
 	}
 	var lost error
-	task := ours.Task{ID: c.ID, Name: c.Name, Slot: "1", Node: ours.Node{ID: c.ID, Hostname: c.Name}, Volume: c.Volume}
+	task := ours.Task{ID: c.ID, Name: c.Name, Slot: "1", Node: ours.Node{ID: c.ID, Hostname: c.Name}, Volume: c.Volume, Stays: true}
 	if c.Network != nil {
 		task.Network = func(target string) (object.Key, bool) {
 			key, err := c.Network(target, s.Namespace)
@@ -167,7 +172,6 @@ func unprefixed(err error) error {
 func own(spec *corev1.PodSpec, req *container.CreateRequest) error {
 	h, c := req.HostConfig, &spec.Containers[0]
 	c.StdinOnce = req.Config.StdinOnce
-	c.LivenessProbe = nil // docker tells that a container is unhealthy, and leaves it
 	if h.Runtime != "" && h.Runtime != "runc" {
 		spec.RuntimeClassName = &h.Runtime
 	}
@@ -181,9 +185,7 @@ func own(spec *corev1.PodSpec, req *container.CreateRequest) error {
 	default:
 		return fmt.Errorf("HostConfig.RestartPolicy.Name: %q: it is no, always, unless-stopped or on-failure", h.RestartPolicy.Name)
 	}
-	var err error
-	c.Ports, err = ports(req)
-	return err
+	return nil
 }
 
 // service returns the request as a service with one task.

@@ -55,12 +55,44 @@ func TestPod(t *testing.T) {
 	}
 }
 
+// Ports without a number are the scheduler's to choose; --publish-all asks the image too,
+// and on the node's network nothing is published.
+func TestPublish(t *testing.T) {
+	exposed := func(image string) ([]string, error) {
+		if image == "app" {
+			return []string{"53/udp", "80/tcp"}, nil
+		}
+		return nil, errors.New("no such image")
+	}
+	for name, x := range map[string]struct{ request, chosen, ports string }{
+		"a number and none": {`{"Image": "app", "ExposedPorts": {"9/tcp": {}}, "HostConfig": {"PortBindings": {"70/tcp": [{"HostPort": "7000"}, {"HostIp": "127.0.0.1"}], "80/udp": [{"HostPort": "0"}]}}}`,
+			`[{"containerPort":70,"protocols":["TCP"],"address":"127.0.0.1"},{"containerPort":80,"protocols":["UDP"]}]`, `[{"hostPort":7000,"containerPort":70,"protocol":"TCP"},{"containerPort":9,"protocol":"TCP"}]`},
+		"all": {`{"Image": "app", "ExposedPorts": {"9/tcp": {}}, "HostConfig": {"PublishAllPorts": true, "PortBindings": {"80/tcp": [{"HostPort": "8000"}]}}}`,
+			`[{"containerPort":53,"protocols":["UDP"]},{"containerPort":9,"protocols":["TCP"]}]`, `[{"hostPort":8000,"containerPort":80,"protocol":"TCP"}]`},
+		"the node's network": {`{"Image": "other", "HostConfig": {"NetworkMode": "host", "PublishAllPorts": true, "PortBindings": {"80/tcp": [{}]}}}`, "", "null"},
+	} {
+		p, err := Container{ID: "0", Name: "a", CreateRequest: request(t, x.request), Exposed: exposed}.Pod()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if got := p.Annotations[object.DynamicPortsAnnotation]; got != x.chosen {
+			t.Errorf("%s: to be chosen: %s; want %s", name, got, x.chosen)
+		}
+		if got, _ := json.Marshal(p.Spec.Containers[0].Ports); string(got) != x.ports {
+			t.Errorf("%s: ports %s; want %s", name, got, x.ports)
+		}
+	}
+	if _, err := (Container{ID: "0", Name: "a", CreateRequest: request(t, `{"Image": "other", "HostConfig": {"PublishAllPorts": true}}`), Exposed: exposed}).Pod(); err == nil || err.Error() != "no such image" {
+		t.Errorf("all ports of an image that is nowhere: %v", err)
+	}
+}
+
 // What a pod cannot be is an error that names the field.
 func TestPodRefuses(t *testing.T) {
 	for field, text := range map[string]string{
 		"Config.Image":                               "{}",
 		"HostConfig.NetworkMode":                     `{"Image": "a", "HostConfig": {"NetworkMode": "container:x"}}`,
-		"HostConfig.PortBindings[80/tcp].HostPort":   `{"Image": "a", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": ""}]}}}`,
+		"HostConfig.PortBindings[80/tcp].HostPort":   `{"Image": "a", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}]}}}`,
 		"HostConfig.Binds[0]":                        `{"Image": "a", "HostConfig": {"Binds": ["/a:/b:never"]}}`,
 		"HostConfig.Tmpfs[/t]":                       `{"Image": "a", "HostConfig": {"Tmpfs": {"/t": "noexec"}}}`,
 		"HostConfig.SecurityOpt[0]":                  `{"Image": "a", "HostConfig": {"SecurityOpt": ["label=disable"]}}`,

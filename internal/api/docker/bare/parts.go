@@ -98,33 +98,6 @@ func extras(req *container.CreateRequest) (map[string]string, error) {
 	return labels, nil
 }
 
-// ports are those that are published, on the container's node, and those that are only
-// named.
-func ports(req *container.CreateRequest) (out []corev1.ContainerPort, err error) {
-	bound := func(a, b network.Port) int { return strings.Compare(a.String(), b.String()) }
-	bindings := req.HostConfig.PortBindings
-	for _, port := range slices.SortedFunc(maps.Keys(bindings), bound) {
-		field := fmt.Sprintf("HostConfig.PortBindings[%s]", port)
-		for _, b := range bindings[port] {
-			n, err := strconv.ParseUint(b.HostPort, 10, 16)
-			if err != nil || n == 0 {
-				return nil, fmt.Errorf("%s.HostPort: %q: give one port of the node, as with --publish 8080:%d; none is chosen here", field, b.HostPort, port.Num())
-			}
-			p := corev1.ContainerPort{ContainerPort: int32(port.Num()), HostPort: int32(n), Protocol: ours.Protocol(port.Proto())}
-			if b.HostIP.IsValid() && !b.HostIP.IsUnspecified() {
-				p.HostIP = b.HostIP.String()
-			}
-			out = append(out, p)
-		}
-	}
-	for _, port := range slices.SortedFunc(maps.Keys(req.Config.ExposedPorts), bound) {
-		if _, published := bindings[port]; !published && !req.HostConfig.NetworkMode.IsHost() {
-			out = append(out, corev1.ContainerPort{ContainerPort: int32(port.Num()), Protocol: ours.Protocol(port.Proto())})
-		}
-	}
-	return out, nil
-}
-
 // hosts turns NAME:ADDRESS into lines of a hosts file.
 func hosts(extra []string) (out []string, err error) {
 	for i, text := range extra {
@@ -308,7 +281,6 @@ func refusals(req *container.CreateRequest) []refusal {
 		{len(h.VolumesFrom) > 0, "HostConfig.VolumesFrom", "name the volumes with --volume"},
 		{h.VolumeDriver != "" && h.VolumeDriver != "local", "HostConfig.VolumeDriver", "make the volume with `docker volume create --driver`, and name it"},
 		{len(h.Links) > 0, "HostConfig.Links", "containers of one network know each other by name: give --network"},
-		{h.PublishAllPorts, "HostConfig.PublishAllPorts", "give the ports, as with --publish 8080:80"},
 		{len(h.StorageOpt) > 0, "HostConfig.StorageOpt", "how large a container may grow is its node's affair"},
 		{h.MaskedPaths != nil || h.ReadonlyPaths != nil, "HostConfig.MaskedPaths and ReadonlyPaths", "the usual ones are hidden; --privileged shows them"},
 		{h.RestartPolicy.MaximumRetryCount != 0, "HostConfig.RestartPolicy.MaximumRetryCount", "a pod is started again without end, ever more slowly"},

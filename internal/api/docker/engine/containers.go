@@ -161,7 +161,7 @@ func (c *call) containerFilter(f filters) (func(*view.Container, *container.Summ
 	return func(one *view.Container, s *container.Summary) bool {
 		made := one.Pod.CreationTimestamp.Time
 		named := len(names) == 0 || slices.ContainsFunc(names, func(re *regexp.Regexp) bool { return re.MatchString(one.Name) || re.MatchString("/"+one.Name) })
-		return named && f.Prefix("id", s.ID) && f.Labels("label", s.Labels) && f.Equal("status", string(s.State)) && f.Equal("health", string(one.Health())) &&
+		return named && f.Prefix("id", s.ID) && f.Labels("label", s.Labels) && f.Equal("status", string(s.State)) && f.Equal("health", string(one.Health(time.Now()))) &&
 			f.Equal("is-task", strconv.FormatBool(one.Task != nil)) && (since.IsZero() || made.After(since)) && (before.IsZero() || made.Before(before)) &&
 			f.Any("exited", func(v string) bool { return s.State == container.StateExited && v == strconv.Itoa(one.ExitCode()) }) &&
 			f.Any("ancestor", func(v string) bool { return sameImage(v, s.Image) || v == s.ImageID }) &&
@@ -202,7 +202,7 @@ func inspectContainer(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := one.Inspect()
+	out := one.Inspect(time.Now())
 	out.ExecIDs = c.door.execs.Of(one.ID)
 	return out, nil
 }

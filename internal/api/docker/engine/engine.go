@@ -28,6 +28,8 @@ type Request struct {
 	Sees func(happen.Table, object.Key) bool // whether who asks may see a row of a table
 	// Network returns the network of a name or id, open for pods of the namespace.
 	Network func(target, namespace string) (object.Key, error)
+	// Exposed returns the ports that an image exposes; kind.NotFound: no node has it.
+	Exposed func(image string) ([]string, error)
 	Out     http.ResponseWriter
 	Raw     io.Reader            // the body, without a bound
 	Typed   kubernetes.Interface // calls the Kubernetes door as whoever asks

@@ -93,10 +93,10 @@ func (s *Server) podEvent(e *store.Event, action events.Action, at time.Time) (m
 	case events.ActionDie:
 		more["exitCode"] = strconv.Itoa(one.ExitCode())
 	case events.ActionHealthStatus:
-		if one.Spec.ReadinessProbe == nil {
+		if !object.HealthChecked(p, one.Spec) {
 			return m, false
 		}
-		action = events.Action(string(events.ActionHealthStatus) + ": " + string(one.Health()))
+		action = events.Action(string(events.ActionHealthStatus) + ": " + string(one.Health(at)))
 	}
 	return containerEvent(one, action, more, at), true
 }

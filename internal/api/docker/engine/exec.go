@@ -37,8 +37,6 @@ func createExec(c *call) (any, error) {
 		return nil, kind.New(kind.Malformed, "Cmd: No exec command specified")
 	case w.Privileged:
 		return nil, kind.New(kind.Unsupported, "Privileged: a command has the rights of its container: run the container with --privileged")
-	case w.User != "":
-		return nil, kind.New(kind.Unsupported, "User: a command runs as its container's user: run the container with --user %s", w.User)
 	}
 	if size := x.Want.ConsoleSize; size != nil {
 		x.Resize(remotecommand.TerminalSize{Height: uint16(size[0]), Width: uint16(size[1])})

@@ -55,7 +55,7 @@ func createContainer(c *call) (any, error) {
 
 // pod returns the pod of a container.
 func (c *call) pod(id, name string, req *container.CreateRequest) (*corev1.Pod, error) {
-	p, err := bare.Container{ID: id, Name: name, CreateRequest: req, Network: c.Network, Volume: tables.SwarmVolumeSpec(c.All)}.Pod()
+	p, err := bare.Container{ID: id, Name: name, CreateRequest: req, Network: c.Network, Volume: tables.SwarmVolumeSpec(c.All), Exposed: c.Exposed}.Pod()
 	if err != nil && kind.Of(err) == kind.Internal {
 		err = kind.New(kind.Malformed, "%v", err)
 	}

@@ -87,10 +87,27 @@ func (x *Exec) Resize(size remotecommand.TerminalSize) {
 	}
 }
 
-// Command returns what is run: variables and the folder are set by the image's own
-// programs.
+// become runs a command as another user, by what the image has for that: root may become
+// anybody, others only who they are. Each program is tried first: it may be an older one.
+const become = `u=$0
+[ "$u" = "$(id -u)" ] || [ "$u" = "$(id -un 2>/dev/null)" ] && exec "$@"
+if [ "$(id -u)" != 0 ]; then echo "docker exec --user $u: the container runs as user $(id -u), and only root becomes another" >&2; exit 126; fi
+su-exec "$u" true 2>/dev/null && exec su-exec "$u" "$@"
+gosu "$u" true 2>/dev/null && exec gosu "$u" "$@"
+chroot --skip-chdir --userspec="$u" / true 2>/dev/null && exec chroot --skip-chdir --userspec="$u" / "$@"
+p=$(which "$1") || { echo "exec: $1: executable file not found" >&2; exit 127; }
+shift
+start-stop-daemon -S -q -c "$u" -p /nonexistent -x "$(which true)" 2>/dev/null && exec start-stop-daemon -S -q -c "$u" -p /nonexistent -x "$p" -- "$@"
+echo "docker exec --user $u: there is no such user, or the image has no su-exec, gosu, chroot (coreutils) or start-stop-daemon to become it: run the container with --user $u" >&2
+exit 126`
+
+// Command returns what is run: the user, variables and the folder are set by the image's
+// own programs.
 func (x *Exec) Command() []string {
 	cmd := x.Want.Cmd
+	if x.Want.User != "" {
+		cmd = slices.Concat([]string{"sh", "-c", become, x.Want.User}, cmd)
+	}
 	if len(x.Want.Env) > 0 {
 		cmd = slices.Concat([]string{"env"}, x.Want.Env, cmd)
 	}

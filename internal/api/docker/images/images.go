@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/moby/api/types/image"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/lru"
 
@@ -37,16 +38,19 @@ type Request struct {
 	Out   http.ResponseWriter
 	Raw   io.Reader            // the body, without a bound
 	Typed kubernetes.Interface // calls the Kubernetes door as whoever asks
+	// Custom does so for kinds of ours.
+	Custom dynamic.Interface
 }
 
 // Server is the images' part of the door.
 type Server struct {
 	node    string     // this machine's
 	configs *lru.Cache // configurations of images by their ids
+	silent  *lru.Cache // when registries could not be reached, by their hosts
 }
 
 // New returns the server of a machine.
-func New(node string) *Server { return &Server{node, lru.New(configsMax)} }
+func New(node string) *Server { return &Server{node, lru.New(configsMax), lru.New(silentMax)} }
 
 // call is one request of this server.
 type call struct {
@@ -301,6 +305,16 @@ func (c *call) configured(ref string) (h *held, i v1.Image, conf *v1.ConfigFile,
 	return h, i, conf, nil
 }
 
+// Exposed returns the ports that an image exposes, as "80/tcp", sorted. kind.NotFound: no
+// node has it.
+func (s *Server) Exposed(r Request, ref string) ([]string, error) {
+	_, _, conf, err := (&call{r, s}).configured(ref)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(conf.Config.ExposedPorts)), nil
+}
+
 func inspectImage(c *call, ref string) (any, error) {
 	h, _, conf, err := c.configured(ref)
 	if err != nil {
@@ -358,8 +372,13 @@ func tagImage(c *call, ref string) (any, error) {
 	if h.nodes[0] != node {
 		return nil, kind.New(kind.NotFound, "this machine, %s, has no image %s: `docker pull` it", node, ref)
 	}
-	_, err = c.agent("POST", node, "images/tag").Param("ref", h.names[0]).Param("as", as.String()).DoRaw(c.Context())
-	return engine.Answer{Code: http.StatusCreated}, fromAgent(err)
+	if _, err = c.agent("POST", node, "images/tag").Param("ref", h.names[0]).Param("as", as.String()).DoRaw(c.Context()); err != nil {
+		return nil, fromAgent(err)
+	}
+	if c.sharedAny(h.names) {
+		err = c.share(as.String())
+	}
+	return engine.Answer{Code: http.StatusCreated}, err
 }
 
 // removeImage takes a name, or an image with all its names, from this machine.
@@ -389,6 +408,9 @@ func (c *call) drop(h *held, name string) ([]image.DeleteResponse, error) {
 		if err = fromAgent(err); strings.Contains(err.Error(), "is in use") {
 			return nil, kind.New(kind.Exists, "conflict: unable to delete %s (cannot be forced) - image is being used by a container", familiar(cmp.Or(name, h.names[0])))
 		}
+		return nil, err
+	}
+	if err := c.unshare(cmp.Or(name, strings.Join(h.names, " "))); err != nil {
 		return nil, err
 	}
 	if untag {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -25,8 +26,22 @@ import (
 	"trireme/internal/tables"
 )
 
-// registryMax is how long a registry may take to say what a name stands for.
-const registryMax = 10 * time.Second
+const (
+	registryMax = 10 * time.Second // that a registry may take to say what a name stands for
+	// reachMax is how long one is tried to be reached: clients wait for it at every
+	// service they make, with nothing but a warning where there is none.
+	reachMax = 2 * time.Second
+	// silentFor is how long one that was not reached is not tried again.
+	silentFor = 10 * time.Second
+	silentMax = 256 // of them that are remembered
+)
+
+// reaching is how registries are connected to.
+var reaching = func() http.RoundTripper {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: reachMax}).DialContext // looking its name up is part of that
+	return t
+}()
 
 // Auth returns what the caller shows to be passed on to a registry, nil: nothing.
 func Auth(req *http.Request) (*registry.AuthConfig, error) {
@@ -97,10 +112,18 @@ func distribution(c *call) (any, error) {
 	if err != nil {
 		return nil, kind.New(kind.Malformed, "invalid reference format: %q: %v", ref, err)
 	}
+	host := at.Context().RegistryStr()
+	if last, ok := c.door.silent.Get(host); ok && time.Since(last.(time.Time)) < silentFor {
+		return nil, kind.New(kind.Unavailable, "asking the registry: %s could not be reached a moment ago", host)
+	}
 	ctx, cancel := context.WithTimeout(c.Context(), registryMax)
 	defer cancel()
-	got, err := remote.Get(at, remote.WithContext(ctx), remote.WithAuth(shown(auth)))
+	got, err := remote.Get(at, remote.WithContext(ctx), remote.WithAuth(shown(auth)), remote.WithTransport(reaching), remote.WithRetryPredicate(func(error) bool { return false }))
 	if err != nil {
+		var unreached *net.OpError
+		if errors.As(err, &unreached) && unreached.Op == "dial" {
+			c.door.silent.Add(host, time.Now())
+		}
 		return nil, fromRegistry(err)
 	}
 	out := registry.DistributionInspect{Descriptor: ocispec.Descriptor{MediaType: string(got.MediaType), Digest: digest.Digest(got.Digest.String()), Size: got.Size}}

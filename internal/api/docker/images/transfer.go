@@ -125,8 +125,8 @@ func (c *call) mayOnAgent(verb string) error {
 	return nil
 }
 
-// loadImages brings the images of an archive to this machine. What the archive is made of
-// its containerd checks.
+// loadImages brings the images of an archive to this machine, whose containerd checks what
+// the archive is made of, and has the other nodes find them.
 func loadImages(c *call) (any, error) {
 	if err := c.mayOnAgent("create"); err != nil {
 		return nil, err
@@ -142,6 +142,9 @@ func loadImages(c *call) (any, error) {
 	s := c.steps()
 	for _, n := range got.Names {
 		s.say(line{Stream: fmt.Sprintf("Loaded image: %s\n", familiar(n))})
+		if err := c.share(n); err != nil {
+			s.say(line{Stream: fmt.Sprintf("Only %s has %s: %v\n", c.door.node, familiar(n), err)})
+		}
 	}
 	return engine.Streamed, nil
 }

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/api/docker/bare"
+	"trireme/internal/object"
 )
 
 // Task is what is known of a pod that is a task of a swarm service.
@@ -167,17 +168,39 @@ func (c *Container) Labels() map[string]string {
 	return out
 }
 
-// Health returns the state of its health check.
-func (c *Container) Health() container.HealthStatus {
-	switch {
-	case c.Spec.ReadinessProbe == nil:
+// Health returns the state of its health check. One that was never healthy is starting as
+// long as the check may fail, as its image's may for half a minute and three times.
+func (c *Container) Health(now time.Time) container.HealthStatus {
+	if !object.HealthChecked(c.Pod, c.Spec) {
 		return container.NoHealthcheck
+	}
+	run := c.Status.State.Running
+	switch {
+	case run == nil:
+		return container.Unhealthy
 	case c.Status.Ready:
 		return container.Healthy
 	case c.Status.Started == nil || !*c.Status.Started:
 		return container.Starting
 	}
+	ready := object.PodCondition(c.Pod, corev1.PodReady)
+	was := ready != nil && ready.LastTransitionTime.After(run.StartedAt.Time)
+	if !was && now.Before(run.StartedAt.Add(c.patience())) {
+		return container.Starting
+	}
 	return container.Unhealthy
+}
+
+// patience is how long its health check may fail at its beginning.
+func (c *Container) patience() time.Duration {
+	probe := corev1.Probe{PeriodSeconds: 30, FailureThreshold: 3} // docker's
+	if c.Spec.ReadinessProbe != nil {
+		probe = *c.Spec.ReadinessProbe
+	}
+	if l := c.Spec.LivenessProbe; l != nil {
+		probe = *l
+	}
+	return time.Duration(probe.InitialDelaySeconds+probe.PeriodSeconds*probe.FailureThreshold) * time.Second
 }
 
 // status says in words how it is.
@@ -187,7 +210,7 @@ func (c *Container) status(now time.Time) string {
 	switch c.State() {
 	case container.StateRunning:
 		text := "Up " + ago(c.Status.State.Running.StartedAt.Time)
-		switch h := c.Health(); h {
+		switch h := c.Health(now); h {
 		case container.NoHealthcheck:
 			return text
 		case container.Starting:

@@ -29,7 +29,7 @@ func (c *Container) Summary(now time.Time) container.Summary {
 		Created: c.Pod.CreationTimestamp.Unix(), Ports: c.ports(), Labels: c.Labels(), State: c.State(), Status: c.status(now), Mounts: c.mounts(),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: c.networks()},
 	}
-	if h := c.Health(); h != container.NoHealthcheck {
+	if h := c.Health(now); h != container.NoHealthcheck {
 		s.Health = &container.HealthSummary{Status: h}
 	}
 	s.HostConfig.NetworkMode = c.NetworkMode()
@@ -138,10 +138,10 @@ func (c *Container) mounts() []container.MountPoint {
 }
 
 // Inspect returns all that is known of the container.
-func (c *Container) Inspect() container.InspectResponse {
+func (c *Container) Inspect(now time.Time) container.InspectResponse {
 	words := slices.Concat(c.Spec.Command, c.Spec.Args)
 	out := container.InspectResponse{
-		ID: c.ID, Created: c.Pod.CreationTimestamp.UTC().Format(time.RFC3339Nano), State: c.state(), Image: c.Status.ImageID, Name: "/" + c.Name,
+		ID: c.ID, Created: c.Pod.CreationTimestamp.UTC().Format(time.RFC3339Nano), State: c.state(now), Image: c.Status.ImageID, Name: "/" + c.Name,
 		RestartCount: int(c.Status.RestartCount), Driver: "overlay2", Platform: "linux", Args: []string{}, Mounts: c.mounts(),
 		HostConfig: c.hostConfig(), Config: c.config(), NetworkSettings: &container.NetworkSettings{Networks: c.networks(), Ports: network.PortMap{}},
 	}
@@ -162,7 +162,7 @@ func (c *Container) Inspect() container.InspectResponse {
 	return out
 }
 
-func (c *Container) state() *container.State {
+func (c *Container) state(now time.Time) *container.State {
 	st := c.State()
 	s := &container.State{
 		Status: st, Running: st == container.StateRunning, Restarting: st == container.StateRestarting, ExitCode: c.ExitCode(),
@@ -177,7 +177,7 @@ func (c *Container) state() *container.State {
 			s.StartedAt = end.StartedAt.UTC().Format(time.RFC3339Nano)
 		}
 	}
-	if h := c.Health(); h != container.NoHealthcheck {
+	if h := c.Health(now); h != container.NoHealthcheck {
 		s.Health = &container.Health{Status: h, Log: []*container.HealthcheckResult{}}
 	}
 	return s
