@@ -110,7 +110,7 @@ Kubernetes API as its first front door.
 		a.runCommand(), a.complete(a.psCommand(), apps, false), a.complete(a.logsCommand(), appsAndPods, false),
 		a.complete(a.execCommand(), appsAndPods, false), a.complete(a.scaleCommand(), apps, false),
 		a.complete(a.updateCommand(), apps, false), a.complete(a.rollbackCommand(), apps, false),
-		a.complete(a.rmCommand(), apps, true), a.complete(a.whyCommand(), podNames, false),
+		a.complete(a.rmCommand(), apps, true), a.complete(a.whyCommand(), podNames, false), a.planCommand(), a.complete(a.drainCommand(), allNodes, false),
 		a.topCommand(), a.imageCommand(), a.fipCommand(), a.networkCommand(), a.stackCommand(), a.tenantCommand(), a.restoreCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.dockerCommand(), a.simCommand(),
 		&cobra.Command{
 			Use: "kubectl", Short: "The Kubernetes command line, built in", DisableFlagParsing: true,

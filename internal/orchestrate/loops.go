@@ -60,3 +60,13 @@ func Loops(cfg Config) []loop.Reconciler {
 		snapshot.New(),
 	}
 }
+
+// PodLoops returns new loops of those kinds alone that make pods and take them away, and what their
+// pods wait for: what somebody needs who asks what would happen.
+func PodLoops(rules sow.Rules) []loop.Reconciler {
+	return []loop.Reconciler{
+		job.New(rules), disruption.New(), deployment.New(), replicaset.New(rules), replicaset.NewControllers(rules),
+		statefulset.New(rules), daemonset.New(rules), swarm.New(rules), marathon.NewApps(rules), quota.New(),
+		volume.NewEphemeral(), volume.NewBinder(), volume.NewLocal(), volume.NewNamed(),
+	}
+}

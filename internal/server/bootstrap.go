@@ -32,6 +32,7 @@ import (
 	"trireme/internal/object/marathon"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/network"
+	"trireme/internal/object/plan"
 	"trireme/internal/object/route"
 	"trireme/internal/object/snapshot"
 	"trireme/internal/object/swarm"
@@ -104,7 +105,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 
 // ownKinds returns the definitions of our own kinds.
 func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
-	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition, tenant.Definition} {
+	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition, plan.Definition, tenant.Definition} {
 		d, err := one()
 		if err != nil {
 			return nil, err

@@ -38,10 +38,13 @@ import (
 	"trireme/internal/api/kube/fast"
 	"trireme/internal/api/kube/identity"
 	"trireme/internal/api/kube/openapi"
+	"trireme/internal/api/kube/plans"
 	"trireme/internal/api/kube/status"
 	"trireme/internal/api/kube/usage"
 	"trireme/internal/kind"
+	"trireme/internal/object/plan"
 	"trireme/internal/store"
+	"trireme/internal/whatif"
 )
 
 // DefaultSeats is the sum of kube-apiserver's --max-requests-inflight and
@@ -49,7 +52,7 @@ import (
 const DefaultSeats = 600
 
 // Config configures the door. Everything but Accounts, Identity, Audit, ProxyCert,
-// ProxyKey, Seats and Log is required.
+// ProxyKey, Seats, Plan and Log is required.
 type Config struct {
 	Listener net.Listener
 	// TLS is the serving side; it asks clients for a certificate. One that it
@@ -72,6 +75,8 @@ type Config struct {
 	// Seats is how many requests the door works on at a time, beside those of exempt
 	// priority levels; 0: DefaultSeats.
 	Seats int
+	// Plan says what would happen; nil: plans are not answered.
+	Plan func(context.Context, whatif.Question) (*plan.Status, error)
 	// Audit writes requests down; nil: nobody does. Who opened it runs it.
 	Audit *auditlog.Log
 	Log   *slog.Logger
@@ -158,6 +163,9 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	}
 	if err := srv.serveCustomMetrics(c.AggregatedDiscoveryGroupManager); err != nil {
 		return nil, err
+	}
+	if cfg.Plan != nil {
+		srv.servePlans()
 	}
 	srv.loop.serve(srv.ext.Front().Handler)
 	return srv, nil
@@ -283,6 +291,17 @@ func (s *Server) beforePut(tx *store.Tx, gr schema.GroupResource, o, old store.O
 		return admission.Refusal(err, gr, o)
 	}
 	return status.Of(s.cfg.Allocate(tx, o, old))
+}
+
+// servePlans answers plans. Their kind is a user's in discovery, and nothing is kept of it.
+func (s *Server) servePlans() {
+	kinds := map[schema.GroupVersionKind]plans.Kind{}
+	for _, r := range resources() {
+		kinds[r.gv.WithKind(r.table.GVK().Kind)] = plans.Kind{Resource: r.gv.WithResource(r.plural), Table: r.table}
+	}
+	h := plans.New(plans.Config{Store: s.store, Answer: s.cfg.Plan, As: s.loop.as, Kinds: kinds})
+	s.api.Handler.NonGoRestfulMux.Handle(plans.Path, h)
+	s.api.Handler.NonGoRestfulMux.HandlePrefix(plans.Path+"/", h)
 }
 
 // Run serves until ctx ends.
