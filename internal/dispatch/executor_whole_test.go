@@ -136,16 +136,16 @@ func TestExecutorWhole(t *testing.T) {
 	next("MESSAGE")
 }
 
-// awaitTasks returns once the node's executors have so many tasks.
+// awaitTasks returns once the executor that is pod u has so many tasks.
 func (m *manager) awaitTasks(x *executor.Executors, many int) {
 	m.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range 20000 {
-		if len(x.Tasks()) == many {
+		if len(x.Tasks("u")) == many {
 			return
 		}
 		<-tick.C
 	}
-	m.t.Fatalf("the node has %d tasks, want %d", len(x.Tasks()), many)
+	m.t.Fatalf("the node has %d tasks, want %d", len(x.Tasks("u")), many)
 }

@@ -143,17 +143,14 @@ func (s *Scheduler) untried(cl *class, pod object.Key) []*node {
 
 // reckon is trial where numbers say it all: nothing but cpu, memory and pods is asked for, nobody has
 // anything beside pods on the node, and no budget guards them. told: they do.
-func (s *Scheduler) reckon(tx *store.Tx, cl *class, n *node, pod object.Key) (c *candidate, told bool) {
+func (s *Scheduler) reckon(tx *store.Tx, cl *class, n *node, pod object.Key) (_ *candidate, told bool) {
 	if cl.special || cl.near != nil || cl.malformed != "" || len(n.lent)+len(n.kept) > 0 {
 		return nil, false
 	}
 	if !cl.asks(n) {
 		return nil, true
 	}
-	if _, why := s.cell.frame(cl).judge(cl, n); why != "" {
-		return nil, true
-	}
-	cpu, memory, pods := n.Can.CPUMilli-n.Used.CPUMilli, n.Can.MemoryBytes-n.Used.MemoryBytes, n.CanPods-n.Pods
+	cpu, memory, pods := n.Can.CPUMilli, n.Can.MemoryBytes, n.CanPods
 	fits := func() bool { return pods >= 1 && cl.cpu <= cpu && cl.memory <= memory }
 	count := func(u *use, sign int64) {
 		cpu, memory, pods = cpu-sign*u.demand.CPUMilli, memory-sign*u.demand.MemoryBytes, pods-sign
@@ -163,26 +160,32 @@ func (s *Scheduler) reckon(tx *store.Tx, cl *class, n *node, pod object.Key) (c 
 			count(u, 1)
 		}
 	}
-	some, space := false, ""
-	for i, u := range s.cell.ordered(n) {
-		if !u.leaving && u.priority >= cl.priority {
-			continue
-		}
-		some = true
-		count(u, -1)
-		if !u.leaving && (i == 0 || u.key.Namespace != space) {
-			if space = u.key.Namespace; len(s.budgetsOf(tx, space)) > 0 {
-				return nil, false
-			}
-		}
+	if !fits() {
+		return nil, true // others have made room here: most nodes, when many pods do
 	}
-	if !some || !fits() {
+	if _, why := s.cell.frame(cl).judge(cl, n); why != "" {
 		return nil, true
 	}
-	c = &candidate{node: n}
+	may := 0
+	for _, u := range s.cell.ordered(n) {
+		if u.leaving || u.priority < cl.priority {
+			may++
+		} else {
+			count(u, 1)
+		}
+	}
+	if may == 0 || !fits() {
+		return nil, true
+	}
+	c, space := &candidate{node: n}, ""
 	for _, u := range n.order {
 		if u.leaving || u.priority >= cl.priority {
 			continue
+		}
+		if u.key.Namespace != space {
+			if space = u.key.Namespace; len(s.budgetsOf(tx, space)) > 0 {
+				return nil, false
+			}
 		}
 		if count(u, 1); !fits() {
 			count(u, -1)
