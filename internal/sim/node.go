@@ -184,7 +184,7 @@ func endedStatus(p *corev1.Pod, at metav1.Time) *corev1.PodStatus {
 	for i := range s.ContainerStatuses {
 		c := &s.ContainerStatuses[i]
 		c.Ready, c.Started = false, new(bool)
-		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: at, FinishedAt: at, Reason: "Completed"}}
+		c.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: at, FinishedAt: at, Reason: "Completed", ContainerID: c.ContainerID}}
 	}
 	return s
 }

@@ -12,11 +12,10 @@ type sums struct {
 
 // column is what is said of the domains of one key.
 type column struct {
-	key     *key
-	repels  []bool
-	keeps   []bool // those who are there keep away
-	pull    []int64
-	forbids bool
+	key    *key
+	repels []bool
+	keeps  []bool // those who are there keep away
+	pull   []int64
 }
 
 // Prepare readies Ask for this view, until something changes or another view is prepared.
