@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/dynamic"
+	restclient "k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"trireme/internal/access"
@@ -120,6 +123,38 @@ func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
 		kinds = append(kinds, some...)
 	}
 	return kinds, nil
+}
+
+// servedEvery is between looks at a kind that is not served yet.
+const servedEvery = 20 * time.Millisecond
+
+// served waits until the API at config serves all of our own kinds: a definition that was written is
+// served a moment later.
+func served(ctx context.Context, config *restclient.Config) error {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	kinds, err := ownKinds()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(servedEvery)
+	defer tick.Stop()
+	for _, d := range kinds {
+		at := schema.GroupVersionResource{Group: d.Spec.Group, Version: d.Spec.Versions[0].Name, Resource: d.Spec.Names.Plural}
+		for {
+			if _, err := client.Resource(at).List(ctx, metav1.ListOptions{Limit: 1}); err == nil {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 // shared are kinds that others define and install too, and the class of them that nodes

@@ -16,10 +16,12 @@ import (
 	"trireme/internal/access"
 	"trireme/internal/account"
 	"trireme/internal/allocate"
+	"trireme/internal/api/docker"
 	"trireme/internal/api/kube"
 	"trireme/internal/api/kube/auditlog"
 	"trireme/internal/api/kube/fairness"
 	"trireme/internal/api/kube/identity"
+	"trireme/internal/api/marathon"
 	"trireme/internal/certify"
 	"trireme/internal/certify/acme"
 	"trireme/internal/certify/serving"
@@ -194,12 +196,7 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
-	if swarm != nil {
-		g.Go(func() error { return swarm.Run(ctx) })
-	}
-	if apps != nil {
-		g.Go(func() error { return apps.Run(ctx) })
-	}
+	g.Go(func() error { return m.foreignDoors(ctx, door, swarm, apps) })
 	if frameworks != nil {
 		g.Go(func() error { return frameworks.Run(ctx) })
 	}
@@ -212,6 +209,22 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return fairness.Keep(ctx, s) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
+	return g.Wait()
+}
+
+// foreignDoors opens the doors that write our own kinds through the Kubernetes door, once it
+// serves these: who knocks at a cluster that has just begun waits for a moment.
+func (m *manager) foreignDoors(ctx context.Context, door *kube.Server, swarm *docker.Server, apps *marathon.Server) error {
+	if err := served(ctx, door.LoopbackAs(kube.CallerOf(access.User{Name: wire.AdminName, Groups: []string{wire.MastersGroup, access.Authenticated}}))); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if swarm != nil {
+		g.Go(func() error { return swarm.Run(ctx) })
+	}
+	if apps != nil {
+		g.Go(func() error { return apps.Run(ctx) })
+	}
 	return g.Wait()
 }
 
