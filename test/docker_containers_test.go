@@ -127,7 +127,7 @@ func TestDockerRun(t *testing.T) {
 }
 
 // TestDockerExec: commands run in the containers of any node, on a terminal and without;
-// files are copied both ways; what is used is shown.
+// files are copied both ways; what is used is shown; what is loaded runs anywhere.
 func TestDockerExec(t *testing.T) {
 	hosts := ownMachines(t, 2)
 	if err := bringUp(t.Context(), hosts[0]); err != nil {
@@ -147,6 +147,49 @@ func TestDockerExec(t *testing.T) {
 	for _, node := range hosts {
 		t.Run(node.Name, func(t *testing.T) { d.executes(t, node) })
 	}
+	t.Run("load", func(t *testing.T) { d.of(t).loads(hosts[1]) })
+}
+
+// of is the client for a subtest.
+func (d *docker) of(t *testing.T) *docker { return &docker{t, d.h, d.env} }
+
+// loads: what docker's client loads, and names, runs on another machine, until it is removed.
+func (d *docker) loads(other *cluster.Host) {
+	const name, as = "trireme.local/loaded:1", "trireme.local/named:1"
+	tarball := filepath.Join(d.t.TempDir(), "loaded.tar")
+	mkimage := exec.CommandContext(d.t.Context(), "go", "run", "./hack/mkimage", "-busybox", "-name", name, "-o", tarball)
+	mkimage.Dir = ".."
+	if out, err := mkimage.CombinedOutput(); err != nil {
+		d.t.Fatalf("%v: %s", err, out)
+	}
+	if out := d.must("load", "--input", tarball); !strings.Contains(out, name) {
+		d.t.Errorf("docker load: %s", out)
+	}
+	d.must("tag", name, as)
+	for i, image := range []string{name, as} {
+		d.must("service", "create", "--name", fmt.Sprintf("dload%d", i), "--no-resolve-image", "--constraint", "node.hostname=="+other.Name, image, "sleep", "1000")
+	}
+	d.must("service", "rm", "dload0", "dload1")
+	if out, err := d.h.Kubectl(d.t.Context(), "get", "images.trireme.dev", "--no-headers"); err != nil || strings.Count(out, "trireme.local/loaded:1")+strings.Count(out, "trireme.local/named:1") != 2 {
+		d.t.Errorf("what the cluster holds: %v\n%s", err, out)
+	}
+	await(d.t, d.h, 30*time.Second, "the image is removed", func() error {
+		if out, err := d.run("rmi", "--force", name, as); err != nil && !strings.Contains(out, "No such image") {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		out, err := d.h.Kubectl(d.t.Context(), "get", "images.trireme.dev", "--no-headers")
+		if err == nil && (strings.Contains(out, "trireme.local/loaded:1") || strings.Contains(out, "trireme.local/named:1")) {
+			err = fmt.Errorf("the cluster holds it still:\n%s", out)
+		}
+		return err
+	})
+	began := time.Now()
+	out := d.must("service", "create", "--name", "dsilent", "--detach", "192.168.77.250:5000/x:1") // nobody has the address
+	d.t.Logf("a registry that is not there holds `docker service create` up for %s", time.Since(began).Round(time.Millisecond))
+	if !strings.Contains(out, "could not be accessed on a registry") {
+		d.t.Errorf("docker service create: %s", out)
+	}
+	d.must("service", "rm", "dsilent")
 }
 
 func (d *docker) executes(t *testing.T, node *cluster.Host) {

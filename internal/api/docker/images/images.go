@@ -172,9 +172,13 @@ func familiar(name string) string {
 }
 
 // findImage returns the image of a name, an id or the beginning of one, and the whole name
-// that was meant; empty: it was an id.
+// that was meant; empty: it was an id. Where a name is another image's elsewhere, it is this
+// machine's that is meant.
 func (c *call) findImage(ref string) (*held, string, error) {
 	all := c.images()
+	slices.SortStableFunc(all, func(a, b *held) int {
+		return cmp.Compare(slices.Index(b.nodes, c.door.node), slices.Index(a.nodes, c.door.node)) // its own stands first there: 0 before -1
+	})
 	if named, err := reference.ParseDockerRef(ref); err == nil {
 		for _, h := range all {
 			for _, name := range h.names {
