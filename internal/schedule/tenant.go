@@ -91,7 +91,7 @@ func (c *cell) readTenants(r store.Reader) {
 func boundsOf(list corev1.ResourceList) (out []bound) {
 	d, pods := object.CapacityOf(list)
 	for name := range list {
-		n := amount(d, name)
+		n := share.Amount(d, name)
 		if name == corev1.ResourcePods {
 			n = pods
 		}
@@ -99,19 +99,6 @@ func boundsOf(list corev1.ResourceList) (out []bound) {
 	}
 	slices.SortFunc(out, func(a, b bound) int { return strings.Compare(string(a.name), string(b.name)) })
 	return out
-}
-
-// amount returns how much of a resource a demand has, as the scheduler counts it.
-func amount(d object.Demand, name corev1.ResourceName) int64 {
-	switch name {
-	case corev1.ResourceCPU:
-		return d.CPUMilli
-	case corev1.ResourceMemory:
-		return d.MemoryBytes
-	case corev1.ResourceEphemeralStorage:
-		return d.EphemeralBytes
-	}
-	return d.Extended[name]
 }
 
 // settled reports whether the tree of tenants is as it was read.
@@ -146,7 +133,7 @@ func (c *cell) over(t *share.Node, d object.Demand) string {
 			continue
 		}
 		for _, l := range b.limit {
-			if want, used := amount(d, l.name), amount(n.Used(), l.name); want > 0 && used+want > l.n {
+			if want, used := share.Amount(d, l.name), share.Amount(n.Used(), l.name); want > 0 && used+want > l.n {
 				return fmt.Sprintf("tenant %s would exceed its limit of %s: %s asked for, %s used, %s limited", n.Path(), l.name, text(l.name, want), text(l.name, used), text(l.name, l.n))
 			}
 		}
@@ -172,12 +159,12 @@ func (c *cell) keeps(t *share.Node, d, spare object.Demand) string {
 			continue
 		}
 		for _, b := range c.bounds[g].guarantee {
-			if unmet := b.n - amount(g.Used(), b.name); unmet > 0 && amount(d, b.name) > 0 {
+			if unmet := b.n - share.Amount(g.Used(), b.name); unmet > 0 && share.Amount(d, b.name) > 0 {
 				left[b.name] += unmet
 				if first == nil {
 					first = g
 				}
-				if amount(spare, b.name)-amount(d, b.name) < left[b.name] {
+				if share.Amount(spare, b.name)-share.Amount(d, b.name) < left[b.name] {
 					return fmt.Sprintf("what is free of %s is kept for the guarantee of tenant %s", b.name, first.Path())
 				}
 			}

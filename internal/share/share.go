@@ -301,6 +301,19 @@ func (n *Node) shareAs(leaf *Node, less object.Demand) float64 {
 	return t.dominant(Plus(used, less, -1)) / weight
 }
 
+// Amount returns how much of a resource a demand has, as the scheduler counts it.
+func Amount(d object.Demand, name corev1.ResourceName) int64 {
+	switch name {
+	case corev1.ResourceCPU:
+		return d.CPUMilli
+	case corev1.ResourceMemory:
+		return d.MemoryBytes
+	case corev1.ResourceEphemeralStorage:
+		return d.EphemeralBytes
+	}
+	return d.Extended[name]
+}
+
 // Plus returns a and sign times b.
 func Plus(a, b object.Demand, sign int64) object.Demand {
 	a.CPUMilli += sign * b.CPUMilli

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/share"
 )
 
 const (
@@ -215,7 +216,7 @@ func (k *wakers) scarcest(l *Line) size {
 	}
 	best, part := size{name: corev1.ResourceCPU}, -1.0
 	each(&l.Demand, func(name corev1.ResourceName, n int64) {
-		p := float64(n) / max(float64(amount(of, name)), 0.5)
+		p := float64(n) / max(float64(share.Amount(of, name)), 0.5)
 		if n > 0 && (p > part || p == part && name < best.name) {
 			best, part = size{name, levelOf(n)}, p
 		}
@@ -336,7 +337,7 @@ func (q *Queue) wakeFor(nodes []Node) {
 	}
 	checks := checksMax
 	for _, key := range slices.SortedFunc(maps.Keys(q.rooms), size.compare) {
-		now, ever := levelOf(amount(free, key.name)), levelOf(amount(whole, key.name))
+		now, ever := levelOf(share.Amount(free, key.name)), levelOf(share.Amount(whole, key.name))
 		lines := q.rooms[key].lines
 		switch {
 		case key.level > max(now, ever):
@@ -442,17 +443,4 @@ func (q *Queue) review(c Cell, now time.Time) time.Time {
 		q.round, q.due = q.round[n:], now.Add(reviewEvery)
 	}
 	return q.due
-}
-
-// amount returns how much of a resource a demand has, as the scheduler counts it.
-func amount(d object.Demand, name corev1.ResourceName) int64 {
-	switch name {
-	case corev1.ResourceCPU:
-		return d.CPUMilli
-	case corev1.ResourceMemory:
-		return d.MemoryBytes
-	case corev1.ResourceEphemeralStorage:
-		return d.EphemeralBytes
-	}
-	return d.Extended[name]
 }
