@@ -5,9 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/object"
-	"trireme/internal/object/claim"
 	"trireme/internal/schedule/neighbours"
 	"trireme/internal/schedule/room"
+	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -29,10 +29,9 @@ type cell struct {
 	// better is near's count of what may let pods in, when it was last looked at.
 	better uint64
 	// frames are what nodes' rows say to classes, by what these ask of them.
-	frames map[uint64]*frame
-	judged int // how many frames keep what they found
-	// claimed counts the pods with a node that name a claim, by its key.
-	claimed map[string]int
+	frames  map[uint64]*frame
+	judged  int // how many frames keep what they found
+	claimed volumes.Users
 	// nominated is the room kept for pods that wait, by their keys.
 	nominated map[object.Key]*use
 	// priorities counts the pods with a node by priority.
@@ -42,7 +41,7 @@ type cell struct {
 	lent map[string]*lent // by the offer's id
 	slow map[string]bool  // frameworks, by name, that did not answer in time: no room is left to them
 	// stored are the volumes that lie on nodes' disks.
-	stored map[object.Key]stored
+	stored map[object.Key]volumes.Stored
 	// improved lists the nodes that may take what they refused, in order; a class
 	// remembers how far it has read. base is how many were dropped from its front.
 	improved []*node
@@ -58,11 +57,9 @@ type node struct {
 	seen uint64 // moves with every change of the row
 	near *neighbours.Node
 	room.Room
-	served  map[served]int // volumes of CSI drivers, and the pods that have each
-	limits  map[string]int // of these, by driver; one that is missing has none
-	stored  int64          // bytes of volumes on its disk
-	held    []*use         // of the pods, in no order
-	order   []*use         // the same, the most important first, as they were when the spot had the version orderAt
+	volumes volumes.Node
+	held    []*use // of the pods, in no order
+	order   []*use // the same, the most important first, as they were when the spot had the version orderAt
 	orderAt uint64
 	lent    []*lent
 	kept    []kept
@@ -84,9 +81,9 @@ type use struct {
 	demand   object.Demand
 	owner    types.UID
 	ports    []object.HostPort
-	claims   []string // keys
-	served   []served // the volumes behind them
-	created  int64    // when the pod was made, in seconds
+	claims   []string         // keys
+	served   []volumes.Served // the volumes behind them
+	created  int64            // when the pod was made, in seconds
 	priority int32
 	leaving  bool // the pod is deleted, and its node has yet to let go
 	tenant   *share.Node
@@ -95,8 +92,8 @@ type use struct {
 
 func newCell() *cell {
 	return &cell{
-		nodes: map[string]*node{}, near: neighbours.New(ownLabels...), uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: map[string]int{},
-		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]stored{},
+		nodes: map[string]*node{}, near: neighbours.New(ownLabels...), uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: volumes.Users{},
+		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]volumes.Stored{},
 		tenants: newTenants(), lent: map[string]*lent{}, slow: map[string]bool{},
 	}
 }
@@ -140,7 +137,7 @@ func (c *cell) setNode(name string, row *corev1.Node) {
 
 // drop forgets a node that is gone and that no pod names.
 func (c *cell) drop(n *node) {
-	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && len(n.limits) == 0 && n.stored == 0 && len(n.lent) == 0 {
+	if n.row == nil && n.Pods == 0 && len(n.nominated) == 0 && n.volumes.Blank() && len(n.lent) == 0 {
 		delete(c.nodes, n.name)
 		c.unseat(n)
 	}
@@ -164,7 +161,7 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 		c.release(key)
 		claims := claimsOf(r, key)
 		u := &use{
-			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claims, served: servedOf(r, claims),
+			key: key, uid: h.UID, demand: h.Demand, owner: h.Owner, ports: portsOf(r, key, h), claims: claims, served: volumes.ServedOf(r, claims),
 			created: h.Created.Unix(), priority: h.Priority, leaving: h.Deleting, tenant: c.tenant(r, key.Namespace),
 			near: c.near.Of(key.Namespace, h.Labels, asksOf(c, r, key, h)),
 		}
@@ -175,22 +172,6 @@ func (c *cell) setPod(r store.Reader, key object.Key, h *tables.PodHead) {
 		return
 	}
 	c.release(key)
-}
-
-// claimsOf returns the keys of the claims that the pod names, without decoding it.
-func claimsOf(r store.Reader, key object.Key) []string {
-	row, ok := tables.Pods.Row(r, key)
-	if !ok {
-		return nil
-	}
-	return row.Indexed(tables.PodsByClaim)
-}
-
-func claimKeys(p *corev1.Pod) (keys []string) {
-	for _, key := range claim.OfPod(p) {
-		keys = append(keys, key.String())
-	}
-	return keys
 }
 
 func portsOf(r store.Reader, key object.Key, h *tables.PodHead) []object.HostPort {
@@ -206,11 +187,9 @@ func (c *cell) take(n *node, u *use) {
 	n.held = append(n.held, u)
 	c.uses[u.key] = u
 	c.priorities[u.priority]++
-	for _, k := range u.claims {
-		c.claimed[k]++
-	}
+	c.claimed.Take(u.claims)
 	n.add(u, 1)
-	n.count(u, 1)
+	n.volumes.Count(u.served, 1)
 	c.relate(u, 1)
 	c.near.Add(&u.near, n.near)
 	c.charge(u.tenant, u.demand, 1)
@@ -253,11 +232,7 @@ func (c *cell) release(key object.Key) {
 	}
 	delete(c.uses, key)
 	c.freed = append(c.freed, u.claims...)
-	for _, k := range u.claims {
-		if c.claimed[k]--; c.claimed[k] == 0 {
-			delete(c.claimed, k)
-		}
-	}
+	c.claimed.Free(u.claims)
 	if c.priorities[u.priority]--; c.priorities[u.priority] == 0 {
 		delete(c.priorities, u.priority)
 	}
@@ -265,7 +240,7 @@ func (c *cell) release(key object.Key) {
 	n.held[u.at], n.held[last].at = n.held[last], u.at
 	n.held[last], n.held = nil, n.held[:last]
 	u.node.add(u, -1)
-	u.node.count(u, -1)
+	n.volumes.Count(u.served, -1)
 	c.relate(u, -1)
 	c.near.Remove(&u.near)
 	c.better = c.near.Better() // the node is improved below

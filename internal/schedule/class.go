@@ -14,6 +14,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
 	"trireme/internal/store"
 )
@@ -35,7 +36,7 @@ type class struct {
 	required              nodeaffinity.RequiredNodeAffinity
 	preferred             *nodeaffinity.PreferredSchedulingTerms
 	weight                int64 // sum of preferred's weights
-	volumes               *volumes
+	volumes               *volumes.Asks
 	only                  string // the one node that it may run on, by name; empty: any
 	placement             *swarm.Placement
 	malformed             string            // what is wrong with the placement
@@ -63,7 +64,7 @@ type class struct {
 }
 
 func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
-	cl := &class{cell: c, mark: c.mark(), pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), asked: frameKey(p), volumes: volumesOf(r, p, c)}
+	cl := &class{cell: c, mark: c.mark(), pod: p, tenant: c.tenant(r, p.Namespace), priority: object.PodPriority(p), tried: -1, demand: object.DemandOf(p), ports: object.HostPorts(p), dynamic: object.DynamicPorts(p), asked: frameKey(p), volumes: volumes.Of(r, p, c.claimed)}
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		cl.owner = ref.UID
 	}

@@ -227,8 +227,8 @@ func message(cl *class, c *cell) string {
 	if all == 0 {
 		return "no nodes available to schedule pods"
 	}
-	if cl.volumes != nil && cl.volumes.refused != "" {
-		return fmt.Sprintf("0/%d nodes are available: %s.", all, cl.volumes.refused)
+	if cl.volumes != nil && cl.volumes.Refused() != "" {
+		return fmt.Sprintf("0/%d nodes are available: %s.", all, cl.volumes.Refused())
 	}
 	var parts []string
 	for _, r := range slices.Sorted(maps.Keys(counts)) {

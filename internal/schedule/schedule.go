@@ -12,6 +12,7 @@ import (
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/schedule/queue"
+	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -295,12 +296,12 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *
 		}
 		delete(s.classes, w.Class) // another pod took a volume in this very step
 	}
-	return nil, nil, noneToBind
+	return nil, nil, volumes.NoneToBind
 }
 
 // tell says in an event where the pod goes, or why nowhere.
 func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
-	if strings.HasPrefix(c.Message, waitingFor) {
+	if strings.HasPrefix(c.Message, volumes.WaitingFor) {
 		return // the claims' events tell
 	}
 	e := tell.Event{From: s.cfg.Name, Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: c.Message}

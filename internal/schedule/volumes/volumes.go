@@ -1,7 +1,6 @@
-package schedule
+package volumes
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -14,15 +13,15 @@ import (
 	"trireme/internal/tables"
 )
 
-// volumes is what the claims that a pod names ask of its node.
-type volumes struct {
+// Asks is what the claims that a pod names ask of its node.
+type Asks struct {
 	refused string                     // why no node may have the pod; empty: ask each
 	bound   []*corev1.PersistentVolume // of its bound claims
 	wishes  []wish                     // the smallest first
 	// promised is the node for which a claim's volume is being made, "" for none.
 	promised string
 	alone    []string // claims that one pod at a time may use
-	cell     *cell
+	users    Users
 }
 
 // wish is a claim that is bound when its pod has a node.
@@ -37,16 +36,18 @@ type wish struct {
 
 // The words of Kubernetes' plug-ins VolumeBinding and VolumeRestrictions.
 const (
-	waitingFor = "waiting for volumes of claims "
+	// WaitingFor begins what a pod is told that waits until volumes are made.
+	WaitingFor = "waiting for volumes of claims "
 	notBound   = "pod has unbound immediate PersistentVolumeClaims"
 	notHere    = "node(s) didn't match PersistentVolume's node affinity"
-	noneToBind = "node(s) didn't find available persistent volumes to bind"
+	// NoneToBind: no free volume fits.
+	NoneToBind = "node(s) didn't find available persistent volumes to bind"
 	usedAlone  = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 )
 
-// volumesOf looks at the claims that the pod names; nil: it names none.
-func volumesOf(r store.Reader, p *corev1.Pod, c *cell) *volumes {
-	v := &volumes{cell: c}
+// Of looks at the claims that the pod names; nil: it names none. users are those of all pods with a node, now and later.
+func Of(r store.Reader, p *corev1.Pod, users Users) *Asks {
+	v := &Asks{users: users}
 	named := false
 	for i := range p.Spec.Volumes {
 		name := claim.NameFor(p, &p.Spec.Volumes[i])
@@ -69,7 +70,7 @@ func volumesOf(r store.Reader, p *corev1.Pod, c *cell) *volumes {
 }
 
 // take takes in one claim, or says why the pod cannot run with it.
-func (v *volumes) take(r store.Reader, p *corev1.Pod, name string, own bool) string {
+func (v *Asks) take(r store.Reader, p *corev1.Pod, name string, own bool) string {
 	key := object.Key{Namespace: p.Namespace, Name: name}
 	c, ok := tables.PersistentVolumeClaims.Get(r, key)
 	switch {
@@ -114,28 +115,31 @@ func (v *volumes) take(r store.Reader, p *corev1.Pod, name string, own bool) str
 	return ""
 }
 
-func filterVolumes(c *class, n *node) []string {
-	v := c.volumes
-	if v == nil {
-		return nil
-	}
+// Refused returns why no node may have the pod; empty: each is to be asked.
+func (v *Asks) Refused() string { return v.refused }
+
+// Promised returns the node for which a volume is being made; empty: none.
+func (v *Asks) Promised() string { return v.promised }
+
+// Refuses returns why the node, which has these volumes, may not have the pod; empty: it may.
+func (v *Asks) Refuses(row *corev1.Node, n *Node) string {
 	if v.refused != "" {
-		return []string{v.refused}
+		return v.refused
 	}
 	if v.busy() {
-		return []string{usedAlone}
+		return usedAlone
 	}
 	for _, pv := range v.bound {
-		if !claim.FitsNode(pv, n.row) {
-			return []string{notHere}
+		if !claim.FitsNode(pv, row) {
+			return notHere
 		}
 	}
-	picks, ok := v.picks(n.row)
+	picks, ok := v.picks(row)
 	switch {
 	case !ok:
-		return []string{noneToBind}
+		return NoneToBind
 	case v.exceeds(n, picks):
-		return []string{tooMany}
+		return tooMany
 	}
 	var local int64
 	for i, pv := range picks {
@@ -144,24 +148,24 @@ func filterVolumes(c *class, n *node) []string {
 		}
 		if w := &v.wishes[i]; w.class.Provisioner == claim.LocalProvisioner {
 			local += w.claim.Spec.Resources.Requests.Storage().Value()
-		} else if !w.hasRoom(n.row) {
-			return []string{noRoom}
+		} else if !w.hasRoom(row) {
+			return noRoom
 		}
 	}
-	if !n.stores(local) {
-		return []string{noRoom}
+	if !n.stores(row, local) {
+		return noRoom
 	}
-	return nil
+	return ""
 }
 
 // busy reports whether another pod has a claim that one pod at a time may use.
-func (v *volumes) busy() bool {
-	return slices.ContainsFunc(v.alone, func(key string) bool { return v.cell.claimed[key] > 0 })
+func (v *Asks) busy() bool {
+	return slices.ContainsFunc(v.alone, func(key string) bool { return v.users[key] > 0 })
 }
 
 // picks chooses a free volume for each wish that can be reached from the node;
 // nil where its class has to make one. false: a wish stays open.
-func (v *volumes) picks(n *corev1.Node) (out []*corev1.PersistentVolume, ok bool) {
+func (v *Asks) picks(n *corev1.Node) (out []*corev1.PersistentVolume, ok bool) {
 	for _, w := range v.wishes {
 		i := slices.IndexFunc(w.free, func(pv *corev1.PersistentVolume) bool {
 			return !slices.Contains(out, pv) && claim.FitsNode(pv, n)
@@ -178,32 +182,18 @@ func (v *volumes) picks(n *corev1.Node) (out []*corev1.PersistentVolume, ok bool
 	return out, true
 }
 
-// promisedNode returns the node for which a volume is being made, if the pod may
-// still go there.
-func (c *class) promisedNode() *node {
-	if c.volumes == nil || c.volumes.promised == "" {
-		return nil
-	}
-	n := c.volumes.cell.nodes[c.volumes.promised]
-	if n == nil || c.refusals(n) != nil {
-		return nil
-	}
-	return n
-}
-
-// settleVolumes binds the pod's open claims for the node: a free volume gets the
+// Settle binds the pod's open claims for the node: a free volume gets the
 // claim's name, and the binder does the rest; a class is asked to make one there.
 // It returns what the pod has to wait for, "" for nothing, and false where a
 // volume is not free any more: look again.
-func (c *class) settleVolumes(tx *store.Tx, n *node) (wait string, fresh bool) {
-	v := c.volumes
-	if v == nil || !v.busy() && len(v.wishes) == 0 {
+func (v *Asks) Settle(tx *store.Tx, n *corev1.Node) (wait string, fresh bool) {
+	if !v.busy() && len(v.wishes) == 0 {
 		return "", true
 	}
 	if v.busy() {
 		return "", false
 	}
-	picks, ok := v.picks(n.row)
+	picks, ok := v.picks(n)
 	if !ok {
 		return "", false
 	}
@@ -219,7 +209,7 @@ func (c *class) settleVolumes(tx *store.Tx, n *node) (wait string, fresh bool) {
 	for i, pv := range picks {
 		w := v.wishes[i]
 		if pv == nil {
-			selectNode(tx, w.claim, n.name)
+			selectNode(tx, w.claim, n.Name)
 			made = append(made, w.claim.Name)
 			continue
 		}
@@ -234,7 +224,7 @@ func (c *class) settleVolumes(tx *store.Tx, n *node) (wait string, fresh bool) {
 	if len(made) == 0 {
 		return "", true
 	}
-	return waitingFor + strings.Join(made, ", ") + " to be made for node " + n.name, true
+	return WaitingFor + strings.Join(made, ", ") + " to be made for node " + n.Name, true
 }
 
 func selectNode(tx *store.Tx, c *corev1.PersistentVolumeClaim, node string) {
@@ -252,48 +242,4 @@ func annotate(to *map[string]string, key, value string) {
 		*to = map[string]string{}
 	}
 	(*to)[key] = value
-}
-
-// takeInVolumes has the pods looked at again whose claims, volumes or classes
-// changed.
-func (s *Scheduler) takeInVolumes(tx *store.Tx) {
-	claims := map[string]bool{}
-	waiting := func(class string) {
-		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsWaiting, class) {
-			claims[row.Key().String()] = true
-		}
-	}
-	for _, key := range s.cell.freed {
-		claims[key] = true
-	}
-	s.cell.freed = s.cell.freed[:0]
-	for key := range tables.PersistentVolumeClaims.Changed(tx) {
-		claims[key.String()] = true
-	}
-	for key := range tables.PersistentVolumes.Changed(tx) {
-		for row := range tables.PersistentVolumeClaims.By(tx, tables.ClaimsByVolume, key.Name) {
-			claims[row.Key().String()] = true
-		}
-		pv, ok := tables.PersistentVolumes.Get(tx, key)
-		s.cell.setStored(key, pv)
-		if ok && pv.Spec.ClaimRef == nil {
-			waiting(claim.VolumeClass(pv))
-		}
-	}
-	for key := range tables.StorageClasses.Changed(tx) {
-		waiting(key.Name)
-	}
-	for key := range tables.CSIStorageCapacities.Changed(tx) {
-		if c, ok := tables.CSIStorageCapacities.Get(tx, key); ok {
-			waiting(c.StorageClassName)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(claims)) {
-		for row := range tables.Pods.By(tx, tables.PodsByClaim, key) {
-			if w := s.queue.Pod(row.Key()); w != nil {
-				delete(s.classes, w.Class)
-				s.queue.Knock(w.Line())
-			}
-		}
-	}
 }

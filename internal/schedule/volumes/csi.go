@@ -1,4 +1,4 @@
-package schedule
+package volumes
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -17,49 +17,57 @@ const (
 	noRoom  = "node(s) did not have enough free storage"
 )
 
-// served is a volume of a CSI driver.
-type served struct{ driver, handle string }
+// Served is a volume of a CSI driver.
+type Served struct{ driver, handle string }
 
-// servedOf returns the volumes of CSI drivers behind the claims that are bound.
-func servedOf(r store.Reader, claims []string) (out []served) {
+// ServedOf returns the volumes of CSI drivers behind the claims that are bound.
+func ServedOf(r store.Reader, claims []string) (out []Served) {
 	for _, key := range claims {
 		c, ok := tables.PersistentVolumeClaims.Get(r, object.ParseKey(key))
 		if !ok || c.Spec.VolumeName == "" {
 			continue
 		}
 		if v, ok := tables.PersistentVolumes.Get(r, object.Key{Name: c.Spec.VolumeName}); ok && v.Spec.CSI != nil {
-			out = append(out, served{v.Spec.CSI.Driver, v.Spec.CSI.VolumeHandle})
+			out = append(out, Served{v.Spec.CSI.Driver, v.Spec.CSI.VolumeHandle})
 		}
 	}
 	return out
 }
 
-// setLimits takes in how many volumes of each driver the node may have; nil: any.
-func (c *cell) setLimits(name string, row *storagev1.CSINode) {
-	n := c.node(name)
+// Node is what a node has of volumes. The zero value has none and may have any.
+type Node struct {
+	served map[Served]int // of CSI drivers, and the pods that have each
+	limits map[string]int // of these, by driver; one that is missing has none
+	stored int64          // bytes on its disk
+}
+
+// Blank reports whether nothing is known of the node but what its pods have.
+func (n *Node) Blank() bool { return len(n.limits) == 0 && n.stored == 0 }
+
+// SetLimits takes in how many volumes of each driver the node may have; nil: any.
+func (n *Node) SetLimits(row *storagev1.CSINode) {
 	n.limits = nil
-	if row != nil {
-		for _, d := range row.Spec.Drivers {
-			if d.Allocatable != nil && d.Allocatable.Count != nil {
-				if n.limits == nil {
-					n.limits = map[string]int{}
-				}
-				n.limits[d.Name] = int(*d.Allocatable.Count)
+	if row == nil {
+		return
+	}
+	for _, d := range row.Spec.Drivers {
+		if d.Allocatable != nil && d.Allocatable.Count != nil {
+			if n.limits == nil {
+				n.limits = map[string]int{}
 			}
+			n.limits[d.Name] = int(*d.Allocatable.Count)
 		}
 	}
-	c.improve(n)
-	c.drop(n)
 }
 
 // exceeds reports whether the node would have more volumes of a driver than it may.
-func (v *volumes) exceeds(n *node, picks []*corev1.PersistentVolume) bool {
+func (v *Asks) exceeds(n *Node, picks []*corev1.PersistentVolume) bool {
 	if len(n.limits) == 0 {
 		return false
 	}
 	more := map[string]map[string]bool{}
 	add := func(driver, handle string) {
-		if n.served[served{driver, handle}] > 0 {
+		if n.served[Served{driver, handle}] > 0 {
 			return // counts already
 		}
 		if more[driver] == nil {
@@ -92,11 +100,11 @@ func (v *volumes) exceeds(n *node, picks []*corev1.PersistentVolume) bool {
 	return false
 }
 
-// count counts a pod's volumes in (sign 1) or out (sign -1).
-func (n *node) count(u *use, sign int) {
-	for _, s := range u.served {
+// Count counts a pod's volumes in (sign 1) or out (sign -1).
+func (n *Node) Count(list []Served, sign int) {
+	for _, s := range list {
 		if n.served == nil {
-			n.served = map[served]int{}
+			n.served = map[Served]int{}
 		}
 		if n.served[s] += sign; n.served[s] <= 0 {
 			delete(n.served, s)
