@@ -105,6 +105,7 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.MesosAnonymous, "mesos-anonymous", "", "`USER[,GROUP...]` as whom those are taken who show nothing to the APIs of Mesos and Marathon; without it they are refused")
 	f.TextVar(&c.Grace, "grace", c.Grace, "how long a silent node counts as alive")
 	f.TextVar(&c.OfferTimeout, "offer-timeout", c.OfferTimeout, "after how long an offer that a framework of Mesos does not answer is rescinded")
+	f.StringVar(&c.SchedulerConfig, "scheduler-config", c.SchedulerConfig, "how pods are placed, by the scheduler that they name: a file of kind kubescheduler.config.k8s.io/v1 KubeSchedulerConfiguration")
 	f.TextVar(&c.MesosAgentTimeout, "mesos-agent-timeout", c.MesosAgentTimeout, "for how long a node is silent before frameworks of Mesos are told that its agent is unreachable")
 	f.Var(&optional{&c.EncryptOverlay}, "encrypt-overlay", "encrypt what pods say to pods of other machines; =false ends it; without it all stays as it was")
 	f.Lookup("encrypt-overlay").NoOptDefVal = "true"

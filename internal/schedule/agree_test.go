@@ -16,6 +16,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/profile"
 	"trireme/internal/store"
 )
 
@@ -49,6 +50,24 @@ func TestAgrees(t *testing.T) {
 	}
 }
 
+// testProfiles are one of each strategy, with and without resources of their own.
+var testProfiles = []profile.Profile{
+	profile.Default(),
+	{Name: "most", Strategy: profile.Most, Weights: profile.Weights{Room: 1, Nodes: 2, Taints: 3, Spread: 2, Company: 2}},
+	{
+		Name: "spread-most", Strategy: profile.Most, Owners: true, Weights: profile.Weights{Room: 50, Nodes: 1, Spread: 1}, Resources: []profile.Resource{{Name: corev1.ResourceMemory, Weight: 2}, {Name: "example.com/gpu", Weight: 9}},
+		Added: &corev1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution:  &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"c"}}}}}},
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 7, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}}}},
+		},
+	},
+	{
+		Name: "half", Strategy: profile.Ratio, Weights: profile.Weights{Room: 1, Nodes: 2, Taints: 3, Spread: 2, Company: 2}, Shape: []profile.Point{{Used: 0.1, Worth: 0.2}, {Used: 0.5, Worth: 1}, {Used: 1, Worth: 0}},
+		Resources: []profile.Resource{{Name: corev1.ResourceCPU, Weight: 1}, {Name: corev1.ResourceMemory, Weight: 1}},
+	},
+	{Name: "least-pods", Weights: profile.Weights{Room: 3, Nodes: 2, Taints: 0, Spread: 2, Company: 100}, Owners: true, Resources: []profile.Resource{{Name: corev1.ResourceEphemeralStorage, Weight: 1}, {Name: corev1.ResourcePods, Weight: 1}}},
+}
+
 // world is a random cell and the pods that come to it.
 type world struct {
 	rng       *rand.Rand
@@ -62,7 +81,7 @@ type world struct {
 }
 
 func newWorld(r store.Reader, seed uint64) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), r: r, cell: newCell(), classes: map[uint64]*class{}}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), r: r, cell: newCell(testProfiles), classes: map[uint64]*class{}}
 	w.social = seed%2 == 1
 	w.nodes = 2 + w.rng.IntN(20)
 	for i := range w.nodes {
@@ -244,6 +263,7 @@ func (w *world) template() *corev1.Pod {
 		p.OwnerReferences = nil
 	}
 	p.Namespace = w.one("default", "eng")
+	p.Spec.SchedulerName = pick(w.rng, testProfiles).Name
 	priority := []int32{math.MinInt32, -1, 0, 0, 0, 1, math.MaxInt32}[w.rng.IntN(7)]
 	p.Spec.Priority = &priority
 	asks := p.Spec.Containers[0].Resources.Requests

@@ -6,6 +6,7 @@ import (
 
 	"trireme/internal/object"
 	"trireme/internal/schedule/neighbours"
+	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/room"
 	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
@@ -46,6 +47,12 @@ type cell struct {
 	// remembers how far it has read. base is how many were dropped from its front.
 	improved []*node
 	base     int
+	// changed lists the nodes that have changed, by slot, like improved; it is kept if follows.
+	changed     []int32
+	changedBase int
+	follows     bool
+	profiles    map[string]*profile.Profile             // by the names of schedulers
+	services    map[string]map[string]map[string]string // selectors, by namespace and name
 }
 
 // node is one node of the cell. It exists while pods name it, with a nil row
@@ -90,12 +97,15 @@ type use struct {
 	near     neighbours.Pod
 }
 
-func newCell() *cell {
-	return &cell{
-		nodes: map[string]*node{}, near: neighbours.New(ownLabels...), uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: volumes.Users{},
+func newCell(profiles []profile.Profile) *cell {
+	c := &cell{
+		services: map[string]map[string]map[string]string{},
+		nodes:    map[string]*node{}, near: neighbours.New(ownLabels...), uses: map[object.Key]*use{}, kin: map[types.UID]kin{}, frames: map[uint64]*frame{}, claimed: volumes.Users{},
 		nominated: map[object.Key]*use{}, priorities: map[int32]int{}, stored: map[object.Key]volumes.Stored{},
 		tenants: newTenants(), lent: map[string]*lent{}, slow: map[string]bool{},
 	}
+	c.setProfiles(profiles)
+	return c
 }
 
 func (c *cell) node(name string) *node {

@@ -14,6 +14,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
 	"trireme/internal/store"
@@ -33,7 +34,11 @@ type class struct {
 	cpuAsked, memoryAsked float64
 	ports                 []object.HostPort
 	dynamic               []object.DynamicPort
+	profile               *profile.Profile
+	rates                 rates
+	shaped, packs         bool // its profile says what of the room counts; a node may get better by being taken
 	required              nodeaffinity.RequiredNodeAffinity
+	added                 *nodeaffinity.LazyErrorNodeSelector // by the profile; nil: nothing
 	preferred             *nodeaffinity.PreferredSchedulingTerms
 	weight                int64 // sum of preferred's weights
 	volumes               *volumes.Asks
@@ -54,6 +59,8 @@ type class struct {
 	looks int
 	heap  *heap // nil: it was not asked for twice
 	mark  int   // how far the cell's improvements were read
+	// followed is how far the cell's changes are in the heap, where nodes get better by being taken.
+	followed int
 	// full: no node took a pod of the class when the mark was read.
 	full bool
 	why  string
@@ -69,10 +76,16 @@ func newClass(r store.Reader, p *corev1.Pod, c *cell) *class {
 		cl.owner = ref.UID
 	}
 	cl.cpu, cl.memory, cl.cpuAsked, cl.memoryAsked = atLeast(cl.demand.CPUMilli), atLeast(cl.demand.MemoryBytes), float64(cl.demand.CPUMilli), float64(cl.demand.MemoryBytes)
+	pr := c.profileOf(p)
+	if pr == nil {
+		pr = &byDefault[0] // another scheduler's: it is asked about all the same
+	}
+	cl.setProfile(pr)
 	cl.affinities()
 	cl.only = onlyNode(p)
 	cl.setPlacement()
 	cl.setCompany(c)
+	cl.lies = cl.lies || !pr.Owners
 	cl.special = len(cl.ports)+len(cl.dynamic)+len(cl.demand.Extended) > 0 || cl.demand.EphemeralBytes > 0 || cl.volumes != nil ||
 		cl.placement != nil && cl.placement.MaxPerNode > 0
 	return cl
@@ -154,14 +167,15 @@ func (cl *class) find(c *cell) *node {
 	}
 	l := cl.look(c)
 	switch {
-	case cl.heap == nil || !read || cl.near != nil && cl.near.Form() != cl.form:
+	case cl.heap == nil || !read || cl.near != nil && cl.near.Form() != cl.form || cl.packs && !cl.heap.follow(l):
 		cl.heap = newHeap(l)
 		if cl.near != nil {
 			cl.form = cl.near.Form()
 		}
-	case cl.mark < c.mark():
+	case cl.mark < c.mark() && !cl.packs:
 		cl.heap.catchUp(l)
 	}
+	cl.followed = c.changedBase + len(c.changed)
 	if cl.near != nil && cl.near.Better() != cl.moved {
 		cl.moved = cl.near.Better()
 		for _, u := range c.nominated { // beside these more may be let in than was when the heap let go of their nodes
@@ -174,6 +188,7 @@ func (cl *class) find(c *cell) *node {
 // keyOf names a pod's class: a hash of all that filters and scores look at.
 func (c *cell) keyOf(p *corev1.Pod) uint64 {
 	h, s := newHash(), &p.Spec
+	h.string(s.SchedulerName)
 	// Replicas of one owner share it; the template's own parts follow.
 	owner := ""
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {

@@ -59,7 +59,7 @@ func benchCompany(b *testing.B, set func(*corev1.Pod), distinct bool) {
 	r := newStore(b).Snapshot()
 	for b.Loop() {
 		b.StopTimer()
-		c, classes := newCell(), map[uint64]*class{}
+		c, classes := newCell(nil), map[uint64]*class{}
 		for i := range nodes {
 			n := testNode(fmt.Sprintf("n%04d", i), "4", 110)
 			n.Labels = map[string]string{corev1.LabelHostname: n.Name, "zone": fmt.Sprint("z", i%3)}

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/schedule/profile"
 	"trireme/internal/store"
 )
 
@@ -16,9 +17,9 @@ type Engine struct {
 }
 
 // NewEngine returns an engine without nodes. What pods need to know beside nodes and each other (claims,
-// tenants) it reads from r.
-func NewEngine(r store.Reader) *Engine {
-	e := &Engine{r: r, cell: newCell(), classes: map[uint64]*class{}}
+// tenants) it reads from r; services it does not know.
+func NewEngine(r store.Reader, profiles ...profile.Profile) *Engine {
+	e := &Engine{r: r, cell: newCell(profiles), classes: map[uint64]*class{}}
 	e.cell.readTenants(r)
 	return e
 }

@@ -17,7 +17,7 @@ type Reason struct {
 // Explain asks every node, in the order of names, about a pod that need not be
 // in the tables.
 func Explain(r store.Reader, p *corev1.Pod) []Reason {
-	c := newCell()
+	c := newCell(nil)
 	c.readTenants(r)
 	for n := range tables.Namespaces.All(r) {
 		c.near.SetNamespace(n.Name, n.Labels)

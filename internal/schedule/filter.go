@@ -81,9 +81,17 @@ func (c *class) tolerates(t *corev1.Taint) bool {
 	return false
 }
 
-const otherNode = "node(s) didn't match Pod's node affinity/selector"
+const (
+	otherNode = "node(s) didn't match Pod's node affinity/selector"
+	notAdded  = "node(s) didn't match scheduler-enforced node affinity"
+)
 
 func filterAffinity(c *class, n *node) []string {
+	if c.added != nil {
+		if ok, err := c.added.Match(n.row); err != nil || !ok {
+			return []string{notAdded}
+		}
+	}
 	ok, err := c.required.Match(n.row)
 	switch {
 	case err != nil:
@@ -132,7 +140,7 @@ func (c *class) refusalsOf(pod object.Key, n *node) []string {
 	return nil
 }
 
-// Score weighs, in points: an owner's pods are spread first; then the node with
+// Score weighs, in points, unless the pod's profile says otherwise (strategy.go): an owner's pods are spread first; then the node with
 // the most left is taken. Soft wishes move a node by less than one pod does. Points are whole numbers, so that
 // it does not matter in which order they are added.
 const (
@@ -147,8 +155,11 @@ const (
 func (c *class) score(n *node) int64 {
 	s := spotOf(n)
 	p := c.roomPoints(&s)
+	if c.shaped {
+		p = c.shapedPoints(n)
+	}
 	if p += c.wishes(n.row); !c.lies {
-		p -= spreadPoints * c.cell.kin[c.owner][n.slot]
+		p -= c.rates.kin * c.cell.kin[c.owner][n.slot]
 	}
 	if c.near != nil {
 		p += c.near.score(n)
@@ -156,19 +167,14 @@ func (c *class) score(n *node) int64 {
 	return p
 }
 
-// roomPoints are more the more is left.
-func (c *class) roomPoints(s *spot) int64 {
-	return int64(leastPoints / 3 * s.left(c.cpuAsked, c.memoryAsked))
-}
-
 // wishes are the points of what the node's row has or lacks that pods would like to have or not.
 func (c *class) wishes(n *corev1.Node) (p int64) {
 	if c.preferred != nil && c.weight > 0 {
-		p += int64(affinityPoints * float64(c.preferred.Score(n)) / float64(c.weight))
+		p += int64(float64(c.rates.affinity) * float64(c.preferred.Score(n)) / float64(c.weight))
 	}
 	for i := range n.Spec.Taints {
 		if t := &n.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !c.tolerates(t) {
-			p -= preferTaintPoints
+			p -= c.rates.taint
 		}
 	}
 	return p
@@ -177,19 +183,27 @@ func (c *class) wishes(n *corev1.Node) (p int64) {
 // wishesMost is a bound of what wishes returns.
 func (c *class) wishesMost() int64 {
 	if c.preferred != nil {
-		return affinityPoints
+		return c.rates.affinity
 	}
 	return 0
 }
 
-// affinities prepares the class's node affinity.
+// affinities prepares the class's node affinity, with what its profile adds.
 func (c *class) affinities() {
 	c.required = nodeaffinity.GetRequiredNodeAffinity(c.pod)
-	a := c.pod.Spec.Affinity
-	if a == nil || a.NodeAffinity == nil || len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+	var terms []corev1.PreferredSchedulingTerm
+	if a := c.pod.Spec.Affinity; a != nil && a.NodeAffinity != nil {
+		terms = a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	}
+	if a := c.profile.Added; a != nil {
+		if a.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+			c.added = nodeaffinity.NewLazyErrorNodeSelector(a.RequiredDuringSchedulingIgnoredDuringExecution)
+		}
+		terms = slices.Concat(terms, a.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if len(terms) == 0 {
 		return
 	}
-	terms := a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
 	preferred, err := nodeaffinity.NewPreferredSchedulingTerms(terms)
 	if err != nil {
 		return // validation refused it, or an older release wrote it: no wish

@@ -100,6 +100,7 @@ func (cl *class) static(n *node) string {
 // frameKey names all that frames look at of a pod.
 func frameKey(p *corev1.Pod) uint64 {
 	h := newHash()
+	h.string(p.Spec.SchedulerName)
 	h.texts(p.Spec.NodeSelector)
 	h.tolerations(p.Spec.Tolerations)
 	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {

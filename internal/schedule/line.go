@@ -19,15 +19,16 @@ import (
 
 // enqueue puts a pod in line that waits, or notes what has changed of it.
 func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
-	if p.Spec.SchedulerName != s.cfg.Name {
+	if s.cell.profileOf(p) == nil {
 		s.forget(key)
 		return
 	}
-	s.cell.near.Expect(p)
 	old := s.queue.Pod(key)
 	if old != nil && s.wrote[key] == p {
 		return
 	}
+	p = s.cell.effective(p)
+	s.cell.near.Expect(p)
 	w := &queue.Pod{Key: key, UID: p.UID, Created: p.CreationTimestamp.Unix(), Class: s.cell.keyOf(p), Gated: len(p.Spec.SchedulingGates) > 0}
 	c := object.PodCondition(p, corev1.PodScheduled)
 	w.Told = c != nil && c.Status == corev1.ConditionFalse && (c.Reason == corev1.PodReasonSchedulingGated) == w.Gated

@@ -296,7 +296,7 @@ func (s *Scheduler) evict(tx *store.Tx, u *use, by *corev1.Pod) {
 	s.spend(tx, u)
 	s.cell.leave(u)
 	next := victim.DeepCopy()
-	cause := object.Disruption{Reason: corev1.PodReasonPreemptionByScheduler, Message: s.cfg.Name + ": preempting to accommodate a higher priority pod"}
+	cause := object.Disruption{Reason: corev1.PodReasonPreemptionByScheduler, Message: by.Spec.SchedulerName + ": preempting to accommodate a higher priority pod"}
 	if remove, _ := (object.Deletion{Now: tx.Now(), Cause: cause}).Mark(next); remove {
 		tables.Pods.Delete(tx, u.key)
 	} else {
@@ -304,7 +304,7 @@ func (s *Scheduler) evict(tx *store.Tx, u *use, by *corev1.Pod) {
 	}
 	// The other's name is not for the victim's namespace to know.
 	tell.About(tx, tables.Pods, victim, tell.Event{
-		From: s.cfg.Name, Type: corev1.EventTypeNormal, Reason: "Preempted",
+		From: by.Spec.SchedulerName, Type: corev1.EventTypeNormal, Reason: "Preempted",
 		Message: "Preempted by pod " + string(by.UID) + " on node " + u.node.name,
 	})
 }
@@ -320,7 +320,7 @@ func (s *Scheduler) unpromise(tx *store.Tx, key object.Key) {
 	next.Status.NominatedNodeName = ""
 	tables.Pods.Put(tx, &next)
 	if w := s.queue.Pod(key); w.Own() {
-		s.queue.Move(w, false, func() *queue.Line { return s.lineOf(tx, p) })
+		s.queue.Move(w, false, func() *queue.Line { return s.lineOf(tx, s.cell.effective(p)) })
 		s.queue.Knock(w.Line())
 	}
 }

@@ -95,7 +95,9 @@ func (c *cell) touch(n *node) {
 	}
 	s := spotOf(n)
 	s.version = c.tick()
-	c.spots[n.slot] = s
+	if c.spots[n.slot] = s; c.follows {
+		c.note(n.slot)
+	}
 }
 
 // refused are the points of a node that does not fit.
@@ -136,8 +138,11 @@ func (l *look) numbers(i int32) int64 {
 		return refused
 	}
 	p := l.roomPoints(s)
+	if l.shaped {
+		p = l.shapedPoints(l.cell.list[i])
+	}
 	if l.kin != nil {
-		p -= spreadPoints * l.kin[i]
+		p -= l.rates.kin * l.kin[i]
 	}
 	return p
 }
@@ -212,8 +217,11 @@ func (cl *class) scan(c *cell) *node {
 			continue
 		}
 		points := cl.roomPoints(s)
+		if cl.shaped {
+			points = cl.shapedPoints(c.list[i])
+		}
 		if l.kin != nil {
-			points -= spreadPoints * l.kin[int32(i)]
+			points -= cl.rates.kin * l.kin[int32(i)]
 		}
 		if points < need || points == need && c.ranks[i] > l.rank {
 			continue

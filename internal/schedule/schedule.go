@@ -11,6 +11,7 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
+	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/queue"
 	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
@@ -21,8 +22,8 @@ import (
 
 // Config configures the scheduler. The zero value is useful.
 type Config struct {
-	// Name is the spec.schedulerName it serves. Empty: default-scheduler.
-	Name string
+	// Profiles are how the pods are placed that name each as their spec.schedulerName. Empty: those of default-scheduler, by default.
+	Profiles []profile.Profile
 }
 
 const (
@@ -50,9 +51,6 @@ type Scheduler struct {
 
 // New returns the scheduler.
 func New(cfg Config) *Scheduler {
-	if cfg.Name == "" {
-		cfg.Name = corev1.DefaultSchedulerName
-	}
 	s := &Scheduler{cfg: cfg, exact: queue.ExactLooks}
 	s.reset()
 	return s
@@ -61,7 +59,7 @@ func New(cfg Config) *Scheduler {
 var _ loop.Reconciler = (*Scheduler)(nil)
 
 func (s *Scheduler) reset() {
-	s.cell, s.classes, s.queue, s.wrote = newCell(), map[uint64]*class{}, queue.New(s.exact), nil
+	s.cell, s.classes, s.queue, s.wrote = newCell(s.cfg.Profiles), map[uint64]*class{}, queue.New(s.exact), nil
 }
 
 func (s *Scheduler) Name() string { return "schedule/pods" }
@@ -160,6 +158,7 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		n, _ := tables.CSINodes.Get(tx, key)
 		s.cell.setLimits(key.Name, n)
 	}
+	s.takeInServices(tx)
 	for key := range tables.Pods.Changed(tx) {
 		row, ok := tables.Pods.Row(tx, key)
 		if !ok {
@@ -215,7 +214,7 @@ func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (cost int) 
 	}
 	cost += s.write(tx, p, w, v)
 	if own := s.cell.nominated[w.Key] != nil; own != l.Own {
-		s.queue.Move(w, own, func() *queue.Line { return s.lineOf(tx, p) })
+		s.queue.Move(w, own, func() *queue.Line { return s.lineOf(tx, s.cell.effective(p)) })
 		if l = w.Line(); !own {
 			return cost // the others of its class say whether it is looked at
 		}
@@ -265,7 +264,7 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *
 	for range 2 {
 		cl := s.classes[w.Class]
 		if cl == nil {
-			cl = newClass(tx, p, s.cell)
+			cl = newClass(tx, s.cell.effective(p), s.cell)
 			s.classes[w.Class] = cl
 		}
 		if why := s.cell.bound(cl.tenant, cl.demand, s.spare); why != "" {
@@ -304,7 +303,7 @@ func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
 	if strings.HasPrefix(c.Message, volumes.WaitingFor) {
 		return // the claims' events tell
 	}
-	e := tell.Event{From: s.cfg.Name, Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: c.Message}
+	e := tell.Event{From: p.Spec.SchedulerName, Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: c.Message}
 	if p.Spec.NodeName != "" {
 		e.Type, e.Reason = corev1.EventTypeNormal, "Scheduled"
 		e.Message = "Successfully assigned " + object.KeyOf(p).String() + " to " + p.Spec.NodeName

@@ -133,7 +133,7 @@ func disturb(tx *store.Tx, rng *rand.Rand) {
 
 func checkCell(t *testing.T, s *store.Store, sched *Scheduler) {
 	t.Helper()
-	fresh := newCell()
+	fresh := newCell(nil)
 	snap := s.Snapshot()
 	for n := range tables.Nodes.All(snap) {
 		fresh.setNode(n.Name, n)

@@ -20,25 +20,24 @@ var ownLabels = []string{
 	appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel, batchv1.JobCompletionIndexAnnotation, swarm.SlotLabel, marathon.SlotLabel,
 }
 
-// pulls is what pods that are there count in points: a wish of weight 100 as much as a wish for a node, for each pod; a pod
-// more in a domain that is to be kept even as much as an owner's pod more on a node.
-var pulls = neighbours.Rate{Refused: refused, Pull: affinityPoints / 100, Skew: spreadPoints}
-
 // company is what the pods that are there mean to those of a class. All of it is said by groups of nodes: those in the same
 // domains of all the keys that matter to the class, each node alone where one of these is its name.
 type company struct {
 	*neighbours.View
 	asks *neighbours.Asks
+	// rate is what they count in points: by default a wish of weight 100 as much as a wish for a node, for each pod; a pod
+	// more in a domain that is to be kept even as much as an owner's pod more on a node.
+	rate neighbours.Rate
 }
 
 // group returns the number of the node's group, 0 for nodes that are not there.
 func (a *company) group(n *node) int32 { return a.Group(n.near) }
 
 // groups returns the points of each group now; refused: its nodes do not take the pods. Valid until it is asked again.
-func (a *company) groups() []int64 { return a.Groups(pulls) }
+func (a *company) groups() []int64 { return a.Groups(a.rate) }
 
 // score is the plain answer that groups must agree with.
-func (a *company) score(n *node) int64 { return pulls.Points(a.Pull(n.near)) }
+func (a *company) score(n *node) int64 { return a.rate.Points(a.Pull(n.near)) }
 
 // setCompany reads what the class's pods ask of others. As long as no pod of the cell asks anything of any, nobody has company.
 func (cl *class) setCompany(c *cell) {
@@ -46,7 +45,7 @@ func (cl *class) setCompany(c *cell) {
 	asks := c.near.Read(p)
 	spreads := cl.spreads()
 	if c.near.Awake() || len(spreads) > 0 {
-		cl.near = &company{c.near.View(p, asks, spreads), asks}
+		cl.near = &company{c.near.View(p, asks, spreads), asks, cl.rates.company}
 		cl.lies = len(spreads) > 0 || asks.Clings(p.Namespace, p.Labels)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"trireme/internal/dataplane/dns"
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/schedule/profile"
 )
 
 // Version is the release, set by the linker.
@@ -77,6 +78,10 @@ type ManagerConfig struct {
 	Grace Duration `json:"grace"`
 	// OfferTimeout is after how long an offer that a framework does not answer is rescinded [60s].
 	OfferTimeout Duration `json:"offerTimeout"`
+	// SchedulerConfig is a file of kind KubeSchedulerConfiguration, kubescheduler.config.k8s.io/v1, that says how the
+	// pods of each scheduler's name are placed [spread by room].
+	SchedulerConfig string `json:"schedulerConfig"`
+	profiles        []profile.Profile
 	// MesosAgentTimeout is for how long a node is silent before frameworks are told that its
 	// agent is unreachable [75s].
 	MesosAgentTimeout Duration `json:"mesosAgentTimeout"`
@@ -268,6 +273,9 @@ func (c *Config) Complete() error {
 		c.Address = defaultAddress(c.PodCIDR)
 	}
 	c.Manager.DockerSocket = c.DockerSocketPath()
+	if err := c.Manager.readProfiles(); err != nil {
+		return err
+	}
 	return c.validate()
 }
 
@@ -336,6 +344,21 @@ func (c *Config) validate() error {
 	}
 	if !c.Manager.Enabled && len(c.Agent.Managers) == 0 {
 		return invalid("agent.managers", "a machine that is no manager must be told where one is: trireme join --token TOKEN ADDRESS")
+	}
+	return nil
+}
+
+// readProfiles reads how pods are placed.
+func (c *ManagerConfig) readProfiles() error {
+	if c.SchedulerConfig == "" || !c.Enabled {
+		return nil
+	}
+	text, err := os.ReadFile(c.SchedulerConfig)
+	if err == nil {
+		c.profiles, err = profile.Parse(text)
+	}
+	if err != nil {
+		return invalid("manager.schedulerConfig", "--scheduler-config %s: %w", c.SchedulerConfig, err)
 	}
 	return nil
 }

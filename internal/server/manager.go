@@ -261,17 +261,19 @@ func Loops(alloc *allocate.Allocator, caPEM []byte, cfg *ManagerConfig) []loop.R
 		CAPEM: caPEM, Pods: sow.Rules{Fill: policy.Fill, Allow: policy.Allow, Review: new(policy.Hooks).ReviewPod}, ReservedPort: alloc.Reserved,
 		MesosSilence: max(time.Duration(cfg.MesosAgentTimeout-cfg.Grace), time.Second),
 	})
-	loops = append(loops, offer.NewLoop(offer.LoopConfig{Timeout: time.Duration(cfg.OfferTimeout)}), scheduler())
+	loops = append(loops, offer.NewLoop(offer.LoopConfig{Timeout: time.Duration(cfg.OfferTimeout)}), scheduler(cfg))
 	return append(loops, alloc.Loops()...)
 }
 
 // scheduler returns a new scheduler, for the cluster or to plan with.
-func scheduler() loop.Reconciler { return schedule.New(schedule.Config{}) }
+func scheduler(cfg *ManagerConfig) loop.Reconciler {
+	return schedule.New(schedule.Config{Profiles: cfg.profiles})
+}
 
 // planner returns what answers plans. Webhooks are not asked about pods that nobody makes.
-func planner(s *store.Store) *whatif.Planner {
+func planner(s *store.Store, cfg *ManagerConfig) *whatif.Planner {
 	return whatif.New(whatif.Config{Store: s, Now: time.Now, Loops: func() []loop.Reconciler {
-		return append(orchestrate.PodLoops(sow.Rules{Fill: policy.Fill, Allow: policy.Allow}), scheduler())
+		return append(orchestrate.PodLoops(sow.Rules{Fill: policy.Fill, Allow: policy.Allow}), scheduler(cfg))
 	}})
 }
 
@@ -339,6 +341,6 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server,
 	return kube.New(s, kube.Config{
 		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity, Seats: m.cfg.Manager.RequestsMax + m.cfg.Manager.MutatingMax,
 		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
-		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Plan: planner(s).Answer, Log: m.cfg.Log,
+		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Plan: planner(s, &m.cfg.Manager).Answer, Log: m.cfg.Log,
 	})
 }
