@@ -41,15 +41,10 @@ func (toys) Allocate(_ context.Context, r *pluginapi.AllocateRequest) (*pluginap
 	}}}, nil
 }
 
-// TestDevicePlugin: a plugin's devices are the node's, a pod that asks for one has it
-// to itself, and nobody gets any once the plugin is gone.
-func TestDevicePlugin(t *testing.T) {
-	h := ownMachines(t, 1)[0]
+// plugged registers the toys with the node's agent, as devices of the resource.
+func plugged(t *testing.T, h *cluster.Host, resource string) toys {
+	t.Helper()
 	dir := filepath.Join(h.Root, "device-plugins")
-	if err := bringUp(t.Context(), h); err != nil {
-		t.Fatal(err)
-	}
-	k := newClient(t, h)
 	l, err := net.Listen("unix", filepath.Join(dir, "toys.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -65,9 +60,23 @@ func TestDevicePlugin(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := pluginapi.NewRegistrationClient(conn).Register(ctx, &pluginapi.RegisterRequest{Version: pluginapi.Version, Endpoint: "toys.sock", ResourceName: "example.com/toy"}); err != nil {
+	if _, err := pluginapi.NewRegistrationClient(conn).Register(ctx, &pluginapi.RegisterRequest{Version: pluginapi.Version, Endpoint: "toys.sock", ResourceName: resource}); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// TestDevicePlugin: a plugin's devices are the node's, a pod that asks for one has it
+// to itself, and nobody gets any once the plugin is gone.
+func TestDevicePlugin(t *testing.T) {
+	h := ownMachines(t, 1)[0]
+	if err := bringUp(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	k := newClient(t, h)
+	p := plugged(t, h, "example.com/toy")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	k.must("wait", `--for=jsonpath={.status.allocatable.example\.com/toy}=2`, "node/"+h.Name, "--timeout=30s")
 	pod := func(name, n string) {
 		k.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n  containers: [{name: c, image: \"" + busybox +

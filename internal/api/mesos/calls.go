@@ -194,6 +194,9 @@ func kill(c *call) error {
 			next.Kill.Times = t.Kill.Times + 1
 		}
 		tables.MesosTasks.Put(tx, next)
+		if t.Unreachable != nil { // it ends when its agent is back: until then that is all there is to tell
+			notify(tx, framework.Spec.ID, updateEvent(latest(tx, t)))
+		}
 		return nil
 	})
 }

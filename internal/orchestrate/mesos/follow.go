@@ -78,6 +78,9 @@ func (s *step) unreachable(tasks []*mesos.Task) bool {
 	if told {
 		failure(s.tx, s.f.Spec.ID, agent.Status.ID)
 	}
+	if kill := killOf(tasks); kill != nil && s.pod != nil {
+		s.delete(graceOf(tasks)) // it ends when its agent is back, whichever manager leads then
+	}
 	return true
 }
 

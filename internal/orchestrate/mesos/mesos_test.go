@@ -465,6 +465,25 @@ func TestAnAgentIsNotReached(t *testing.T) {
 		ready(corev1.ConditionTrue)
 		c.want("back", strings.Join(c.told(), "; "), "t TASK_RUNNING REASON_AGENT_REREGISTERED: Agent reregistered")
 		c.want("state", c.row("t").State.String(), "TASK_RUNNING")
+
+		ready(corev1.ConditionUnknown)
+		c.Advance(75 * time.Second)
+		c.Settle(c.runner)
+		c.told()
+		c.Update(func(tx *store.Tx) {
+			killed := c.row("t").Clone()
+			killed.Kill = &ours.Kill{By: mesosv1.TaskStatus_SOURCE_EXECUTOR}
+			tables.MesosTasks.Put(tx, killed)
+		})
+		c.Settle(c.runner)
+		if pod, ok := tables.Pods.Get(c.Store.Head(), c.row("t").Pod); !ok || pod.DeletionTimestamp == nil {
+			t.Error("the pod of a task that was killed while its agent is away does not say so")
+		}
+		c.want("killed, and not reached", c.row("t").State.String(), "TASK_UNREACHABLE")
+		c.AtRest("loops that were just made", loops())
+		ready(corev1.ConditionTrue)
+		c.pod("t", ended(143))
+		c.want("killed", c.row("t").State.String(), "TASK_KILLED")
 	}
 }
 
