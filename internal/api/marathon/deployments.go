@@ -62,14 +62,18 @@ func stepsOf(d *marathon.Deployment) []stepInfo {
 	return out
 }
 
-func infoOf(d *marathon.Deployment) deploymentInfo {
+func (c *call) infoOf(d *marathon.Deployment) deploymentInfo {
 	info := deploymentInfo{
 		ID: d.Name, Version: d.Spec.Version, AffectedApps: append([]string{}, d.Affected(false)...), AffectedPods: append([]string{}, d.Affected(true)...), Steps: stepsOf(d),
 		CurrentActions: []currentAction{}, TotalSteps: len(d.Spec.Steps), CurrentStep: min(int(d.Status.Step)+1, len(d.Spec.Steps)),
 	}
 	if at := int(d.Status.Step); at < len(d.Spec.Steps) {
 		for _, a := range d.Spec.Steps[at].Actions {
-			info.CurrentActions = append(info.CurrentActions, currentAction{actionOf(a), []any{}})
+			results := []any{}
+			if app, err := c.findApp(a.App); err == nil {
+				results = readiness(app, c.tasksOf(app))
+			}
+			info.CurrentActions = append(info.CurrentActions, currentAction{actionOf(a), results})
 		}
 	}
 	return info
@@ -82,7 +86,7 @@ func listDeployments(c *call) (any, error) {
 	out := []deploymentInfo{}
 	for d := range tables.MarathonDeployments(c.snap) {
 		if d.Status.State == "" {
-			out = append(out, infoOf(d))
+			out = append(out, c.infoOf(d))
 		}
 	}
 	slices.SortFunc(out, func(a, b deploymentInfo) int { return compareText(a.Version, b.Version) })

@@ -93,7 +93,7 @@ func putApp(t *testing.T, tx *store.Tx, ns string) {
 		u.SetUID(types.UID(uuid.NewSHA1(uuid.Nil, []byte(resource+name)).String()))
 		tables.CustomObjects.PutAt(tx, tables.MarathonKey(marathon.GroupVersion.WithResource(resource), object.Key{Namespace: namespace, Name: name}), u)
 	}
-	tree, err := marathon.Fields([]byte(`{"id": "` + id + `", "instances": 3, "container": {"docker": {"image": "i"}}, "labels": {"tier": "` + ns + `"}, "portDefinitions": [{"port": 10000}]}`))
+	tree, err := marathon.Fields([]byte(`{"id": "` + id + `", "instances": 3, "container": {"docker": {"image": "i"}}, "labels": {"tier": "` + ns + `"}, "portDefinitions": [{"port": 10000, "name": "web"}], "readinessChecks": [{"name": "warm", "portName": "web"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestShown(t *testing.T) {
 	for _, tt := range []struct{ path, want string }{
 		{"/v2/apps//loud/web/", `"tasksRunning":1`}, {"/v2/apps/loud/web", `"ports":[31007]`}, {"/v2/apps/loud/web", `"servicePorts":[10000]`}, {"/v2/apps/loud/web", `"deployments":[{"id":"louddeployment"}]`},
 		{"/service/marathon/v2/apps/loud/web", `"id":"/loud/web"`}, {"/marathon/v2/apps?label=tier%3D%3Dloud", `"id":"/loud/web"`}, {"/v2/apps?id=web", "/hush/web"}, {"/v2/apps?label=tier%20notin%20(loud)", "/hush/web"},
-		{"/v2/queue", `"count":2`}, {"/v2/queue", `{"reason":"InsufficientMemory","declined":1,"processed":1}`}, {"/v2/deployments", `"currentActions":[{"action":"ScaleApplication","app":"/hush/web","readinessCheckResults":[]}]`},
+		{"/v2/queue", `"count":2`}, {"/v2/queue", `{"reason":"InsufficientMemory","declined":1,"processed":1}`}, {"/v2/deployments", `"currentActions":[{"action":"ScaleApplication","app":"/hush/web","readinessCheckResults":[{"name":"warm","ready":false,"taskId":"hush_web.instance-`},
 		{"/v2/groups/loud", `"id":"/loud/web"`}, {"/v2/groups?embed=group.groups", `"apps":[]`}, {"/v2/groups/loud/versions", `["2030-01-01T00:00:00.000Z"]`}, {"/v2/leader", `"m:8080"`},
 		{"/v2/tasks?status[]=running", "TASK_RUNNING"}, {"/v2/tasks?status=staging", `{"tasks":[]}`}, {"/metrics/prometheus", "marathon_apps_active 2"}, {"/v2/nothing", "is not served"},
 	} {
