@@ -380,11 +380,12 @@ func megabytesUp(bytes int64) int64 {
 	return n
 }
 
-// demandOf returns the scalars of a list as the scheduler counts them.
+// demandOf returns the scalars of a list as the scheduler counts them: what is revocable is in what
+// others have asked for.
 func demandOf(l resource.List) (d object.Demand) {
 	for i := range l {
 		r := &l[i]
-		if r.Kind != resource.Scalar {
+		if r.Kind != resource.Scalar || r.Revocable {
 			continue
 		}
 		switch r.Name {

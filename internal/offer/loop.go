@@ -45,6 +45,7 @@ type world struct {
 	paths      map[string]string // of namespaces
 	touched    map[string]bool   // nodes to count again
 	inverse    map[string]bool   // nodes that are to be unavailable, or of which inverse offers are made
+	borrows    bool              // somebody takes revocable resources
 	deadlines  deadlines
 	master     string
 }
@@ -68,7 +69,7 @@ func (l *Loop) Name() string { return Name }
 
 func (l *Loop) Reads() []store.TableID {
 	return []store.TableID{
-		tables.MesosOffers.ID(), tables.MesosTasks.ID(), tables.CustomObjects.ID(), tables.Nodes.ID(), tables.Pods.ID(), tables.Namespaces.ID(),
+		tables.MesosOffers.ID(), tables.MesosTasks.ID(), tables.CustomObjects.ID(), tables.Nodes.ID(), tables.Pods.ID(), tables.Namespaces.ID(), tables.PodSamples.ID(),
 	}
 }
 
@@ -139,6 +140,7 @@ func (l *Loop) start(tx *store.Tx) {
 	for f := range tables.MesosFrameworks(tx) {
 		l.setFramework(tx, f.Name, f)
 	}
+	l.lends()
 	l.recount(tx)
 	for o := range tables.MesosOffers.All(tx) {
 		l.setOffer(tx, o.Name, o)
@@ -232,6 +234,7 @@ func (l *Loop) takeIn(tx *store.Tx) {
 		o, _ := tables.MesosOffers.Get(tx, key)
 		l.setOffer(tx, key.Name, o)
 	}
+	l.measure(tx)
 }
 
 func (l *Loop) node(name string) *node {
@@ -269,6 +272,7 @@ func (l *Loop) setPod(tx *store.Tx, key object.Key, h *tables.PodHead) {
 		return
 	}
 	u := &use{uid: h.UID, node: l.node(on), framework: h.Labels[mesos.FrameworkLabel], path: l.path(tx, key.Namespace), demand: h.Demand}
+	u.borrowed = u.framework != "" && h.Labels[mesos.RevocableLabel] != ""
 	if h.HostPorts {
 		p, _ := tables.Pods.Get(tx, key)
 		u.ports = object.HostPorts(p)
@@ -411,6 +415,7 @@ func (l *Loop) count(tx *store.Tx, n *node) (over []string) {
 	if n.stale {
 		l.renew(tx, n)
 	}
+	l.spare(tx, n)
 	var tasks []*mesos.Task
 	clear(n.held)
 	for row := range tables.MesosTasks.By(tx, tables.MesosByNode, n.name) {

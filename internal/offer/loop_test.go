@@ -9,10 +9,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
 	"trireme/internal/loop/looptest"
 	"trireme/internal/mesos/resource"
+	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/offer"
@@ -209,6 +211,66 @@ func TestTenantsBindOffers(t *testing.T) {
 	w.change(func(tx *store.Tx, o *mesos.Offer) { tables.MesosOffers.Delete(tx, object.KeyOf(o)) })
 	w.Advance(time.Second)
 	w.want("and counts from then on", "lent n1 f as web: mem:1024; ports:[31000-32000]")
+}
+
+// TestWhatPodsDoNotUseIsLentToo: but for a margin, in steps, and to who takes what is revocable.
+func TestWhatPodsDoNotUseIsLentToo(t *testing.T) {
+	w := newWorld(t)
+	w.node("n1", "10", "10Gi", "")
+	w.pod("default", "p", "n1", "10", ", uid: p")
+	uses := func(pod, uid string, milli int64) {
+		w.Update(func(tx *store.Tx) {
+			s := &object.PodSample{Containers: []object.ContainerUse{{Name: "c", CPUNano: milli * 1e6}}}
+			s.Namespace, s.Name, s.UID, s.Window.Duration = "default", pod, types.UID(uid), time.Second
+			tables.PodSamples.Put(tx, s)
+		})
+	}
+	w.framework("firm", "role: a")
+	w.framework("takes", "role: b, capabilities: [{type: REVOCABLE_RESOURCES}]")
+	w.change(func(tx *store.Tx, o *mesos.Offer) { tables.MesosOffers.Delete(tx, object.KeyOf(o)) })
+	lent := func() (out string) {
+		for line := range strings.Lines(w.offers()) {
+			if strings.Contains(line, "REV") {
+				out += strings.TrimSpace(line)
+			}
+		}
+		return out
+	}
+	for _, step := range []struct {
+		what, want string
+		do         func()
+	}{
+		{"nobody has measured", "", func() {}},
+		{"one tenth stays, 8.9 are 17 steps", "lent n1 takes as b: cpus{REV}:8.5", func() { uses("p", "p", 100) }},
+		{"its owner needs it", "", func() { uses("p", "p", 9000) }},
+		{"and no more", "lent n1 takes as b: cpus{REV}:8.5", func() { uses("p", "p", 100) }},
+		{"it is of a pod that is gone", "", func() { uses("p", "other", 100) }},
+	} {
+		step.do()
+		w.Advance(time.Second)
+		if got := lent(); got != step.want {
+			t.Errorf("%s: %q, want %q", step.what, got, step.want)
+		}
+	}
+	uses("p", "p", 100)
+	w.Update(func(tx *store.Tx) {
+		task := &mesos.Task{Node: "n1", State: mesosv1.TaskState_TASK_RUNNING, Info: &mesosv1.TaskInfo{}}
+		task.Namespace, task.Name = "takes", "t"
+		r := resource.Of(resource.CPUs, 2000)
+		r.Revocable = true
+		task.Info.Resources = resource.List{r}.Messages(true)
+		tables.MesosTasks.Put(tx, task)
+	})
+	w.pod("default", "t", "n1", "0", ", uid: t, labels: {mesos.trireme.dev/framework: takes, mesos.trireme.dev/revocable: yes-it-is}")
+	uses("t", "t", 2000)
+	if got := lent(); got != "lent n1 takes as b: cpus{REV}:6.5" {
+		t.Errorf("a task has 2 of it, and uses them: %q", got)
+	}
+	w.AtRest("a loop that was just made", []loop.Reconciler{offer.NewLoop(offer.LoopConfig{})})
+	w.Merge(`{apiVersion: mesos.trireme.dev/v1, kind: Framework, metadata: {name: takes}, status: {connected: false}}`)
+	if got := lent(); got != "" {
+		t.Errorf("nobody takes what is revocable: %q", got)
+	}
 }
 
 // BenchmarkLoop makes 10,000 offers as rows for 1,000 frameworks, all of which have declined before.

@@ -24,6 +24,7 @@ type node struct {
 
 	total resource.List // what it has, by reservation; of row and agent
 	stale bool          // total is that of another row
+	spare resource.List // what pods have asked for and do not use: revocable
 }
 
 // use is a pod that has a node.
@@ -34,6 +35,7 @@ type use struct {
 	path      string // of its tenant
 	demand    object.Demand
 	ports     []object.HostPort
+	borrowed  bool // what it runs on is what others do not use
 }
 
 // closed reports whether the node is not offered.
@@ -50,7 +52,7 @@ func (n *node) closed() bool {
 
 // free returns what no pod has of the node. tasks are those that hold something of it.
 func (n *node) free(tasks []*mesos.Task) resource.List {
-	var drawn, other resource.List // of what is reserved; of what is neither that nor a scalar
+	var drawn, other resource.List // of what is reserved; of what is neither that nor a firm scalar
 	executors := map[string]bool{}
 	for _, t := range tasks {
 		all := t.Info.GetResources()
@@ -68,7 +70,7 @@ func (n *node) free(tasks []*mesos.Task) resource.List {
 		for _, r := range list.AllocatedTo("") {
 			if r.Reserved() {
 				drawn = drawn.Plus(resource.List{r})
-			} else if r.Kind != resource.Scalar {
+			} else if r.Kind != resource.Scalar || r.Revocable {
 				other = other.Plus(resource.List{r})
 			}
 		}
@@ -76,16 +78,16 @@ func (n *node) free(tasks []*mesos.Task) resource.List {
 	reserved := n.total.Where(func(r *resource.Resource) bool { return r.Reserved() }).Minus(drawn).Minus(n.drawnByPods())
 	left := n.left(reserved)
 	rest := n.total.Where(func(r *resource.Resource) bool { return !r.Reserved() && r.Kind != resource.Scalar })
-	out := reserved.Plus(left).Plus(rest.Minus(other))
+	out := reserved.Plus(left).Plus(rest.Minus(other)).Plus(n.spare.Minus(other))
 	if ports := n.boundPorts(); len(ports) > 0 {
 		out = out.Minus(resource.List{{Name: resource.Ports, Kind: resource.Ranges, Ranges: ports}})
 	}
 	return out
 }
 
-// special reports whether a resource is reserved or no scalar.
+// special reports whether a resource is reserved, revocable or no scalar.
 func special(r *mesosv1.Resource) bool {
-	return r.GetType() != mesosv1.Value_SCALAR || len(r.Reservations) > 0 || r.Reservation != nil || r.Role != nil && r.GetRole() != mesos.Everyone
+	return r.GetType() != mesosv1.Value_SCALAR || r.Revocable != nil || len(r.Reservations) > 0 || r.Reservation != nil || r.Role != nil && r.GetRole() != mesos.Everyone
 }
 
 // left returns the scalars that nobody has and that are not reserved.

@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/object/mesos"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -16,19 +17,20 @@ const (
 	NodeCritical         = "system-node-critical"
 	clusterCriticalValue = int32(object.CriticalPriority)
 	nodeCriticalValue    = clusterCriticalValue + 1000
+	revocableValue       = int32(-1_000_000)
 )
 
 // SystemClasses returns new rows of the priority classes that every cluster has.
 func SystemClasses() []*schedulingv1.PriorityClass {
-	class := func(name string, value int32, what string) *schedulingv1.PriorityClass {
-		lower := corev1.PreemptLowerPriority
+	class := func(name string, value int32, preempts corev1.PreemptionPolicy, what string) *schedulingv1.PriorityClass {
 		return &schedulingv1.PriorityClass{
-			ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, PreemptionPolicy: &lower, Description: what,
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, PreemptionPolicy: &preempts, Description: what,
 		}
 	}
 	return []*schedulingv1.PriorityClass{
-		class(ClusterCritical, clusterCriticalValue, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-		class(NodeCritical, nodeCriticalValue, "Used for system critical pods that must not be moved from their current node."),
+		class(ClusterCritical, clusterCriticalValue, corev1.PreemptLowerPriority, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+		class(NodeCritical, nodeCriticalValue, corev1.PreemptLowerPriority, "Used for system critical pods that must not be moved from their current node."),
+		class(mesos.RevocableClass, revocableValue, corev1.PreemptNever, "Of Mesos tasks on revocable resources, which others have asked for and do not use: they give way to all others."),
 	}
 }
 

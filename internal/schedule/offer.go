@@ -56,7 +56,7 @@ func (c *cell) setOffer(r store.Reader, id string, o *mesos.Offer) {
 	if err != nil {
 		return // nobody but offer/offers writes them
 	}
-	asks, err := list.Unreserved().Requests()
+	asks, err := list.Unreserved().Firm().Requests()
 	if err != nil {
 		return
 	}

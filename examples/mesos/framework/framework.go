@@ -29,6 +29,8 @@ type Resource struct {
 	Scalar struct {
 		Value float64 `json:"value"`
 	} `json:"scalar"`
+	// Revocable: others have asked for it and do not use it; offered to REVOCABLE_RESOURCES.
+	Revocable *struct{} `json:"revocable,omitempty"`
 }
 
 // Scalar returns a scalar resource.

@@ -152,6 +152,9 @@ func (l List) For(role string) List { return l.Where(func(r *Resource) bool { re
 // Unreserved returns what is kept for nobody.
 func (l List) Unreserved() List { return l.Where(func(r *Resource) bool { return !r.Reserved() }) }
 
+// Firm returns what is not revocable.
+func (l List) Firm() List { return l.Where(func(r *Resource) bool { return !r.Revocable }) }
+
 // AllocatedTo returns the list with each resource marked as a role's; empty: as nobody's.
 func (l List) AllocatedTo(role string) List {
 	var out List

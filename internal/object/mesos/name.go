@@ -15,6 +15,7 @@ import (
 // Annotations and labels.
 const (
 	FrameworkLabel      = "mesos.trireme.dev/framework"    // on pods of tasks: FrameworkName of its id
+	RevocableLabel      = "mesos.trireme.dev/revocable"    // on pods of tasks: what they run on is what others do not use
 	FrameworkAnnotation = "mesos.trireme.dev/framework-id" // on pods of tasks: the id word for word
 	RoleAnnotation      = "mesos.trireme.dev/role"         // on pods of tasks, and on namespaces whose name is folded
 	AgentAnnotation     = "mesos.trireme.dev/agent"        // on pods of tasks: the id of their agent
@@ -27,6 +28,9 @@ const (
 	FrameworksAnnotation = "mesos.trireme.dev/frameworks"
 	AgentsAnnotation     = "mesos.trireme.dev/agents"
 )
+
+// RevocableClass is the PriorityClass of pods that have revocable resources.
+const RevocableClass = "mesos-revocable"
 
 // Everyone is the role of who names none.
 const Everyone = "*"

@@ -33,20 +33,24 @@ func SetReserved(a *Agent, list resource.List) {
 // Resized returns the Pod of an executor of a framework's own with times as much more: a task
 // that comes or, with -1, one that has ended.
 func Resized(pod *corev1.Pod, by resource.List, times int) (*corev1.Pod, error) {
-	asks, err := by.Requests()
+	asks, err := by.Firm().Requests() // of what is revocable nobody is asked
+	if err != nil {
+		return nil, err
+	}
+	most, err := by.Requests()
 	if err != nil {
 		return nil, err
 	}
 	next := pod.DeepCopy()
 	r := &next.Spec.Containers[0].Resources
-	for name, q := range asks {
-		if times < 0 {
-			q.Neg()
-		}
-		for _, list := range []corev1.ResourceList{r.Requests, r.Limits} {
-			if have, ok := list[name]; ok {
+	for _, one := range []struct{ list, by corev1.ResourceList }{{r.Requests, asks}, {r.Limits, most}} {
+		for name, q := range one.by {
+			if times < 0 {
+				q.Neg()
+			}
+			if have, ok := one.list[name]; ok {
 				have.Add(q)
-				list[name] = have
+				one.list[name] = have
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -235,29 +236,50 @@ func (b *builder) add(c *corev1.Container, field string, messages []*mesosv1.Res
 	if err != nil {
 		return err
 	}
-	asks, err := list.Requests()
-	if err != nil {
-		return fmt.Errorf("%s: %w", field, err)
-	}
 	if err := b.persistent(c, list); err != nil {
 		return fmt.Errorf("%s: %w", field, err)
 	}
-	r := &c.Resources
-	for name, q := range asks {
-		if q.IsZero() {
-			continue
+	firm := list.Firm()
+	if len(firm) < len(list) {
+		b.revocable()
+	}
+	for _, part := range []struct {
+		list resource.List
+		asks int64 // times as much as its limits
+	}{{firm, 1}, {list.Where(func(r *resource.Resource) bool { return r.Revocable }), 0}} {
+		all, err := part.list.Requests()
+		if err != nil {
+			return fmt.Errorf("%s: %w", field, err)
 		}
-		if r.Requests == nil {
-			r.Requests, r.Limits = corev1.ResourceList{}, corev1.ResourceList{}
-		}
-		sum := r.Requests[name]
-		sum.Add(q)
-		r.Requests[name] = sum
-		if name != corev1.ResourceCPU {
-			r.Limits[name] = sum
+		for name, q := range all {
+			if !q.IsZero() {
+				ask(&c.Resources, name, q, part.asks)
+			}
 		}
 	}
 	return nil
+}
+
+// ask has a container ask for more of a resource, and use as much more at the most.
+func ask(r *corev1.ResourceRequirements, name corev1.ResourceName, q apiresource.Quantity, times int64) {
+	if r.Requests == nil {
+		r.Requests, r.Limits = corev1.ResourceList{}, corev1.ResourceList{}
+	}
+	if name != corev1.ResourceCPU {
+		most := r.Limits[name]
+		most.Add(q)
+		r.Limits[name] = most
+	}
+	q.Mul(times)
+	sum := r.Requests[name]
+	sum.Add(q)
+	r.Requests[name] = sum
+}
+
+// revocable has the Pod be one that gives way to all others: what it runs on others have asked for,
+// and use as soon as they need it.
+func (b *builder) revocable() {
+	b.pod.Labels[RevocableLabel], b.pod.Spec.PriorityClassName = "true", RevocableClass
 }
 
 // limits are those that a task wants instead of its resources.

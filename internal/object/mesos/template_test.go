@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"trireme/internal/mesos/codec"
+	"trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
 	"trireme/internal/object/defaults"
 	"trireme/internal/object/sandbox"
@@ -79,6 +80,44 @@ func TestTemplate(t *testing.T) {
 		if errs := validity(pod); errs != "" {
 			t.Errorf("%s: %s", name, errs)
 		}
+	}
+}
+
+// TestRevocable: of what is revocable nobody is asked, and its Pod gives way to others.
+func TestRevocable(t *testing.T) {
+	l, err := launchOf(head + `,"command":{"value":"x"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range l.Tasks[0].Resources {
+		if r.GetName() == "cpus" || r.GetName() == "mem" {
+			r.Revocable = &mesosv1.Resource_RevocableInfo{}
+		}
+	}
+	pod, err := l.Pod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if errs := validity(pod); errs != "" {
+		t.Error(errs)
+	}
+	r := pod.Spec.Containers[0].Resources
+	if !r.Requests.Cpu().IsZero() || !r.Requests.Memory().IsZero() || r.Limits.Memory().String() != "64Mi" || !r.Limits.Cpu().IsZero() {
+		t.Errorf("it asks for %+v", r)
+	}
+	if pod.Spec.PriorityClassName != RevocableClass || pod.Labels[RevocableLabel] == "" {
+		t.Errorf("class %q, labels %v", pod.Spec.PriorityClassName, pod.Labels)
+	}
+	more, err := resource.From("resources", l.Tasks[0].Resources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown, err := Resized(pod, more, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := grown.Spec.Containers[0].Resources; !r.Requests.Cpu().IsZero() || r.Limits.Memory().String() != "128Mi" {
+		t.Errorf("with as much again it asks for %+v", r)
 	}
 }
 
