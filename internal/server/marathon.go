@@ -1,16 +1,20 @@
 package server
 
 import (
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/access"
 	"trireme/internal/api/basic"
 	"trireme/internal/api/kube"
 	"trireme/internal/api/marathon"
 	"trireme/internal/kind"
+	"trireme/internal/schedule"
 	"trireme/internal/store"
 )
 
@@ -69,6 +73,17 @@ func (m *manager) marathonDoor(s *store.Store, door *kube.Server) (*marathon.Ser
 		return nil, err
 	}
 	return marathon.New(s, marathon.Config{
-		Listener: m.marathon, Auth: m.basicAuth(door, "marathon"), Address: net.JoinHostPort(m.cfg.address(), port), Version: Version, Log: m.cfg.Log,
+		Listener: m.marathon, Auth: m.basicAuth(door, "marathon"), Address: net.JoinHostPort(m.cfg.address(), port), Version: Version, Log: m.cfg.Log, Refusals: refusals,
 	})
+}
+
+// refusals yields why nodes do not take a pod, in the scheduler's words.
+func refusals(r store.Reader, pod *corev1.Pod) iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		for _, one := range schedule.Explain(r, pod) {
+			if !yield(one.Node, one.Reasons) {
+				return
+			}
+		}
+	}
 }

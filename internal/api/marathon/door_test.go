@@ -3,6 +3,7 @@ package marathon
 import (
 	"encoding/json"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -67,7 +68,10 @@ func newDoor(t *testing.T) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	d, err := New(s, Config{Listener: l, Address: "m:8080", Auth: &basic.Auth{Realm: "marathon", Identify: func(req *http.Request) (basic.Caller, error) {
+	refusals := func(store.Reader, *corev1.Pod) iter.Seq2[string, []string] {
+		return func(yield func(string, []string) bool) { _ = yield("n", []string{"Insufficient memory"}) }
+	}
+	d, err := New(s, Config{Listener: l, Address: "m:8080", Refusals: refusals, Auth: &basic.Auth{Realm: "marathon", Identify: func(req *http.Request) (basic.Caller, error) {
 		name := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 		who := access.User{Name: name}
 		if name == "admin" {
@@ -189,7 +193,8 @@ func TestShown(t *testing.T) {
 	for _, tt := range []struct{ path, want string }{
 		{"/v2/apps//loud/web/", `"tasksRunning":1`}, {"/v2/apps/loud/web", `"ports":[31007]`}, {"/v2/apps/loud/web", `"servicePorts":[10000]`}, {"/v2/apps/loud/web", `"deployments":[{"id":"louddeployment"}]`},
 		{"/service/marathon/v2/apps/loud/web", `"id":"/loud/web"`}, {"/marathon/v2/apps?label=tier%3D%3Dloud", `"id":"/loud/web"`}, {"/v2/apps?id=web", "/hush/web"}, {"/v2/apps?label=tier%20notin%20(loud)", "/hush/web"},
-		{"/v2/queue", `"count":2`}, {"/v2/queue", `{"reason":"InsufficientMemory","declined":1,"processed":1}`}, {"/v2/deployments", `"currentActions":[{"action":"ScaleApplication","app":"/hush/web","readinessCheckResults":[{"name":"warm","ready":false,"taskId":"hush_web.instance-`},
+		{"/v2/queue", `"count":2`}, {"/v2/queue", `{"reason":"InsufficientMemory","declined":1,"processed":1}`}, {"/v2/queue?embed=lastUnusedOffers", `"hostname":"n","resources":[{"name":"cpus","role":"*","scalar":0}`}, {"/v2/queue?embed=lastUnusedOffers", `"reason":["InsufficientMemory"]`},
+		{"/v2/deployments", `"currentActions":[{"action":"ScaleApplication","app":"/hush/web","readinessCheckResults":[{"name":"warm","ready":false,"taskId":"hush_web.instance-`},
 		{"/v2/groups/loud", `"id":"/loud/web"`}, {"/v2/groups?embed=group.groups", `"apps":[]`}, {"/v2/groups/loud/versions", `["2030-01-01T00:00:00.000Z"]`}, {"/v2/leader", `"m:8080"`},
 		{"/v2/tasks?status[]=running", "TASK_RUNNING"}, {"/v2/tasks?status=staging", `{"tasks":[]}`}, {"/metrics/prometheus", "marathon_apps_active 2"}, {"/v2/nothing", "is not served"},
 	} {

@@ -45,9 +45,10 @@ func showQueue(c *call) (any, error) {
 	if len(c.path) > 0 {
 		return nil, missing("%s is not served: see docs/marathon.md for what is", c.URL.Path)
 	}
-	out := []any{}
+	out, unused := []any{}, c.newUnused()
 	for a := range tables.MarathonApps(c.snap) {
 		if item := c.queued(a); item != nil {
+			unused.embed(a, item)
 			out = append(out, item)
 		}
 	}
@@ -101,9 +102,6 @@ func (c *call) queued(a *marathon.App) map[string]any {
 		as: shown, "count": count, "since": marathon.Stamp(since), "role": a.Spec.Role, "processedOffersSummary": offers,
 		"delay": map[string]any{"timeLeftSeconds": left, "overdue": left == 0},
 	}
-	if slices.Contains(c.query()["embed"], "lastUnusedOffers") {
-		item["lastUnusedOffers"] = []any{}
-	}
 	return item
 }
 
@@ -117,11 +115,8 @@ func rejections(why string) (summary []rejected, nodes, declined int) {
 	}
 	for part := range strings.SplitSeq(strings.TrimSuffix(tail, "."), ", ") {
 		n := number(part)
-		for _, r := range reasons {
-			if slices.ContainsFunc(r.words, func(w string) bool { return strings.Contains(part, w) }) {
-				counts[r.reason] += n
-				break
-			}
+		if reason := reasonOf(part); reason != "" {
+			counts[reason] += n
 		}
 	}
 	left := nodes
@@ -131,6 +126,16 @@ func rejections(why string) (summary []rejected, nodes, declined int) {
 		left -= n
 	}
 	return summary, nodes, nodes - left
+}
+
+// reasonOf returns Marathon's word for the scheduler's; "" for none.
+func reasonOf(text string) string {
+	for _, r := range reasons {
+		if slices.ContainsFunc(r.words, func(w string) bool { return strings.Contains(text, w) }) {
+			return r.reason
+		}
+	}
+	return ""
 }
 
 // number returns the number that a text begins with.

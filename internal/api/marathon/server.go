@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/access"
 	"trireme/internal/api/basic"
@@ -24,7 +27,9 @@ type Config struct {
 	// Address is where clients reach the leading manager: HOST:PORT.
 	Address string
 	Version string // the binary's own
-	Log     *slog.Logger
+	// Refusals yields of every node, in the order of names, why it does not take a pod; nothing: it would.
+	Refusals func(store.Reader, *corev1.Pod) iter.Seq2[string, []string]
+	Log      *slog.Logger
 }
 
 // Server is the Marathon door over one store.
@@ -41,7 +46,7 @@ type Server struct {
 
 // New builds the door. It serves nothing until Run.
 func New(s *store.Store, cfg Config) (*Server, error) {
-	if cfg.Listener == nil || cfg.Auth == nil {
+	if cfg.Listener == nil || cfg.Auth == nil || cfg.Refusals == nil {
 		return nil, kind.New(kind.Invalid, "marathon: Config is incomplete")
 	}
 	if cfg.Log == nil {
