@@ -35,7 +35,7 @@ func (d *Definition) Balanced() (out []Balanced) {
 		if d.Labels["HAPROXY_GROUP"] == "" && label("GROUP") == "" || strings.EqualFold(label("ENABLED"), "false") {
 			continue
 		}
-		b := Balanced{Index: i, Port: p.Service, Path: label("PATH"), Sticky: strings.EqualFold(label("STICKY"), "true"), Redirect: strings.EqualFold(label("REDIRECT_TO_HTTPS"), "true")}
+		b := Balanced{Index: i, Port: p.Service, Path: label("PATH"), Sticky: strings.EqualFold(label("STICKY"), "true") || label("BALANCE") == "source", Redirect: strings.EqualFold(label("REDIRECT_TO_HTTPS"), "true")}
 		b.Certificate = strings.TrimSuffix(path.Base("/"+label("SSL_CERT")), ".pem")
 		b.Certificate = strings.Trim(b.Certificate, "/")
 		if n, err := strconv.ParseInt(label("PORT"), 10, 32); err == nil {

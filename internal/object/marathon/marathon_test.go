@@ -264,6 +264,10 @@ func TestBalanced(t *testing.T) {
 	if len(ports) != 2 || ports[0].Port != 10001 || ports[1].Port != 8443 || !ports[1].Sticky || ports[0].Sticky {
 		t.Errorf("%+v", ports)
 	}
+	d.Labels["HAPROXY_0_BALANCE"], d.Labels["HAPROXY_1_STICKY"], d.Labels["HAPROXY_1_BALANCE"] = "source", "false", "leastconn"
+	if ports := d.Balanced(); !ports[0].Sticky || ports[1].Sticky {
+		t.Errorf("by their source: %+v", ports)
+	}
 	spec, annotations := d.VirtualHosts("s")
 	var hosts []string
 	for _, r := range spec.Rules {
