@@ -93,13 +93,17 @@ func (a *app) whyNoNode(ctx context.Context, cs kubernetes.Interface, p *corev1.
 	if len(nodes.Items) == 0 {
 		fmt.Fprintln(a.out, "  there is no node: `trireme up` or `trireme join` on a machine adds one")
 	}
-	for _, r := range schedule.Explain(s.Snapshot(), p) {
+	reasons, hint := schedule.Explain(s.Snapshot(), p)
+	for _, r := range reasons {
 		if len(r.Reasons) == 0 {
 			fmt.Fprintf(a.out, "  %s: would take it now\n", r.Node)
 		}
 		for _, reason := range r.Reasons {
 			fmt.Fprintf(a.out, "  %s: %s\n", r.Node, reason)
 		}
+	}
+	if hint != "" {
+		fmt.Fprintln(a.out, hint)
 	}
 	return nil
 }

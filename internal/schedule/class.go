@@ -14,6 +14,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/key"
 	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
@@ -64,6 +65,7 @@ type class struct {
 	// full: no node took a pod of the class when the mark was read.
 	full bool
 	why  string
+	hint string // what would let one in, as a sentence; empty: nobody knows
 	// tried is the mark up to which no eviction would have helped; -1: not tried yet.
 	tried int
 	// reclaimed is the step in which nothing that is lent would do.
@@ -187,48 +189,48 @@ func (cl *class) find(c *cell) *node {
 
 // keyOf names a pod's class: a hash of all that filters and scores look at.
 func (c *cell) keyOf(p *corev1.Pod) uint64 {
-	h, s := newHash(), &p.Spec
-	h.string(s.SchedulerName)
+	h, s := key.New(), &p.Spec
+	h.String(s.SchedulerName)
 	// Replicas of one owner share it; the template's own parts follow.
 	owner := ""
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
 		owner = string(ref.UID)
 	}
-	h.string(owner)
-	h.demand(object.DemandOf(p))
+	h.String(owner)
+	h.Demand(object.DemandOf(p))
 	ports := object.HostPorts(p)
-	h.number(int64(len(ports)))
+	h.Number(int64(len(ports)))
 	for _, port := range ports {
-		h.string(port.Address)
-		h.string(string(port.Protocol))
-		h.number(int64(port.Port))
+		h.String(port.Address)
+		h.String(string(port.Protocol))
+		h.Number(int64(port.Port))
 	}
-	h.texts(s.NodeSelector)
+	h.Texts(s.NodeSelector)
 	if s.Affinity != nil {
-		h.bytes(s.Affinity.Marshal())
+		h.Bytes(s.Affinity.Marshal())
 	}
-	h.tolerations(s.Tolerations)
-	h.number(int64(len(s.TopologySpreadConstraints)))
+	h.Tolerations(s.Tolerations)
+	h.Number(int64(len(s.TopologySpreadConstraints)))
 	for i := range s.TopologySpreadConstraints {
-		h.bytes(s.TopologySpreadConstraints[i].Marshal())
+		h.Bytes(s.TopologySpreadConstraints[i].Marshal())
 	}
-	h.string(p.Namespace) // whose it is
-	h.string(p.Labels[mesos.FrameworkLabel])
+	h.String(p.Namespace) // whose it is
+	h.String(p.Labels[mesos.FrameworkLabel])
 	for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
 		if !c.near.Skips(k) {
-			h.string(k)
-			h.string(p.Labels[k])
+			h.String(k)
+			h.String(p.Labels[k])
 		}
 	}
-	h.number(-1)
-	h.string(p.Annotations[swarm.PlacementAnnotation])
-	h.string(p.Annotations[object.DynamicPortsAnnotation])
-	h.number(int64(object.PodPriority(p))) // whom room is kept for
+	h.Number(-1)
+	h.String(p.Annotations[swarm.PlacementAnnotation])
+	h.String(p.Annotations[object.DynamicPortsAnnotation])
+	h.Number(int64(object.PodPriority(p))) // whom room is kept for
 	if s.PreemptionPolicy != nil {
-		h.string(string(*s.PreemptionPolicy))
+		h.String(string(*s.PreemptionPolicy))
 	}
 	if len(claim.OfPod(p)) > 0 {
-		h.string(string(p.UID)) // what its claims ask for is its own
+		h.String(string(p.UID)) // what its claims ask for is its own
 	}
 	return h.Sum64()
 }

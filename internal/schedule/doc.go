@@ -58,7 +58,12 @@
 //
 // Each filter explains itself. A pod that no node takes gets one condition in
 // Kubernetes' words, which is written again only when it would say something
-// else. Explain answers for one pod, node by node.
+// else; its event adds the least that would have to change (hint.go). Explain answers for one pod, node by node.
+//
+// # Profiles
+//
+// How well a node suits a pod is a matter of the profile that the pod names as its scheduler (schedule/profile, strategy.go): what
+// is left or used, by which resources, and what wishes weigh. Where pods make a node better, heaps rate nodes anew that changed.
 //
 // # Queue
 //

@@ -15,8 +15,8 @@ type Reason struct {
 }
 
 // Explain asks every node, in the order of names, about a pod that need not be
-// in the tables.
-func Explain(r store.Reader, p *corev1.Pod) []Reason {
+// in the tables. It returns as well what would let one take it that does not, as a sentence; empty: nothing that is easily said.
+func Explain(r store.Reader, p *corev1.Pod) (reasons []Reason, hint string) {
 	c := newCell(nil)
 	c.readTenants(r)
 	for n := range tables.Namespaces.All(r) {
@@ -43,16 +43,22 @@ func Explain(r store.Reader, p *corev1.Pod) []Reason {
 	for row := range tables.Pods.By(r, tables.PodsByNode, "") {
 		c.nominate(row.Object())
 	}
-	cl := newClass(r, p, c)
+	cl, found := newClass(r, p, c), ways{}
 	c.settleCompany()
-	var out []Reason
 	kept := c.bound(cl.tenant, cl.demand, c.spare())
 	for n := range tables.Nodes.All(r) {
-		why := cl.refusalsOf(object.KeyOf(p), c.nodes[n.Name])
+		at := c.nodes[n.Name]
+		why := cl.refusalsOf(object.KeyOf(p), at)
 		if kept != "" {
 			why = []string{kept}
 		}
-		out = append(out, Reason{n.Name, why})
+		if len(why) > 0 && cl.asks(at) {
+			found.take(cl, at, cl.static(at) != "")
+		}
+		reasons = append(reasons, Reason{n.Name, why})
 	}
-	return out
+	if kept == "" {
+		hint = found.say(cl)
+	}
+	return reasons, hint
 }

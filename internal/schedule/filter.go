@@ -21,7 +21,7 @@ type filter func(c *class, n *node) []string
 var rules = []rule{
 	{refuses: filterExists, row: true}, {refuses: filterReady, row: true}, {refuses: filterSchedulable, row: true}, {refuses: filterTaints, row: true},
 	{refuses: filterAffinity, row: true}, {refuses: filterPlacement, row: true}, {refuses: filterOwners},
-	{refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true},
+	{refuses: filterPorts, room: true}, {refuses: filterDynamicPorts, room: true}, {refuses: filterResources, room: true, resources: true},
 	{refuses: filterReserved, room: true}, {refuses: filterLent, room: true}, {refuses: filterVolumes},
 	{refuses: filterPods, room: true}, {refuses: filterFixed},
 }
@@ -30,6 +30,8 @@ type rule struct {
 	refuses filter
 	row     bool // it looks at nothing but the node's row, and says one thing (frame.go)
 	room    bool // it may let the pod in once others have left the node
+	// resources: it is filterResources.
+	resources bool
 }
 
 func filterExists(_ *class, n *node) []string {
@@ -215,9 +217,9 @@ func (c *class) affinities() {
 }
 
 // message says why no node takes a pod of the class, in the words of
-// Kubernetes' scheduler: reasons counted and sorted.
+// Kubernetes' scheduler: reasons counted and sorted. It notes what would have one take it.
 func message(cl *class, c *cell) string {
-	counts := map[string]int{}
+	counts, h := map[string]int{}, ways{}
 	all, f := 0, c.frame(cl)
 	for _, n := range c.list {
 		if n == nil || n.row == nil {
@@ -231,13 +233,16 @@ func message(cl *class, c *cell) string {
 		if f != nil {
 			if _, why := f.judge(cl, n); why != "" {
 				counts[why]++
+				h.take(cl, n, true)
 				continue
 			}
 		}
 		for _, r := range cl.refusals(n) {
 			counts[r]++
 		}
+		h.take(cl, n, f == nil && cl.static(n) != "")
 	}
+	cl.hint = h.say(cl)
 	if all == 0 {
 		return "no nodes available to schedule pods"
 	}

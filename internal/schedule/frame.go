@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/key"
 )
 
 // frame is what nodes' rows alone say to the pods that ask the same of them: whether they may run
@@ -99,13 +100,13 @@ func (cl *class) static(n *node) string {
 
 // frameKey names all that frames look at of a pod.
 func frameKey(p *corev1.Pod) uint64 {
-	h := newHash()
-	h.string(p.Spec.SchedulerName)
-	h.texts(p.Spec.NodeSelector)
-	h.tolerations(p.Spec.Tolerations)
+	h := key.New()
+	h.String(p.Spec.SchedulerName)
+	h.Texts(p.Spec.NodeSelector)
+	h.Tolerations(p.Spec.Tolerations)
 	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {
-		h.bytes(a.NodeAffinity.Marshal())
+		h.Bytes(a.NodeAffinity.Marshal())
 	}
-	h.string(p.Annotations[swarm.PlacementAnnotation])
+	h.String(p.Annotations[swarm.PlacementAnnotation])
 	return h.Sum64()
 }

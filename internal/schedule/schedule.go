@@ -87,7 +87,7 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 	s.budgets, s.lent = map[string][]*budget{}, nil
 	s.step++
 	next := s.cell.age(tx.Now())
-	if len(s.cell.guaranteed) > 0 {
+	if s.cell.bounds.Guarantee() {
 		s.spare = s.cell.spare()
 	}
 	if at := s.queue.Wake(view{s.cell, s.spare}, tx.Now()); !at.IsZero() && (next.IsZero() || at.Before(next)) {
@@ -245,7 +245,7 @@ func (s *Scheduler) write(tx *store.Tx, p *corev1.Pod, w *queue.Pod, v verdict) 
 		s.wrote[w.Key] = &next
 	}
 	if !said || v.node != "" {
-		s.tell(tx, &next, cond)
+		s.tell(tx, &next, w, cond)
 	}
 	return 1
 }
@@ -298,8 +298,8 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *
 	return nil, nil, volumes.NoneToBind
 }
 
-// tell says in an event where the pod goes, or why nowhere.
-func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
+// tell says in an event where the pod goes, or why nowhere and what would change that.
+func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, w *queue.Pod, c corev1.PodCondition) {
 	if strings.HasPrefix(c.Message, volumes.WaitingFor) {
 		return // the claims' events tell
 	}
@@ -307,6 +307,8 @@ func (s *Scheduler) tell(tx *store.Tx, p *corev1.Pod, c corev1.PodCondition) {
 	if p.Spec.NodeName != "" {
 		e.Type, e.Reason = corev1.EventTypeNormal, "Scheduled"
 		e.Message = "Successfully assigned " + object.KeyOf(p).String() + " to " + p.Spec.NodeName
+	} else if cl := s.classes[w.Class]; cl != nil && cl.why == c.Message && cl.hint != "" {
+		e.Message += " " + cl.hint
 	}
 	tell.About(tx, tables.Pods, p, e)
 }

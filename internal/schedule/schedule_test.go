@@ -159,7 +159,8 @@ func checkCell(t *testing.T, s *store.Store, sched *Scheduler) {
 			if c := object.PodCondition(row.Object(), corev1.PodScheduled); c == nil || c.Message == "" {
 				t.Fatalf("pod %v has no node and no reason", row.Key())
 			}
-			for _, r := range Explain(snap, row.Object()) {
+			reasons, _ := Explain(snap, row.Object())
+			for _, r := range reasons {
 				if len(r.Reasons) == 0 {
 					t.Fatalf("pod %v waits, and node %s would take it", row.Key(), r.Node)
 				}

@@ -80,7 +80,8 @@ func (m *manager) marathonDoor(s *store.Store, door *kube.Server) (*marathon.Ser
 // refusals yields why nodes do not take a pod, in the scheduler's words.
 func refusals(r store.Reader, pod *corev1.Pod) iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
-		for _, one := range schedule.Explain(r, pod) {
+		reasons, _ := schedule.Explain(r, pod)
+		for _, one := range reasons {
 			if !yield(one.Node, one.Reasons) {
 				return
 			}
