@@ -132,6 +132,7 @@ var hollowSemantics = map[string]func(e *engine, name string, nodes *hollow){
 	"23_convergence":     convergence,
 	"25_drain_in_order":  drainInOrder,
 	"26_autoscale":       autoscaled,
+	"28_rebalance":       rebalanced,
 }
 
 func updateWorkers(e *engine, name string, _ *hollow) {

@@ -24,6 +24,7 @@ import (
 	"trireme/internal/orchestrate/peergroup"
 	"trireme/internal/orchestrate/podgc"
 	"trireme/internal/orchestrate/quota"
+	"trireme/internal/orchestrate/rebalance"
 	"trireme/internal/orchestrate/replicaset"
 	"trireme/internal/orchestrate/route"
 	"trireme/internal/orchestrate/snapshot"
@@ -50,7 +51,7 @@ type Config struct {
 func Loops(cfg Config) []loop.Reconciler {
 	return []loop.Reconciler{
 		namespace.New(cfg.CAPEM), node.New(),
-		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(),
+		autoscale.New(), cronjob.New(), job.New(cfg.Pods), ttl.New(), disruption.New(), rebalance.New(),
 		deployment.New(), replicaset.New(cfg.Pods), replicaset.NewControllers(cfg.Pods),
 		statefulset.New(cfg.Pods), daemonset.New(cfg.Pods), swarm.New(cfg.Pods), marathon.NewDeployments(), marathon.NewApps(cfg.Pods),
 		mesos.NewAgents(cfg.MesosSilence), mesos.NewDrains(), mesos.NewFrameworks(), mesos.NewAccepts(cfg.Pods), mesos.NewTasks(),

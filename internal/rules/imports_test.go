@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"dataplane":   {"kind", "object", "socket"},
 	"agent":       {"kind", "object", "wire", "runtime", "dataplane", "mesos"},
 	"admit":       {"kind", "object", "store", "tables", "policy", "allocate"},
-	"whatif":      {"kind", "object", "store", "tables", "loop", "admit"},
+	"whatif":      {"kind", "object", "store", "tables", "loop", "admit", "policy"},
 	"api":         {"kind", "object", "store", "tables", "admit", "policy", "wire", "access", "account", "mesos", "registry", "whatif"},
 	"server":      {"*"},
 	"cli":         {"*"},

@@ -9,10 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"trireme/internal/admit"
 	"trireme/internal/kind"
 	"trireme/internal/object"
 	"trireme/internal/object/plan"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 )
@@ -74,8 +74,8 @@ func (t *trial) evict(ctx context.Context) (gone int, err error) {
 				if h.Ended() || h.Deleting || stays(row.Object()) {
 					continue
 				}
-				err := admit.Evict(tx, admit.Eviction{Pod: key})
-				guarded := (*admit.Guarded)(nil)
+				err := policy.Evict(tx, policy.Eviction{Pod: key})
+				guarded := (*policy.Guarded)(nil)
 				switch {
 				case err == nil:
 					gone++

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
-	"trireme/internal/admit"
+	"trireme/internal/policy"
 	"trireme/internal/api/kube/status"
 	"trireme/internal/object"
 	"trireme/internal/store"
@@ -47,7 +47,7 @@ func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Objec
 			return nil, err
 		}
 	}
-	ask := admit.Eviction{Pod: object.Key{Namespace: request.NamespaceValue(ctx), Name: name}}
+	ask := policy.Eviction{Pod: object.Key{Namespace: request.NamespaceValue(ctx), Name: name}}
 	dry := len(opts.DryRun) > 0
 	if d := e.DeleteOptions; d != nil {
 		dry = dry || len(d.DryRun) > 0
@@ -63,7 +63,7 @@ func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Objec
 		}
 	}
 	_, err := s.s.Update(ctx, func(tx *store.Tx) error {
-		if err := admit.Evict(tx, ask); err != nil {
+		if err := policy.Evict(tx, ask); err != nil {
 			return err
 		}
 		if dry {
@@ -82,7 +82,7 @@ func (s *evictionStore) Create(ctx context.Context, name string, o runtime.Objec
 const retryEviction = 10
 
 func evictionError(err error) error {
-	var g *admit.Guarded
+	var g *policy.Guarded
 	if !errors.As(err, &g) {
 		return status.Of(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"trireme/internal/object"
 )
 
 // What numbers may be at most: beyond, they are no amount of anything.
@@ -36,6 +38,9 @@ func (d *Definition) Validate() error {
 	d.checkBalanced(&bad)
 	if _, err := d.Autoscaler(); err != nil {
 		bad.add("/labels", "%v", err)
+	}
+	if _, err := object.ReadRebalance(d.Labels[object.RebalanceKey]); err != nil {
+		bad.add("/labels/"+object.RebalanceKey, "%v", err)
 	}
 	if len(bad) > 0 {
 		return bad

@@ -7,6 +7,8 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+
+	"trireme/internal/object"
 )
 
 // Labels of a service, as its user writes them, that docker has no words for.
@@ -41,6 +43,14 @@ func (s *Service) checkLabels() error {
 			return fmt.Errorf("Labels[%q]: %q: it is %s, or left away", DrainLabel, v, UpdateOrder)
 		case s.Mode() != Replicated:
 			return fmt.Errorf("Labels[%q]: only replicated services replace tasks of one node on others: leave it away", DrainLabel)
+		}
+	}
+	if v, ok := s.Spec.Labels[object.RebalanceKey]; ok {
+		switch _, err := object.ReadRebalance(v); {
+		case err != nil:
+			return fmt.Errorf("Labels[%q]: %w", object.RebalanceKey, err)
+		case s.Mode() != Replicated:
+			return fmt.Errorf("Labels[%q]: only tasks of replicated services are moved: leave it away", object.RebalanceKey)
 		}
 	}
 	_, err := s.Autoscaler()

@@ -51,7 +51,7 @@ const (
 // known are all labels of services that are ours; AddressLabel has a name after it.
 var known = []string{
 	AutoscaleLabel, DependsOnLabel, DevicesLabel, DrainLabel, FollowLabel, InitLabel, IPCLabel, KeepClientLabel, PIDLabel, PostStartLabel, PreStopLabel, PrivilegedLabel,
-	PublishAddressLabel, ResourcesLabel, ScheduleLabel, AddressLabel,
+	PublishAddressLabel, object.RebalanceKey, ResourcesLabel, ScheduleLabel, AddressLabel,
 }
 
 // checkKnown refuses labels that look like ours and are not: they would do nothing.

@@ -41,7 +41,7 @@ const (
 	SlotLabel        = "swarm.trireme.dev/slot"       // 1…, of a job 0…, or the node of a global service
 	GenerationLabel  = "swarm.trireme.dev/generation" // see Generation
 	IterationLabel   = "swarm.trireme.dev/iteration"  // of a job, see Iteration
-	DesiredLabel     = "swarm.trireme.dev/desired"    // Shutdown; others are to run
+	DesiredLabel     = "swarm.trireme.dev/desired"    // Shutdown, Move; others are to run
 	ReasonAnnotation = "swarm.trireme.dev/reason"     // why a task was rejected
 )
 
@@ -51,6 +51,10 @@ const RegistryAuthAnnotation = "swarm.trireme.dev/registry-auth"
 
 // Shutdown is the DesiredLabel of a task that is to end and stays as history.
 const Shutdown = string(swarm.TaskStateShutdown)
+
+// Move is the DesiredLabel of a task that runs and is to be replaced by the rules of an update, so
+// that another is on a better node.
+const Move = "move"
 
 // DrainTaint is on nodes whose availability is drain: what runs there ends. The loop
 // ends tasks of services itself, which therefore tolerate it.

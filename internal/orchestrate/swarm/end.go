@@ -101,15 +101,19 @@ func (s *step) verdict(name string) func(task) (string, bool) {
 	return nil
 }
 
-// drain ends the tasks on drained nodes as an update would, where the service's user wants
-// that and no update is about.
-func (s *step) drain(wanted []string, u *ours.Update) {
-	if !s.svc.Orderly() || u != nil && u.Completed == nil && !paused(u) {
+// move ends the tasks that are to leave their nodes as an update would, where no update is about.
+func (s *step) move(wanted []string, u *ours.Update) {
+	if !s.svc.Orderly() && !s.moves || u != nil && u.Completed == nil && !paused(u) {
 		return
 	}
-	rules := s.svc.Rules()
-	s.replace(wanted, rules, s.drained)
+	s.replace(wanted, s.svc.Rules(), s.leaves)
 }
+
+// leaves reports whether the task is to leave its node by the rules of an update: somebody wants it
+// moved, or its node is drained and the service's user wants that order.
+func (s *step) leaves(t task) bool { return moves(t.head) || s.svc.Orderly() && s.drained(t) }
+
+func moves(h *tables.PodHead) bool { return h.Labels[ours.DesiredLabel] == ours.Move }
 
 // drained reports whether the task is on a node that is drained.
 func (s *step) drained(t task) bool {

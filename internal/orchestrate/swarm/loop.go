@@ -20,6 +20,7 @@ type Loop struct {
 	services map[object.Key]*swarm.Service
 	keys     map[types.UID]object.Key
 	pods     map[object.Key]known
+	moves    map[object.Key]int // of a service: its tasks that are to be moved
 	waiting  dependents
 	agenda   loop.Agenda
 	history  int64 // tasks that a slot keeps; negative: all
@@ -29,6 +30,7 @@ type Loop struct {
 type known struct {
 	service object.Key
 	stand   stand
+	moves   bool // it is live, and to be moved
 }
 
 // New returns the loop.
@@ -49,7 +51,7 @@ func (l *Loop) Writes() []store.TableID {
 
 func (l *Loop) Reconcile(tx *store.Tx) (time.Time, error) {
 	if tx.FullPass() {
-		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, pods: map[object.Key]known{}, history: swarm.HistoryMax}
+		*l = Loop{rules: l.rules, services: map[object.Key]*swarm.Service{}, keys: map[types.UID]object.Key{}, pods: map[object.Key]known{}, moves: map[object.Key]int{}, history: swarm.HistoryMax}
 	}
 	l.observe(tx)
 	start := tx.Writes()
@@ -171,13 +173,16 @@ func (l *Loop) markWaiting(key object.Key) {
 func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 	was, had := l.pods[key]
 	delete(l.pods, key)
+	l.count(was, -1)
 	now, has := known{}, false
 	if row, ok := tables.Pods.Row(tx, key); ok {
 		if now.service, has = l.keys[row.Head().Owner]; has {
 			now.stand = standOf(row.Head())
+			now.moves = now.stand == live && moves(row.Head())
 			l.pods[key] = now
 		}
 	}
+	l.count(now, 1)
 	if had && was != now {
 		l.markAll(was.service)
 	}
@@ -185,7 +190,17 @@ func (l *Loop) observePod(tx *store.Tx, key object.Key) {
 		return
 	}
 	l.markWaiting(now.service)
-	if was != now || l.services[now.service].Replaces() {
+	if was != now || l.services[now.service].Replaces() || l.moves[now.service] > 0 {
 		l.agenda.Mark(now.service)
+	}
+}
+
+// count counts a task that is to be moved.
+func (l *Loop) count(k known, n int) {
+	if !k.moves {
+		return
+	}
+	if l.moves[k.service] += n; l.moves[k.service] == 0 {
+		delete(l.moves, k.service)
 	}
 }

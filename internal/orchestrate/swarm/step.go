@@ -40,6 +40,7 @@ type step struct {
 	nodes          map[string]*corev1.Node // of a service with a task on every node, those wanted, by slot
 	known          map[string]bool         // of such a service: the slots of all nodes
 	found          []ours.File             // that it refers to; nil: not looked for yet
+	moves          bool                    // some of its tasks are to be moved
 }
 
 // task is a pod of the service.
@@ -78,7 +79,7 @@ func (s *step) run() error {
 	s.drop(wanted)
 	s.leave()
 	update := s.update(wanted)
-	s.drain(wanted, update)
+	s.move(wanted, update)
 	for _, name := range wanted {
 		s.fill(s.slots[name])
 	}
@@ -110,6 +111,7 @@ func (s *step) gather() {
 			sl.ended = append(sl.ended, t)
 		case live:
 			sl.live = append(sl.live, t)
+			s.moves = s.moves || moves(h)
 		}
 	}
 	for _, sl := range s.slots {

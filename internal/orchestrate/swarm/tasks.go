@@ -32,7 +32,7 @@ func (s *step) tryMake(sl *slot) error {
 	s.room--
 	if row, ok := tables.Pods.Row(s.tx, object.KeyOf(pod)); ok {
 		sl.live = append(sl.live, task{row.Key(), row.Head()})
-		s.loop.pods[row.Key()] = known{s.key, live}
+		s.loop.pods[row.Key()] = known{service: s.key, stand: live}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (s *step) update(wanted []string) *ours.Update {
 	if paused(u) {
 		return u
 	}
-	s.replace(wanted, rules, func(t task) bool { return s.old(t) || s.svc.Orderly() && s.drained(t) })
+	s.replace(wanted, rules, func(t task) bool { return s.old(t) || s.leaves(t) })
 	return s.complete(u, wanted, rules)
 }
 

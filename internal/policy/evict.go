@@ -1,4 +1,4 @@
-package admit
+package policy
 
 import (
 	"fmt"
@@ -22,6 +22,7 @@ type Eviction struct {
 	ResourceVersion string // empty: any state of it
 	Policy          metav1.DeletionPropagation
 	GraceSeconds    *int64
+	Cause           object.Disruption // the zero value: somebody asked for it
 }
 
 // Guarded is the error of an eviction that a disruption budget refuses for now.
@@ -52,13 +53,13 @@ func Evict(tx *store.Tx, e Eviction) error {
 	case e.ResourceVersion != "" && e.ResourceVersion != pod.ResourceVersion:
 		return kind.New(kind.Conflict, "Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s", e.ResourceVersion, pod.ResourceVersion)
 	}
-	if !harmless(pod) {
-		if err := spend(tx, pod); err != nil {
-			return err
-		}
+	if err := Disrupt(tx, pod); err != nil {
+		return err
 	}
-	next := pod.DeepCopy()
-	cause := object.Disruption{Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting"}
+	next, cause := pod.DeepCopy(), e.Cause
+	if cause == (object.Disruption{}) {
+		cause = object.Disruption{Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting"}
+	}
 	remove, _ := object.Deletion{Now: tx.Now(), Policy: e.Policy, GraceSeconds: e.GraceSeconds, Cause: cause}.Mark(next)
 	if remove {
 		tables.Pods.Delete(tx, e.Pod)
@@ -74,8 +75,12 @@ func harmless(pod *corev1.Pod) bool {
 	return object.PodEnded(pod) || pod.Status.Phase == corev1.PodPending || pod.DeletionTimestamp != nil
 }
 
-// spend takes one disruption from the pod's budget; a pod without one needs none.
-func spend(tx *store.Tx, pod *corev1.Pod) error {
+// Disrupt takes one disruption from the pod's budget, in the transaction that ends the pod or has
+// it end. A pod without one needs none. It fails as Evict does.
+func Disrupt(tx *store.Tx, pod *corev1.Pod) error {
+	if harmless(pod) {
+		return nil
+	}
 	b, err := budgetOf(tx, pod)
 	if b == nil || err != nil {
 		return err
