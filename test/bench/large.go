@@ -99,6 +99,7 @@ func (f *fleet) fill(ctx context.Context, name string, pod corev1.PodSpec, detai
 		return 0, err
 	}
 	detail["half_s"] = half.Sub(g.began).Seconds()
+	profiled := c.profileFor(ctx, h, name+"_half", fmt.Sprintf("profile?seconds=%d", profileSeconds))
 	all, err := untilRun(ctx, cs, c.pods)
 	if err != nil {
 		return 0, err
@@ -106,7 +107,7 @@ func (f *fleet) fill(ctx context.Context, name string, pod corev1.PodSpec, detai
 	if err := g.read(detail); err != nil {
 		return 0, err
 	}
-	return all.Sub(g.began), c.profile(ctx, h, name+"_heap", "heap")
+	return all.Sub(g.began), errors.Join(profiled(), c.profile(ctx, h, name+"_heap", "heap"))
 }
 
 // untilRun returns when so many pods run.
