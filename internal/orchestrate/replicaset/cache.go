@@ -39,6 +39,7 @@ type set struct {
 
 	count  counts
 	next   time.Time           // when the next ready pod becomes available
+	told   time.Time           // when its status was written last
 	strays map[object.Key]bool // pods it owns and does not select
 	adopts map[object.Key]bool // pods it selects that had no owner when last seen
 }
@@ -237,7 +238,7 @@ func (l *Loop) mature(tx *store.Tx) {
 }
 
 // next returns when the next pod of any set becomes available, or a set is to
-// try again to make one.
+// try again to make one, or to write its status.
 func (l *Loop) next() (next time.Time) {
 	sooner := func(at time.Time) {
 		if next.IsZero() || at.Before(next) {
@@ -248,6 +249,9 @@ func (l *Loop) next() (next time.Time) {
 		sooner(s.next)
 	}
 	for _, at := range l.retry {
+		sooner(at)
+	}
+	for _, at := range l.held {
 		sooner(at)
 	}
 	return next

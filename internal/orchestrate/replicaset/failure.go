@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/store"
 	"trireme/internal/tell"
@@ -56,11 +57,13 @@ func (l *Loop) tryAgain(namespace string) {
 	}
 }
 
-// retries marks the sets whose time to try again has come.
+// retries marks the sets whose time has come to try again, or to write their status.
 func (l *Loop) retries(tx *store.Tx) {
-	for uid, at := range l.retry {
-		if !tx.Now().Before(at) {
-			l.dirty[uid] = true
+	for _, later := range []map[types.UID]time.Time{l.retry, l.held} {
+		for uid, at := range later {
+			if !tx.Now().Before(at) {
+				l.dirty[uid] = true
+			}
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"trireme/internal/loop"
@@ -23,6 +22,7 @@ type Loop struct {
 	cache
 	dirty map[types.UID]bool      // sets to look at, what a full step left over included
 	retry map[types.UID]time.Time // sets that could not make a pod, and when to try again
+	held  map[types.UID]time.Time // sets whose status is to be written, and when
 }
 
 // New returns the loop of replica sets.
@@ -48,7 +48,7 @@ func (l *Loop) Writes() []store.TableID {
 func (l *Loop) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		l.cache = newCache()
-		l.dirty, l.retry = map[types.UID]bool{}, map[types.UID]time.Time{}
+		l.dirty, l.retry, l.held = map[types.UID]bool{}, map[types.UID]time.Time{}, map[types.UID]time.Time{}
 	}
 	// Pods first: a set that is counted anew must not be told of them after that.
 	for key := range tables.Pods.Changed(tx) {
@@ -143,7 +143,7 @@ func replicas(rs *appsv1.ReplicaSet) *int32 {
 	return &one
 }
 
-// writeStatus writes what is counted, if it differs from what stands.
+// writeStatus writes what is counted.
 func (l *Loop) writeStatus(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, out outcome) {
 	c := s.count
 	want := appsv1.ReplicaSetStatus{
@@ -154,9 +154,7 @@ func (l *Loop) writeStatus(tx *store.Tx, s *set, rs *appsv1.ReplicaSet, out outc
 		ending := int32(c.ending)
 		want.TerminatingReplicas = &ending
 	}
-	if !equality.Semantic.DeepEqual(rs.Status, want) {
-		l.noun.put(tx, s.key, want)
-	}
+	l.write(tx, s, rs, want)
 }
 
 // observeSet takes in a set that changed.
@@ -164,6 +162,8 @@ func (l *Loop) observeSet(tx *store.Tx, key object.Key) {
 	rs, ok := l.noun.get(tx, key)
 	if was := l.byKey[key]; was != nil && (!ok || rs.UID != was.uid) {
 		l.forget(was)
+		delete(l.retry, was.uid)
+		delete(l.held, was.uid)
 	}
 	if !ok {
 		return
