@@ -53,6 +53,7 @@ type session struct {
 	// The sender's own.
 	pods map[string]held // pods the agent holds
 	refs map[item]int    // objects the agent holds for its pods, and for how many
+	last []item          // what the pod sent last refers to
 	lead map[item][]item // of the claims and volumes among them, to what they lead to
 	own  map[string]bool // volumes that lie on the node and that the agent holds
 
@@ -280,6 +281,10 @@ func (s *session) sendPod(out *outbox, key string, row podRow, here bool) error 
 	// What a pod refers to is fixed, but for the containers that are added to it.
 	if !had || old.uid != now.uid || old.added != now.added {
 		now.refs = references(row.Object())
+		if slices.Equal(now.refs, s.last) {
+			now.refs = s.last // pods of one template: a node has them by the dozen
+		}
+		s.last = now.refs
 		for _, r := range now.refs {
 			s.need(out, r)
 		}
