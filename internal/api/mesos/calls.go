@@ -272,7 +272,11 @@ func acknowledgeOperation(c *call) error {
 				tables.MesosNotices.Delete(tx, object.KeyOf(n))
 			}
 		}
-		return nil
+		f, ok := tables.MesosFramework(tx, framework)
+		if !ok || !f.Settle(a.GetOperationId().GetValue(), a.GetUuid()) {
+			return nil
+		}
+		return tables.PutMesosFramework(tx, f)
 	})
 }
 

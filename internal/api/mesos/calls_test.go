@@ -94,6 +94,32 @@ func TestWhatCallsWrite(t *testing.T) {
 	}
 }
 
+func TestAnOperationIsOwedUntilItIsAcknowledged(t *testing.T) {
+	d := newDoor(t)
+	f := d.subscribe(codec.Protobuf, info("a")).subscribed()
+	owed := func() int {
+		fw, _ := tables.MesosFramework(d.store.Snapshot(), f.id)
+		return len(fw.Status.Operations)
+	}
+	id, uuid := &mesosv1.OperationID{Value: proto.String("o")}, object_mesos.Digest("o")
+	d.update(func(tx *store.Tx) {
+		fw, _ := tables.MesosFramework(tx, f.id)
+		fw.Owe(&mesosv1.OperationStatus{OperationId: id, State: mesosv1.OperationState_OPERATION_FINISHED.Enum(), Uuid: &mesosv1.UUID{Value: uuid}})
+		if err := tables.PutMesosFramework(tx, fw); err != nil {
+			t.Error(err)
+		}
+	})
+	for n, uuid := range [][]byte{object_mesos.Digest("another"), uuid} {
+		f.call(202, &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS.Enum(), AcknowledgeOperationStatus: &scheduler.Call_AcknowledgeOperationStatus{
+			OperationId: id, AgentId: &mesosv1.AgentID{Value: proto.String("m-S0")}, Uuid: uuid,
+		}})
+		f.settled()
+		if got := owed(); got != 1-n {
+			t.Errorf("after acknowledgement %d it waits for %d", n, got)
+		}
+	}
+}
+
 func TestAFrameworkIsUpdatedAsAWholeOrNot(t *testing.T) {
 	d := newDoor(t)
 	i := info("a")

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -55,6 +56,29 @@ type FrameworkStatus struct {
 	Disconnected *metav1.Time `json:"disconnected,omitempty"`
 	RemoveAt     *metav1.Time `json:"removeAt,omitempty"` // where it has not come back until then
 	Removed      *metav1.Time `json:"removed,omitempty"`  // its tasks end, its id is of no use any more
+	// Operations are what became of those that it has not acknowledged, oldest first, up to OperationsMax.
+	Operations []Message[*mesosv1.OperationStatus] `json:"operations,omitempty"`
+}
+
+// OperationsMax is how many operations of a framework wait for their acknowledgement at the most;
+// of older ones reconciliation says that they are not known.
+const OperationsMax = 256
+
+// Owe notes what became of an operation, until it is acknowledged.
+func (f *Framework) Owe(s *mesosv1.OperationStatus) {
+	f.Status.Operations = append(f.Status.Operations, Message[*mesosv1.OperationStatus]{s})
+	if n := len(f.Status.Operations); n > OperationsMax {
+		f.Status.Operations = f.Status.Operations[n-OperationsMax:]
+	}
+}
+
+// Settle notes that what became of an operation is acknowledged, and reports whether it waited for that.
+func (f *Framework) Settle(operation string, uuid []byte) bool {
+	before := len(f.Status.Operations)
+	f.Status.Operations = slices.DeleteFunc(f.Status.Operations, func(m Message[*mesosv1.OperationStatus]) bool {
+		return m.M.GetOperationId().GetValue() == operation && bytes.Equal(m.M.GetUuid().GetValue(), uuid)
+	})
+	return len(f.Status.Operations) < before
 }
 
 // Roles returns the roles that the framework subscribed with.

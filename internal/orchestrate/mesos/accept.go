@@ -88,7 +88,9 @@ func (a *accept) run() error {
 	}
 	if why != nil {
 		for _, op := range a.row.Operations {
-			a.drop(op, why)
+			if err := a.drop(op, why); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -190,7 +192,7 @@ func (a *accept) operate(op *mesosv1.Offer_Operation) error {
 }
 
 // drop answers an operation that is not done because of its offers.
-func (a *accept) drop(op *mesosv1.Offer_Operation, why *refusal) {
+func (a *accept) drop(op *mesosv1.Offer_Operation, why *refusal) error {
 	tasks := op.GetLaunch().GetTaskInfos()
 	if op.GetType() == mesosv1.Offer_Operation_LAUNCH_GROUP {
 		tasks = op.GetLaunchGroup().GetTaskGroup().GetTasks()
@@ -198,9 +200,10 @@ func (a *accept) drop(op *mesosv1.Offer_Operation, why *refusal) {
 	for _, t := range tasks {
 		a.answer(t, lost(a.f, mesosv1.TaskState_TASK_DROPPED), *why)
 	}
-	if len(tasks) == 0 {
-		a.told(op, mesosv1.OperationState_OPERATION_ERROR, "Operation attempted with invalid resources: "+why.message, nil)
+	if len(tasks) > 0 {
+		return nil
 	}
+	return a.told(op, mesosv1.OperationState_OPERATION_ERROR, "Operation attempted with invalid resources: "+why.message, nil)
 }
 
 // fail answers that a task is an error.

@@ -43,7 +43,7 @@ func (l *Frameworks) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	if tx.FullPass() {
 		*l = Frameworks{map[string]time.Time{}, map[string]bool{}, map[string]time.Time{}}
 		for f := range tables.MesosFrameworks(tx) {
-			l.observe(f)
+			l.observe(tx, f)
 		}
 	}
 	for at := range tables.CustomObjects.Changed(tx) {
@@ -52,7 +52,7 @@ func (l *Frameworks) Reconcile(tx *store.Tx) (next time.Time, err error) {
 		}
 		if row, ok := tables.CustomObjects.Row(tx, at); ok {
 			if f, err := mesos.FrameworkFrom(row.Object()); err == nil {
-				l.observe(f)
+				l.observe(tx, f)
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func (l *Frameworks) Reconcile(tx *store.Tx) (next time.Time, err error) {
 	return next, nil
 }
 
-func (l *Frameworks) observe(f *mesos.Framework) {
+func (l *Frameworks) observe(tx *store.Tx, f *mesos.Framework) {
 	id := f.Spec.ID
 	delete(l.due, id)
 	switch {
@@ -88,6 +88,24 @@ func (l *Frameworks) observe(f *mesos.Framework) {
 	case f.Status.RemoveAt != nil:
 		l.due[id] = f.Status.RemoveAt.Time
 	}
+	owe(tx, f)
+}
+
+// owe has a framework told again what became of operations that it has not acknowledged: what was to
+// be told ended with its stream, or with the manager before.
+func owe(tx *store.Tx, f *mesos.Framework) {
+	if len(f.Status.Operations) == 0 || f.Status.Removed != nil {
+		return
+	}
+	waits := map[string]bool{}
+	for n := range tables.MesosNotices.In(tx, f.Spec.ID) {
+		waits[string(n.Event.GetUpdateOperationStatus().GetStatus().GetUuid().GetValue())] = true
+	}
+	for _, s := range f.Status.Operations {
+		if !waits[string(s.M.GetUuid().GetValue())] {
+			operated(tx, f.Spec.ID, s.M)
+		}
+	}
 }
 
 // remove says that the framework is no more.
@@ -97,7 +115,7 @@ func (l *Frameworks) remove(tx *store.Tx, id string) error {
 		return nil
 	}
 	now := metav1.NewTime(tx.Now().Truncate(time.Second))
-	f.Status.Removed, f.Status.RemoveAt, f.Status.Connected, f.Status.Stream = &now, nil, false, ""
+	f.Status.Removed, f.Status.RemoveAt, f.Status.Connected, f.Status.Stream, f.Status.Operations = &now, nil, false, "", nil
 	return tables.PutMesosFramework(tx, f)
 }
 

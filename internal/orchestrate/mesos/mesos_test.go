@@ -396,6 +396,9 @@ func TestReservationsAndVolumesInOneAccept(t *testing.T) {
 	if m := pod.Spec.Containers[0].VolumeMounts; len(m) != 2 || m[1].MountPath != "/mnt/mesos/sandbox/data" {
 		t.Errorf("mounts %v", m)
 	}
+	c.runner = c.Runner(loops()...) // those of another manager
+	c.Settle(c.runner)
+	c.want("told again", strings.Join(c.told(), "; "), "r OPERATION_FINISHED: ; c OPERATION_FINISHED: ")
 }
 
 func TestAFrameworkIsRemoved(t *testing.T) {

@@ -31,6 +31,13 @@ func failure(tx *store.Tx, framework, agent string) {
 	})
 }
 
+// operated tells the framework what became of an operation.
+func operated(tx *store.Tx, framework string, s *mesosv1.OperationStatus) {
+	notify(tx, framework, &scheduler.Event{
+		Type: scheduler.Event_UPDATE_OPERATION_STATUS.Enum(), UpdateOperationStatus: &scheduler.Event_UpdateOperationStatus{Status: s},
+	})
+}
+
 // registry reads frameworks and agents, each once for as long as it stays the same.
 type registry struct {
 	frameworks map[object.Key]read[*mesos.Framework]

@@ -5,7 +5,6 @@ import (
 
 	"trireme/internal/mesos/resource"
 	mesosv1 "trireme/internal/mesos/v1"
-	"trireme/internal/mesos/v1/scheduler"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
 	"trireme/internal/tables"
@@ -22,8 +21,7 @@ func (a *accept) move(op *mesosv1.Offer_Operation) error {
 		err = fmt.Errorf("%s is not among the offered resources %s", c.from, a.left)
 	}
 	if err != nil {
-		a.told(op, mesosv1.OperationState_OPERATION_ERROR, err.Error(), nil)
-		return nil
+		return a.told(op, mesosv1.OperationState_OPERATION_ERROR, err.Error(), nil)
 	}
 	a.left = a.left.Minus(c.from).Plus(c.to)
 	a.made = a.made.Minus(c.from).Plus(c.to)
@@ -45,8 +43,7 @@ func (a *accept) move(op *mesosv1.Offer_Operation) error {
 			a.destroy(&c.from[i])
 		}
 	}
-	a.told(op, mesosv1.OperationState_OPERATION_FINISHED, "", c.to)
-	return nil
+	return a.told(op, mesosv1.OperationState_OPERATION_FINISHED, "", c.to)
 }
 
 // destroy takes the data of a persistent volume away.
@@ -243,9 +240,9 @@ func resized(volume resource.List, to int64) resource.List {
 }
 
 // told answers an operation where its framework wants to know.
-func (a *accept) told(op *mesosv1.Offer_Operation, state mesosv1.OperationState, message string, made resource.List) {
+func (a *accept) told(op *mesosv1.Offer_Operation, state mesosv1.OperationState, message string, made resource.List) error {
 	if op.Id == nil {
-		return
+		return nil
 	}
 	s := &mesosv1.OperationStatus{
 		OperationId: op.Id, State: state.Enum(), AgentId: &mesosv1.AgentID{Value: agentOf(a)},
@@ -257,9 +254,13 @@ func (a *accept) told(op *mesosv1.Offer_Operation, state mesosv1.OperationState,
 	if state == mesosv1.OperationState_OPERATION_FINISHED {
 		s.Uuid = &mesosv1.UUID{Value: mesos.Digest(a.f.Spec.ID, op.Id.GetValue(), a.tx.NewID())}
 	}
-	notify(a.tx, a.f.Spec.ID, &scheduler.Event{
-		Type: scheduler.Event_UPDATE_OPERATION_STATUS.Enum(), UpdateOperationStatus: &scheduler.Event_UpdateOperationStatus{Status: s},
-	})
+	operated(a.tx, a.f.Spec.ID, s)
+	f, ok := tables.MesosFramework(a.tx, a.f.Spec.ID)
+	if s.Uuid == nil || !ok {
+		return nil // nobody acknowledges it
+	}
+	f.Owe(s)
+	return tables.PutMesosFramework(a.tx, f)
 }
 
 func agentOf(a *accept) *string {
