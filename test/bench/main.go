@@ -95,6 +95,8 @@ func benchmarks() []benchmark {
 		{[]string{"delay_locality_pct"}, delayLocality},
 		{[]string{"engine_slope"}, engineSlope},
 		{[]string{"preemption_per_s"}, preemption},
+		{[]string{"compaction_pct"}, compaction},
+		{[]string{"engine_misfits_ratio"}, misfitsRatio},
 	}...)
 }
 

@@ -50,3 +50,36 @@ func TestRun(t *testing.T) {
 		t.Errorf("20 pods have %d victims, want 3 each: %v", r.Victims, err)
 	}
 }
+
+// TestCompaction: pods that ask for room alone need no more nodes when they are packed than when they are spread; whatever they ask, no cell
+// is smaller than its pods, and none needs all nodes.
+func TestCompaction(t *testing.T) {
+	for _, plain := range []bool{true, false} {
+		results, err := placing.Compaction{Seed: 4, Nodes: 60, Trials: 3, Plain: plain}.Run(t.Context(), placing.Strategies())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := map[string]float64{}
+		for i, r := range results {
+			name := placing.StrategyNames[i]
+			for _, p := range r.Percent {
+				sum[name] += p
+			}
+			t.Logf("plain %v, %s: %v %% of the nodes for %d pods, %.1f s", plain, name, r.Percent, r.Pods, r.Seconds)
+			if sum[name] < 3*55 || sum[name] >= 3*100 {
+				t.Errorf("plain %v, %s: three trials need %.0f %% together", plain, name, sum[name])
+			}
+		}
+		if plain && (sum["most"] > sum["least"] || sum["ratio"] > sum["least"]) {
+			t.Errorf("packing needs more than spreading: %v", sum)
+		}
+	}
+}
+
+// TestCrowd: pods get their places beside pods that fit nowhere.
+func TestCrowd(t *testing.T) {
+	r, err := placing.Crowd{Nodes: 250, Misfits: 1000, Kinds: 100, Rounds: 2}.Run(t.Context())
+	if err != nil || r.Placed != 1000 {
+		t.Errorf("%d placed: %v", r.Placed, err)
+	}
+}
