@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"trireme/internal/object"
 	"trireme/internal/schedule"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -46,6 +47,9 @@ func (a *app) why(ctx context.Context, cs kubernetes.Interface, p *corev1.Pod) e
 	case p.Spec.NodeName != "":
 		fmt.Fprintf(a.out, "node: %s\n", p.Spec.NodeName)
 	default:
+		if c := object.PodCondition(p, corev1.PodScheduled); c != nil && object.PodGroup(p) != "" {
+			fmt.Fprintf(a.out, "placed with others of its group: %s\n", harmless(c.Message))
+		}
 		if err := a.whyNoNode(ctx, cs, p); err != nil {
 			return err
 		}

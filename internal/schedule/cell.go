@@ -240,8 +240,15 @@ func (c *cell) release(key object.Key) {
 	if u == nil {
 		return
 	}
-	delete(c.uses, key)
 	c.freed = append(c.freed, u.claims...)
+	c.remove(u)
+	c.improve(u.node)
+	c.drop(u.node)
+}
+
+// remove takes a pod from its node; nobody is told that there is room.
+func (c *cell) remove(u *use) {
+	delete(c.uses, u.key)
 	c.claimed.Free(u.claims)
 	if c.priorities[u.priority]--; c.priorities[u.priority] == 0 {
 		delete(c.priorities, u.priority)
@@ -253,10 +260,9 @@ func (c *cell) release(key object.Key) {
 	n.volumes.Count(u.served, -1)
 	c.relate(u, -1)
 	c.near.Remove(&u.near)
-	c.better = c.near.Better() // the node is improved below
+	c.better = c.near.Better() // who tells improves the node
 	c.charge(u.tenant, u.demand, -1)
-	c.improve(u.node)
-	c.drop(u.node)
+	c.touch(u.node)
 }
 
 // add counts a pod in (sign 1) or out (sign -1).

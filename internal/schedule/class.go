@@ -14,6 +14,7 @@ import (
 	"trireme/internal/object/claim"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/swarm"
+	"trireme/internal/schedule/gang"
 	"trireme/internal/schedule/key"
 	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/volumes"
@@ -43,7 +44,8 @@ type class struct {
 	preferred             *nodeaffinity.PreferredSchedulingTerms
 	weight                int64 // sum of preferred's weights
 	volumes               *volumes.Asks
-	only                  string // the one node that it may run on, by name; empty: any
+	domain                *gang.Place // nodes that its gang is on; nil: any
+	only                  string      // the one node that it may run on, by name; empty: any
 	placement             *swarm.Placement
 	malformed             string            // what is wrong with the placement
 	leaves                map[string]*class // of a class that is spread, by group of nodes
@@ -124,7 +126,7 @@ func (cl *class) asks(n *node) bool {
 	if cl.whole != nil && cl.whole.groupOf(n) != cl.group {
 		return false
 	}
-	return cl.only == "" || cl.only == n.name
+	return (cl.only == "" || cl.only == n.name) && cl.domain.Has(n.row)
 }
 
 // stuck reports whether no node takes a pod of the class, and none has got better since that was found.
@@ -155,7 +157,7 @@ func (cl *class) best(c *cell) *node {
 // One that was full need not look at nodes that have not got better.
 func (cl *class) find(c *cell) *node {
 	if cl.only != "" {
-		if n := c.nodes[cl.only]; n != nil && cl.refusals(n) == nil {
+		if n := c.nodes[cl.only]; n != nil && cl.asks(n) && cl.refusals(n) == nil {
 			return n
 		}
 		return nil

@@ -1,8 +1,8 @@
 // Package schedule gives pods their nodes.
 //
 // It is one loop. It reads Pods, Nodes, disruption budgets and what pods' claims lead
-// to, and writes a pod's spec.nodeName, its status.nominatedNodeName and its condition
-// PodScheduled; nobody else does. It deletes pods in favour of others. It tells of all
+// to, and writes a pod's spec.nodeName, its status.nominatedNodeName, its condition
+// PodScheduled and what a PodGroup's status says; nobody else does. It deletes pods in favour of others. It tells of all
 // in events. For claims that wait for their first pod it writes the claimRef
 // of a free volume or the claim's selected node.
 //
@@ -80,6 +80,12 @@
 // kept once all have left that are leaving. A pod that fits where others are leaving
 // anyway waits for that. Where no eviction helps, its class looks only at nodes that
 // have got better since. A claim that one pod at a time may use is no reason to evict.
+//
+// # Gangs
+//
+// Pods of a group that go together (schedule/gang) stand in one line. A trial takes nodes for as many as have to go at once,
+// domain by domain of the group's topology, with classes of its own; then all are written, or the cell is put back and nobody
+// is told that it had changed. Where it fits nowhere a second trial keeps room for all and counts who would have to leave.
 //
 // # How to debug
 //

@@ -84,8 +84,9 @@ func (c *class) tolerates(t *corev1.Taint) bool {
 }
 
 const (
-	otherNode = "node(s) didn't match Pod's node affinity/selector"
-	notAdded  = "node(s) didn't match scheduler-enforced node affinity"
+	otherDomain = "node(s) were not in the domain of the pod's gang"
+	otherNode   = "node(s) didn't match Pod's node affinity/selector"
+	notAdded    = "node(s) didn't match scheduler-enforced node affinity"
 )
 
 func filterAffinity(c *class, n *node) []string {
@@ -106,6 +107,23 @@ func filterAffinity(c *class, n *node) []string {
 
 func filterPorts(c *class, n *node) []string {
 	if slices.ContainsFunc(c.ports, n.Bound) {
+		return []string{"node(s) didn't have free ports for the requested pod ports"}
+	}
+	return nil
+}
+
+// filterDynamicPorts wants as many ports as the pod leaves to be chosen (object, DynamicPort).
+func filterDynamicPorts(c *class, n *node) []string {
+	if len(c.dynamic) == 0 {
+		return nil
+	}
+	free := object.DynamicPortMax - object.DynamicPortMin + 1
+	for p := range n.Ports {
+		if p.Port >= object.DynamicPortMin && p.Port <= object.DynamicPortMax {
+			free--
+		}
+	}
+	if int(free) < len(c.dynamic) {
 		return []string{"node(s) didn't have free ports for the requested pod ports"}
 	}
 	return nil
@@ -155,7 +173,7 @@ const (
 
 // score says how well a node fits that passed the filters; more is better.
 func (c *class) score(n *node) int64 {
-	s := spotOf(n)
+	s := n.Spot()
 	p := c.roomPoints(&s)
 	if c.shaped {
 		p = c.shapedPoints(n)
@@ -226,6 +244,10 @@ func message(cl *class, c *cell) string {
 			continue
 		}
 		all++
+		if !cl.domain.Has(n.row) {
+			counts[otherDomain]++
+			continue
+		}
 		if !cl.asks(n) {
 			counts[otherNode]++
 			continue

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/schedule/advice"
 	"trireme/internal/schedule/bounds"
 	"trireme/internal/share"
 )
@@ -39,7 +40,7 @@ func (h *ways) take(cl *class, n *node, row bool) {
 		}
 		return
 	}
-	s := short{n, cl.lacks(n)}
+	s := short{n, n.Short(cl.demand)}
 	if s.by <= 0 || len(h.room) == shortMax && h.room[shortMax-1].by <= s.by {
 		return
 	}
@@ -50,24 +51,6 @@ func (h *ways) take(cl *class, n *node, row bool) {
 	if h.room = slices.Insert(h.room, at, s); len(h.room) > shortMax {
 		h.room = h.room[:shortMax]
 	}
-}
-
-// lacks returns which part of the demand the node has no room for; the parts of all resources together.
-func (cl *class) lacks(n *node) (by float64) {
-	d := &cl.demand
-	add := func(want, free int64) {
-		if want > 0 && want > free {
-			by += float64(want-max(0, free)) / float64(want)
-		}
-	}
-	add(1, n.CanPods-n.Pods)
-	add(d.CPUMilli, n.Can.CPUMilli-n.Used.CPUMilli)
-	add(d.MemoryBytes, n.Can.MemoryBytes-n.Used.MemoryBytes)
-	add(d.EphemeralBytes, n.Can.EphemeralBytes-n.Used.EphemeralBytes)
-	for name, want := range d.Extended {
-		add(want, n.Can.Extended[name]-n.Used.Extended[name])
-	}
-	return by
 }
 
 // say returns what would let a pod of the class in, as a sentence; empty: nothing that is easily said.
@@ -133,7 +116,7 @@ func (cl *class) rowWay(n *node) (steps []string) {
 		}
 	}
 	if len(filterAffinity(cl, n)) > 0 {
-		labels := cl.labelled(n.row)
+		labels := advice.Labels(cl.pod, n.row, stepsMax, func(next *corev1.Node) bool { return len(filterAffinity(cl, &node{row: next})) == 0 })
 		if labels == nil {
 			return nil
 		}
@@ -151,41 +134,4 @@ func (cl *class) rowWay(n *node) (steps []string) {
 		}
 	}
 	return steps
-}
-
-// labelled returns the labels that the node would have to have, and has not, to be one that the class demands; nil: labels alone would not do.
-func (cl *class) labelled(row *corev1.Node) map[string]string {
-	terms := []corev1.NodeSelectorTerm{{}}
-	if a := cl.pod.Spec.Affinity; a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-		terms = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	}
-	for _, t := range terms[:min(len(terms), rowsMax)] {
-		more := map[string]string{}
-		add := func(k, v string) {
-			if have, ok := row.Labels[k]; !ok || have != v {
-				more[k] = v
-			}
-		}
-		for _, e := range t.MatchExpressions {
-			if e.Operator == corev1.NodeSelectorOpIn && len(e.Values) > 0 && !slices.Contains(e.Values, row.Labels[e.Key]) {
-				add(e.Key, e.Values[0])
-			}
-		}
-		for k, v := range cl.pod.Spec.NodeSelector {
-			add(k, v)
-		}
-		if len(more) == 0 || len(more) > stepsMax {
-			continue
-		}
-		next := *row
-		next.Labels = maps.Clone(row.Labels)
-		if next.Labels == nil {
-			next.Labels = map[string]string{}
-		}
-		maps.Copy(next.Labels, more)
-		if len(filterAffinity(cl, &node{row: &next})) == 0 {
-			return more
-		}
-	}
-	return nil
 }

@@ -27,13 +27,22 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 	if old != nil && s.wrote[key] == p {
 		return
 	}
+	if group := object.PodGroup(p); group != "" && len(p.Spec.SchedulingGates) == 0 {
+		s.gangs.Wait(key, group)
+	}
+	s.lineUp(tx, p, key)
+}
+
+// lineUp puts a pod in the line of its class, where it stands in another.
+func (s *Scheduler) lineUp(tx *store.Tx, p *corev1.Pod, key object.Key) {
+	old := s.queue.Pod(key)
 	p = s.cell.effective(p)
 	s.cell.near.Expect(p)
-	w := &queue.Pod{Key: key, UID: p.UID, Created: p.CreationTimestamp.Unix(), Class: s.cell.keyOf(p), Gated: len(p.Spec.SchedulingGates) > 0}
+	w := &queue.Pod{Key: key, UID: p.UID, Created: p.CreationTimestamp.Unix(), Class: s.classOf(p, key), Gated: len(p.Spec.SchedulingGates) > 0}
 	c := object.PodCondition(p, corev1.PodScheduled)
 	w.Told = c != nil && c.Status == corev1.ConditionFalse && (c.Reason == corev1.PodReasonSchedulingGated) == w.Gated
 	s.cell.nominate(p)
-	own := s.cell.nominated[key] != nil
+	own := s.cell.nominated[key] != nil && !s.together(key)
 	if old != nil && old.UID == w.UID && old.Class == w.Class && old.Gated == w.Gated && old.Own() == own {
 		old.Told = old.Told && w.Told
 		return
@@ -47,8 +56,9 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 // lineOf makes the line of such pods.
 func (s *Scheduler) lineOf(tx *store.Tx, p *corev1.Pod) *queue.Line {
 	a := p.Spec.Affinity
+	demand := object.DemandOf(p)
 	return &queue.Line{
-		Priority: object.PodPriority(p), Accepted: accepted(p), Demand: object.DemandOf(p), Tenant: s.cell.tenant(tx, p.Namespace),
+		Priority: object.PodPriority(p), Accepted: accepted(p), Demand: demand, Sum: demand, Gang: s.together(object.KeyOf(p)), Tenant: s.cell.tenant(tx, p.Namespace),
 		Anchor: queue.AnchorOf(&p.Spec, onlyNode(p)),
 		Anything: a != nil && (a.PodAffinity != nil || a.PodAntiAffinity != nil) || len(p.Spec.TopologySpreadConstraints) > 0 ||
 			len(claim.OfPod(p)) > 0 || len(object.DynamicPorts(p)) > 0 || p.Annotations[swarm.PlacementAnnotation] != "",
@@ -58,6 +68,7 @@ func (s *Scheduler) lineOf(tx *store.Tx, p *corev1.Pod) *queue.Line {
 // forget drops a pod that waits for no node, and what was kept for it.
 func (s *Scheduler) forget(key object.Key) {
 	s.queue.Leave(key)
+	s.gangs.Drop(key)
 	if n := s.cell.unnominate(key); n != nil {
 		s.cell.improve(n)
 	}
@@ -120,7 +131,7 @@ func (v view) Mark() int { return v.mark() }
 func (v view) Clock() uint64 { return v.clock }
 
 // Bound implements queue.Cell.
-func (v view) Bound(l *queue.Line) string { return v.bound(l.Tenant, l.Demand, v.free) }
+func (v view) Bound(l *queue.Line) string { return v.bound(l.Tenant, l.Sum, v.free) }
 
 // Moved implements queue.Cell.
 func (v view) Moved() (moved bool) {

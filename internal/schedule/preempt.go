@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"trireme/internal/object"
+	"trireme/internal/schedule/budget"
 	"trireme/internal/schedule/queue"
 	"trireme/internal/store"
 	"trireme/internal/tables"
@@ -37,7 +38,7 @@ type candidate struct {
 func (s *Scheduler) preempt(tx *store.Tx, p *corev1.Pod, cl *class) (node string, cost int) {
 	key := object.KeyOf(p)
 	kept := s.cell.nominated[key]
-	may := p.Spec.PreemptionPolicy == nil || *p.Spec.PreemptionPolicy != corev1.PreemptNever
+	may := !neverPreempts(p)
 	if may && kept != nil && kept.node.leaves() && !cl.never(kept.node) {
 		return kept.node.name, 0 // what is being made for it comes
 	}
@@ -54,13 +55,14 @@ func (s *Scheduler) preempt(tx *store.Tx, p *corev1.Pod, cl *class) (node string
 	for _, u := range best.victims {
 		s.evict(tx, u, p)
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(best.node.nominated), object.Key.Compare) {
-		if best.node.nominated[k].priority < cl.priority {
-			s.unpromise(tx, k)
-		}
-	}
+	s.outbid(tx, best.node, cl.priority)
 	s.cell.keep(best.node, useOf(cl, p))
 	return best.node.name, preemptCost
+}
+
+// neverPreempts reports whether the pod takes no room from others.
+func neverPreempts(p *corev1.Pod) bool {
+	return p.Spec.PreemptionPolicy != nil && *p.Spec.PreemptionPolicy == corev1.PreemptNever
 }
 
 // holdsBelow reports whether there is a pod with a node of lower priority.
@@ -183,7 +185,7 @@ func (s *Scheduler) reckon(tx *store.Tx, cl *class, n *node, pod object.Key) (_ 
 			continue
 		}
 		if u.key.Namespace != space {
-			if space = u.key.Namespace; len(s.budgetsOf(tx, space)) > 0 {
+			if space = u.key.Namespace; s.budgets.Guards(tx, space) {
 				return nil, false
 			}
 		}
@@ -231,7 +233,7 @@ func (s *Scheduler) trial(tx *store.Tx, cl *class, n *node, pod object.Key) *can
 	}
 	slices.SortFunc(may, moreImportant)
 	c := &candidate{node: n}
-	guarded, others := s.split(tx, may)
+	guarded, others := budget.Split(tx, s.budgets, may, func(u *use) object.Key { return u.key })
 	for i, list := range [][]*use{guarded, others} {
 		for _, u := range list {
 			if s.cell.bring(left, u); cl.fits(left) {
@@ -293,7 +295,7 @@ func (s *Scheduler) evict(tx *store.Tx, u *use, by *corev1.Pod) {
 	if !ok {
 		return
 	}
-	s.spend(tx, u)
+	s.budgets.Spend(tx, u.key, 1)
 	s.cell.leave(u)
 	next := victim.DeepCopy()
 	cause := object.Disruption{Reason: corev1.PodReasonPreemptionByScheduler, Message: by.Spec.SchedulerName + ": preempting to accommodate a higher priority pod"}
@@ -307,6 +309,15 @@ func (s *Scheduler) evict(tx *store.Tx, u *use, by *corev1.Pod) {
 		From: by.Spec.SchedulerName, Type: corev1.EventTypeNormal, Reason: "Preempted",
 		Message: "Preempted by pod " + string(by.UID) + " on node " + u.node.name,
 	})
+}
+
+// outbid takes the room that is kept on the node from pods of lower priority.
+func (s *Scheduler) outbid(tx *store.Tx, n *node, priority int32) {
+	for _, k := range slices.SortedFunc(maps.Keys(n.nominated), object.Key.Compare) {
+		if n.nominated[k].priority < priority {
+			s.unpromise(tx, k)
+		}
+	}
 }
 
 // unpromise takes the room from a pod that one of higher priority takes.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"trireme/internal/object"
+	"trireme/internal/schedule/budget"
 	"trireme/internal/store"
 )
 
@@ -20,7 +21,7 @@ func TestReckons(t *testing.T) {
 		for seed := range uint64(60) {
 			w := newWorld(tx, seed)
 			s := New(Config{})
-			s.cell, s.budgets = w.cell, map[string][]*budget{}
+			s.cell, s.budgets = w.cell, budget.Step{}
 			for range 60 {
 				w.disturb()
 				p := w.pod()

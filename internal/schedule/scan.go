@@ -4,42 +4,14 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"trireme/internal/schedule/room"
 )
 
-// spot is what most looks at a node need to know of it, in one cache line: it decides, for most nodes of most
-// looks, that the node is too full or another better.
+// spot is what most looks at a node need to know of it, in one cache line.
 type spot struct {
-	version           uint64  // moves with every change of the node; no two nodes have had the same
-	cpu, memory       int64   // that are free; less than none where more is taken than there is
-	cpuUsed, memUsed  float64 // parts of what there is
-	perCPU, perMemory float64 // what one unit of a demand is of it
-	podsLeft          float32 // part that is left with one pod more
-	pods              int32   // that are free
-}
-
-// spotOf returns the spot of a node, without its version.
-func spotOf(n *node) (s spot) {
-	s.cpu, s.memory = n.Can.CPUMilli-n.Used.CPUMilli, n.Can.MemoryBytes-n.Used.MemoryBytes
-	s.cpuUsed, s.perCPU = parts(n.Used.CPUMilli, n.Can.CPUMilli)
-	s.memUsed, s.perMemory = parts(n.Used.MemoryBytes, n.Can.MemoryBytes)
-	s.pods = int32(max(math.MinInt32, min(math.MaxInt32, n.CanPods-n.Pods)))
-	used, per := parts(n.Pods, n.CanPods)
-	s.podsLeft = float32(max(0, 1-(used+per)))
-	return s
-}
-
-// parts returns which part is used, and which one more of it is. Of nothing all is used.
-func parts(used, can int64) (part, per float64) {
-	if can <= 0 {
-		return 1, 0
-	}
-	return float64(used) / float64(can), 1 / float64(can)
-}
-
-// left returns how much is left of cpu, memory and pods with one pod more that asks for as much, three times the part. The
-// conversions keep the compiler from adding in another way here than there.
-func (s *spot) left(cpu, memory float64) float64 {
-	return max(0, 1-(s.cpuUsed+float64(cpu*s.perCPU))) + max(0, 1-(s.memUsed+float64(memory*s.perMemory))) + float64(s.podsLeft)
+	version uint64 // moves with every change of the node; no two nodes have had the same
+	room.Spot
 }
 
 func (c *cell) tick() uint64 {
@@ -93,7 +65,7 @@ func (c *cell) touch(n *node) {
 	if c.list[n.slot] != n {
 		return // forgotten
 	}
-	s := spotOf(n)
+	s := spot{Spot: n.Spot()}
 	s.version = c.tick()
 	if c.spots[n.slot] = s; c.follows {
 		c.note(n.slot)
@@ -134,10 +106,10 @@ func (cl *class) look(c *cell) *look {
 // What else there is to a node costs more to ask for.
 func (l *look) numbers(i int32) int64 {
 	s := &l.cell.spots[i]
-	if s.pods < 1 || l.cpu > s.cpu || l.memory > s.memory {
+	if s.Pods < 1 || l.cpu > s.CPU || l.memory > s.Memory {
 		return refused
 	}
-	p := l.roomPoints(s)
+	p := l.roomPoints(&s.Spot)
 	if l.shaped {
 		p = l.shapedPoints(l.cell.list[i])
 	}
@@ -213,10 +185,10 @@ func (cl *class) scan(c *cell) *node {
 	need := int64(refused) // fewer points by numbers are not worth a try
 	for i := range c.spots {
 		s := &c.spots[i]
-		if s.pods < 1 || cl.cpu > s.cpu || cl.memory > s.memory {
+		if s.Pods < 1 || cl.cpu > s.CPU || cl.memory > s.Memory {
 			continue
 		}
-		points := cl.roomPoints(s)
+		points := cl.roomPoints(&s.Spot)
 		if cl.shaped {
 			points = cl.shapedPoints(c.list[i])
 		}

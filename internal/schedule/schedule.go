@@ -11,8 +11,11 @@ import (
 	"trireme/internal/loop"
 	"trireme/internal/object"
 	"trireme/internal/object/mesos"
+	"trireme/internal/schedule/budget"
+	"trireme/internal/schedule/gang"
 	"trireme/internal/schedule/profile"
 	"trireme/internal/schedule/queue"
+	"trireme/internal/schedule/room"
 	"trireme/internal/schedule/volumes"
 	"trireme/internal/share"
 	"trireme/internal/store"
@@ -41,12 +44,13 @@ type Scheduler struct {
 	cell    *cell
 	classes map[uint64]*class
 	queue   *queue.Queue
+	gangs   *gang.Groups
 	exact   int                        // as queue.New has it
 	wrote   map[object.Key]*corev1.Pod // pods that wait, as the last step wrote them
-	budgets map[string][]*budget       // that victims were asked about in this step, by namespace
-	step    uint64                     // number of this step
-	lent    []*lent                    // offers, in order; nil: nobody asked yet in this step
-	spare   object.Demand              // what nobody has, where guarantees are to be kept
+	budgets budget.Step
+	step    uint64        // number of this step
+	lent    []*lent       // offers, in order; nil: nobody asked yet in this step
+	spare   object.Demand // what nobody has, where guarantees are to be kept
 }
 
 // New returns the scheduler.
@@ -60,6 +64,7 @@ var _ loop.Reconciler = (*Scheduler)(nil)
 
 func (s *Scheduler) reset() {
 	s.cell, s.classes, s.queue, s.wrote = newCell(s.cfg.Profiles), map[uint64]*class{}, queue.New(s.exact), nil
+	s.gangs = gang.New()
 }
 
 func (s *Scheduler) Name() string { return "schedule/pods" }
@@ -68,12 +73,12 @@ func (s *Scheduler) Reads() []store.TableID {
 	return []store.TableID{
 		tables.Pods.ID(), tables.Nodes.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.StorageClasses.ID(),
 		tables.PodDisruptionBudgets.ID(), tables.CSINodes.ID(), tables.CSIDrivers.ID(), tables.CSIStorageCapacities.ID(), tables.Services.ID(),
-		tables.CustomObjects.ID(), tables.Namespaces.ID(), tables.MesosOffers.ID(),
+		tables.CustomObjects.ID(), tables.Namespaces.ID(), tables.MesosOffers.ID(), tables.PodGroups.ID(),
 	}
 }
 
 func (s *Scheduler) Writes() []store.TableID {
-	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.Events.ID()}
+	return []store.TableID{tables.Pods.ID(), tables.PersistentVolumes.ID(), tables.PersistentVolumeClaims.ID(), tables.PodGroups.ID(), tables.Events.ID()}
 }
 
 // Reconcile takes in what changed and places the pods that wait, the most important first, and
@@ -84,14 +89,16 @@ func (s *Scheduler) Reconcile(tx *store.Tx) (time.Time, error) {
 		s.classes = map[uint64]*class{}
 		s.cell.near.Sweep(s.cell.everyPod())
 	}
-	s.budgets, s.lent = map[string][]*budget{}, nil
+	s.budgets, s.lent = budget.Step{}, nil
 	s.step++
 	next := s.cell.age(tx.Now())
 	if s.cell.bounds.Guarantee() {
 		s.spare = s.cell.spare()
 	}
-	if at := s.queue.Wake(view{s.cell, s.spare}, tx.Now()); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-		next = at
+	for _, at := range []time.Time{s.overdue(tx), s.queue.Wake(view{s.cell, s.spare}, tx.Now())} {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
 	s.tellOthers(tx, s.placeAll(tx))
 	switch {
@@ -159,6 +166,10 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		s.cell.setLimits(key.Name, n)
 	}
 	s.takeInServices(tx)
+	for key := range tables.PodGroups.Changed(tx) {
+		row, _ := tables.PodGroups.Get(tx, key)
+		s.gangs.Set(key, row)
+	}
 	for key := range tables.Pods.Changed(tx) {
 		row, ok := tables.Pods.Row(tx, key)
 		if !ok {
@@ -170,12 +181,16 @@ func (s *Scheduler) takeIn(tx *store.Tx) {
 		s.cell.setPod(tx, key, h)
 		if !h.Waits {
 			s.forget(key)
+			if h.Group != "" && h.Node != "" && !h.Deleting && h.Phase != corev1.PodFailed {
+				s.gangs.Place(key, h.Group, h.Node)
+			}
 			continue
 		}
 		s.enqueue(tx, row.Object(), key)
 	}
 	s.takeInVolumes(tx)
 	s.wrote = map[object.Key]*corev1.Pod{}
+	s.regroup(tx)
 	s.meet(tx)
 }
 
@@ -192,10 +207,13 @@ type verdict struct {
 // it may. It returns what that cost of the step.
 func (s *Scheduler) place(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (cost int) {
 	l := w.Line()
+	if s.together(w.Key) {
+		return s.placeGang(tx, l, s.gangs.Of(w.Key))
+	}
 	cl, n, why := s.choose(tx, p, w)
 	if n != nil {
 		if len(cl.dynamic) > 0 {
-			numbers, _ := choosePorts(tx, n, p.UID, cl.dynamic)
+			numbers, _ := n.Choose(tx, p.UID, cl.dynamic)
 			p = object.AssignPorts(p, cl.dynamic, numbers)
 		}
 		l.Placed()
@@ -265,6 +283,7 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *
 		cl := s.classes[w.Class]
 		if cl == nil {
 			cl = newClass(tx, s.cell.effective(p), s.cell)
+			cl.domain = s.home(s.gangs.Of(w.Key))
 			s.classes[w.Class] = cl
 		}
 		if why := s.cell.bound(cl.tenant, cl.demand, s.spare); why != "" {
@@ -288,8 +307,8 @@ func (s *Scheduler) choose(tx *store.Tx, p *corev1.Pod, w *queue.Pod) (*class, *
 		case wait != "":
 			return nil, nil, wait
 		case fresh:
-			if _, ok := choosePorts(tx, n, p.UID, cl.dynamic); !ok {
-				return nil, nil, noPorts
+			if _, ok := n.Choose(tx, p.UID, cl.dynamic); !ok {
+				return nil, nil, room.NoPorts
 			}
 			return cl, n, ""
 		}

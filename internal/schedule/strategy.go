@@ -5,7 +5,7 @@ import (
 
 	"trireme/internal/schedule/neighbours"
 	"trireme/internal/schedule/profile"
-	"trireme/internal/share"
+	"trireme/internal/schedule/room"
 )
 
 // rates are what the parts of a class's score count, in points.
@@ -34,35 +34,15 @@ func (cl *class) setProfile(p *profile.Profile) {
 
 // roomPoints are what the node's room is worth with one pod more, unless the profile says which resources count: then
 // shapedPoints are.
-func (cl *class) roomPoints(s *spot) int64 {
-	return int64(cl.rates.left * s.left(cl.cpuAsked, cl.memoryAsked))
+func (cl *class) roomPoints(s *room.Spot) int64 {
+	return int64(cl.rates.left * s.Left(cl.cpuAsked, cl.memoryAsked))
 }
 
 // shapedPoints are what the node's room is worth by the resources that the profile says count. One that the node does not have, or an
 // extended one that the pod does not ask for, counts nothing (Kubernetes, NodeResourcesFit).
 func (cl *class) shapedPoints(n *node) int64 {
-	sum, weights := 0.0, 0.0
-	for i := range cl.profile.Resources {
-		r := &cl.profile.Resources[i]
-		asked, used, can := int64(1), n.Pods, n.CanPods
-		if r.Name != corev1.ResourcePods {
-			asked, used, can = share.Amount(cl.demand, r.Name), share.Amount(n.Used, r.Name), share.Amount(n.Can, r.Name)
-		}
-		if can <= 0 || asked <= 0 && !everywhere[r.Name] {
-			continue
-		}
-		part := max(0, min(1, (float64(used)+float64(asked))/float64(can)))
-		sum += float64(r.Weight * cl.profile.Worth(part))
-		weights += r.Weight
-	}
-	if weights == 0 {
-		return 0
-	}
-	return int64(float64(cl.rates.room) * (sum / weights))
+	return int64(float64(cl.rates.room) * cl.profile.RoomWorth(&n.Room, cl.demand))
 }
-
-// everywhere are the resources that every node has some of.
-var everywhere = map[corev1.ResourceName]bool{corev1.ResourceCPU: true, corev1.ResourceMemory: true, corev1.ResourceEphemeralStorage: true, corev1.ResourcePods: true}
 
 // setProfiles takes in how pods are placed, by their schedulers' names; none: all by the default.
 func (c *cell) setProfiles(list []profile.Profile) {

@@ -27,7 +27,7 @@ func All() []*store.Table[store.Object, any] {
 		ServiceAccounts.Any(), ReplicationControllers.Any(), PodTemplates.Any(), LimitRanges.Any(), ResourceQuotas.Any(),
 		PersistentVolumes.Any(), PersistentVolumeClaims.Any(), Deployments.Any(), ReplicaSets.Any(), StatefulSets.Any(),
 		DaemonSets.Any(), ControllerRevisions.Any(), Jobs.Any(), CronJobs.Any(), HorizontalPodAutoscalers.Any(),
-		PodDisruptionBudgets.Any(), PriorityClasses.Any(), RuntimeClasses.Any(), Leases.Any(), EndpointSlices.Any(), Ingresses.Any(),
+		PodDisruptionBudgets.Any(), PriorityClasses.Any(), PodGroups.Any(), RuntimeClasses.Any(), Leases.Any(), EndpointSlices.Any(), Ingresses.Any(),
 		IngressClasses.Any(), NetworkPolicies.Any(), ServiceCIDRs.Any(), IPAddresses.Any(), StorageClasses.Any(),
 		VolumeAttachments.Any(), CSIDrivers.Any(), CSINodes.Any(), CSIStorageCapacities.Any(), VolumeAttributesClasses.Any(),
 		Roles.Any(), RoleBindings.Any(), ClusterRoles.Any(), ClusterRoleBindings.Any(), CertificateSigningRequests.Any(),

@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -52,6 +53,7 @@ var (
 	PodDisruptionBudgets = plain[policyv1.PodDisruptionBudget]("poddisruptionbudgets",
 		policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"), "poddisruptionbudgets")
 	PriorityClasses = global[schedulingv1.PriorityClass]("priorityclasses", schedulingv1.SchemeGroupVersion.WithKind("PriorityClass"), "priorityclasses")
+	PodGroups       = plain[schedulingv1alpha3.PodGroup]("podgroups", schedulingv1alpha3.SchemeGroupVersion.WithKind("PodGroup"), "podgroups")
 	RuntimeClasses  = global[nodev1.RuntimeClass]("runtimeclasses", nodev1.SchemeGroupVersion.WithKind("RuntimeClass"), "runtimeclasses")
 	Leases          = plain[coordinationv1.Lease]("leases", coordinationv1.SchemeGroupVersion.WithKind("Lease"), "leases")
 

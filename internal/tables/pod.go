@@ -64,6 +64,7 @@ type PodHead struct {
 	EndedAt      time.Time     // when its last container ended; zero: it has not, or nobody knows
 	About        bool          // it asks for pods around it, or against them
 	UnderReview  bool          // admission has yet to see it
+	Group        string        // the PodGroup that it is placed with; empty: none
 	alike        *labelSet     // keeps Labels the one set of all rows that have the same
 }
 
@@ -162,6 +163,7 @@ func podHead(p *corev1.Pod) *PodHead {
 		h.Node = ""
 	}
 	h.Waits = h.Node == "" && !h.UnderReview && !h.Deleting && !h.Ended()
+	h.Group = object.PodGroup(p)
 	h.JobTracked = slices.Contains(p.Finalizers, batchv1.JobTrackingFinalizer)
 	h.Restarts, h.EndedAt = ran(p)
 	if ref := metav1.GetControllerOfNoCopy(p); ref != nil {

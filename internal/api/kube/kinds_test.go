@@ -43,7 +43,7 @@ func TestEveryKindIsServed(t *testing.T) {
 			t.Errorf("%s: not among api-resources", table.ID())
 		}
 	}
-	d.must(t, "", "get", "statefulsets,daemonsets,jobs,cronjobs,hpa,pdb,quota,limits,pv,pvc,sc,ing,netpol,roles,leases,csr,priorityclasses,clustertrustbundles", "-A")
+	d.must(t, "", "get", "statefulsets,daemonsets,jobs,cronjobs,hpa,pdb,quota,limits,pv,pvc,sc,ing,netpol,roles,leases,csr,priorityclasses,podgroups,clustertrustbundles", "-A")
 	for _, path := range []string{"statefulset.spec.volumeClaimTemplates", "hpa.spec.behavior", "ingress.spec.rules.http.paths", "clusterrole.aggregationRule"} {
 		if out := d.must(t, "", "explain", path); !strings.Contains(out, "FIELD:") {
 			t.Errorf("explain %s:\n%s", path, out)

@@ -18,6 +18,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -72,6 +73,7 @@ func resources() []resource {
 		{policyv1.SchemeGroupVersion, "poddisruptionbudgets", "poddisruptionbudget", []string{"pdb"}, false, true, tables.PodDisruptionBudgets.Any(), list[policyv1.PodDisruptionBudgetList]},
 		{discoveryv1.SchemeGroupVersion, "endpointslices", "endpointslice", nil, false, false, tables.EndpointSlices.Any(), list[discoveryv1.EndpointSliceList]},
 		{schedulingv1.SchemeGroupVersion, "priorityclasses", "priorityclass", []string{"pc"}, false, false, tables.PriorityClasses.Any(), list[schedulingv1.PriorityClassList]},
+		{schedulingv1alpha3.SchemeGroupVersion, "podgroups", "podgroup", nil, false, true, tables.PodGroups.Any(), list[schedulingv1alpha3.PodGroupList]},
 		{nodev1.SchemeGroupVersion, "runtimeclasses", "runtimeclass", nil, false, false, tables.RuntimeClasses.Any(), list[nodev1.RuntimeClassList]},
 		{coordinationv1.SchemeGroupVersion, "leases", "lease", nil, false, false, tables.Leases.Any(), list[coordinationv1.LeaseList]},
 		{networking, "ingresses", "ingress", []string{"ing"}, false, true, tables.Ingresses.Any(), list[networkingv1.IngressList]},

@@ -25,6 +25,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
 	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 		for _, add := range []func(*runtime.Scheme) error{
 			corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, batchv1.AddToScheme,
 			autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
-			schedulingv1.AddToScheme, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme, storagemigrationv1.AddToScheme,
+			schedulingv1.AddToScheme, addPodGroups, nodev1.AddToScheme, coordinationv1.AddToScheme, networkingv1.AddToScheme, storagev1.AddToScheme, storagemigrationv1.AddToScheme,
 			rbacv1.AddToScheme, certificatesv1.AddToScheme, flowcontrolv1.AddToScheme, admissionv1.AddToScheme, resourcev1.AddToScheme, usage.AddToScheme,
 		} {
 			if err := add(s); err != nil {
@@ -70,6 +71,13 @@ func schemes() (served, plain *runtime.Scheme, err error) {
 		served.AddTypeDefaultingFunc(o, func(o any) { admit.Default(o.(store.Object)) })
 	}
 	return served, plain, addFieldLabels(served)
+}
+
+// addPodGroups adds what is served of the group's alpha version.
+func addPodGroups(s *runtime.Scheme) error {
+	s.AddKnownTypes(schedulingv1alpha3.SchemeGroupVersion, &schedulingv1alpha3.PodGroup{}, &schedulingv1alpha3.PodGroupList{})
+	metav1.AddToGroupVersion(s, schedulingv1alpha3.SchemeGroupVersion)
+	return nil
 }
 
 // addHub registers every type a second time as the hub version of its group.

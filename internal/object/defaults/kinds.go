@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -77,7 +78,7 @@ func Kinds() []runtime.Object {
 		&discoveryv1.EndpointSlice{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.ReplicationController{}, &corev1.PodTemplate{},
 		&certificatesv1.PodCertificateRequest{}, &rbacv1.RoleBinding{}, &rbacv1.ClusterRoleBinding{},
-		&corev1.LimitRange{}, &schedulingv1.PriorityClass{}, &admissionv1.MutatingWebhookConfiguration{},
+		&corev1.LimitRange{}, &schedulingv1.PriorityClass{}, &schedulingv1alpha3.PodGroup{}, &admissionv1.MutatingWebhookConfiguration{},
 		&admissionv1.ValidatingWebhookConfiguration{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{},
 		&admissionv1.MutatingAdmissionPolicy{}, &admissionv1.MutatingAdmissionPolicyBinding{},
 	}

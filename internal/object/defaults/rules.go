@@ -4,6 +4,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -17,6 +18,8 @@ func rule(o runtime.Object) {
 		}
 	case *schedulingv1.PriorityClass:
 		ptr(&o.PreemptionPolicy, corev1.PreemptLowerPriority)
+	case *schedulingv1alpha3.PodGroup:
+		ptr(&o.Spec.DisruptionMode, schedulingv1alpha3.DisruptionMode{Single: &schedulingv1alpha3.SingleDisruptionMode{}})
 	case *admissionv1.MutatingWebhookConfiguration:
 		for i := range o.Webhooks {
 			h := &o.Webhooks[i]

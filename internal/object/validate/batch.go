@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"trireme/internal/object/validate/gang"
 	jobs "trireme/internal/object/validate/job"
 )
 
@@ -99,6 +100,7 @@ func jobSpec(s *batchv1.JobSpec, at *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.TooLong(at.Child("managedBy"), "", managedByMax))
 		}
 	}
+	errs = append(errs, gang.Job(s.Scheduling, at.Child("scheduling"))...)
 	errs = append(errs, completionMode(s, at)...)
 	errs = append(errs, failurePolicy(s, at.Child("podFailurePolicy"))...)
 	errs = append(errs, successPolicy(s, at.Child("successPolicy"))...)

@@ -5,13 +5,15 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"trireme/internal/object/validate/gang"
 )
 
 // groups are the checks of whole API groups, asked in turn.
-var groups = []func(o runtime.Object) (errs field.ErrorList, known bool){workload, storageObject, networkObject, deviceObject, loneObject}
+var groups = []func(o runtime.Object) (errs field.ErrorList, known bool){workload, storageObject, networkObject, deviceObject, gang.Object, loneObject}
 
 // groupUpdates are what the same groups say of an update.
-var groupUpdates = []func(next, old runtime.Object) field.ErrorList{workloadUpdate, storageUpdate, networkUpdate, deviceUpdate}
+var groupUpdates = []func(next, old runtime.Object) field.ErrorList{workloadUpdate, storageUpdate, networkUpdate, deviceUpdate, gang.Update}
 
 // grouped checks a kind by the rules of its group; false: none knows it.
 func grouped(o runtime.Object) (field.ErrorList, bool) {

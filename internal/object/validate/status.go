@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"trireme/internal/object/validate/gang"
 	jobs "trireme/internal/object/validate/job"
 	"trireme/internal/object/validate/trust"
 )
@@ -67,7 +68,7 @@ func Status(o runtime.Object) field.ErrorList {
 	case *networkingv1.Ingress:
 		return ingressStatus(&o.Status, path)
 	}
-	return append(append(workloadStatus(o), storageStatus(o, path)...), trust.Status(o)...)
+	return append(append(append(workloadStatus(o), storageStatus(o, path)...), trust.Status(o)...), gang.Status(o)...)
 }
 
 // StatusUpdate returns every fault of next's status, and why it may not follow old's.

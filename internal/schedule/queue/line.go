@@ -49,7 +49,9 @@ type Line struct {
 	Priority int32
 	Accepted bool // they are of a framework, which was lent the room for them
 	Tenant   *share.Node
-	Demand   object.Demand // of one pod
+	Demand   object.Demand // of one pod; of a gang what each has at least
+	Sum      object.Demand // of those that go at once: one pod, or a gang
+	Gang     bool          // its pods go together, and room may be kept for them
 	Own      bool          // it is of one pod, for which room is kept
 	// Anything: its pods look at more than a node at a time, so that any change may let them in.
 	Anything bool

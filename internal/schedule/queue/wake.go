@@ -70,6 +70,8 @@ const (
 	Bounds
 	// Other things do.
 	Other
+	// Members that it waits for do: who brings them knocks.
+	Members
 )
 
 // seat is a line's place in a row of lines.
@@ -169,6 +171,7 @@ func seatIn[K comparable](rows map[K]*row, key K, l *Line, which int) {
 // sit seats a line that is shut where what may let it in finds it.
 func (k *wakers) sit(l *Line, by Obstacle) {
 	switch {
+	case by == Members:
 	case by == Bounds:
 		k.bound.add(l, 0)
 	case by == Other || l.Anything:
@@ -319,7 +322,7 @@ func (q *Queue) wakeFor(nodes []Node) {
 	var free, whole object.Demand
 	for _, n := range nodes {
 		for key := range n.Keeps() {
-			if p := q.pods[key]; p.Own() {
+			if p := q.pods[key]; p.Own() || p.Line() != nil && p.line.Gang {
 				q.Knock(p.line)
 			}
 		}

@@ -79,6 +79,23 @@ func (r *Room) Lacks(d object.Demand) (names []string) {
 	return names
 }
 
+// Short returns which part of the demand, and of a place for a pod, there is no room for; the parts of all resources together.
+func (r *Room) Short(d object.Demand) (by float64) {
+	add := func(want, free int64) {
+		if want > 0 && want > free {
+			by += float64(want-max(0, free)) / float64(want)
+		}
+	}
+	add(1, r.CanPods-r.Pods)
+	add(d.CPUMilli, r.Can.CPUMilli-r.Used.CPUMilli)
+	add(d.MemoryBytes, r.Can.MemoryBytes-r.Used.MemoryBytes)
+	add(d.EphemeralBytes, r.Can.EphemeralBytes-r.Used.EphemeralBytes)
+	for name, want := range d.Extended {
+		add(want, r.Can.Extended[name]-r.Used.Extended[name])
+	}
+	return by
+}
+
 // Clone returns a copy to count pods in and out of.
 func (r Room) Clone() Room {
 	r.Ports = maps.Clone(r.Ports)

@@ -9,6 +9,8 @@ import (
 	registration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1alpha3 "k8s.io/api/scheduling/v1alpha3"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -37,6 +39,17 @@ var ruleKinds = map[store.TableID]Kind{
 	"priorityclasses": {[]string{"Value", "Global-Default", "Age", "PreemptionPolicy"}, func(o runtime.Object) []any {
 		c := o.(*schedulingv1.PriorityClass)
 		return []any{int64(c.Value), c.GlobalDefault, Age(c), string(deref(c.PreemptionPolicy))}
+	}},
+	"podgroups": {[]string{"Policy", "Min-Count", "Scheduled", "Age"}, func(o runtime.Object) []any {
+		g := o.(*schedulingv1alpha3.PodGroup)
+		policy, least, scheduled := "Basic", "<none>", "<none>"
+		if gang := g.Spec.SchedulingPolicy.Gang; gang != nil {
+			policy, least = "Gang", fmt.Sprint(gang.MinCount)
+		}
+		if c := meta.FindStatusCondition(g.Status.Conditions, schedulingv1alpha3.PodGroupInitiallyScheduled); c != nil {
+			scheduled = string(c.Status)
+		}
+		return []any{policy, least, scheduled, Age(g)}
 	}},
 	"mutatingwebhookconfigurations": {[]string{"Webhooks", "Age"}, func(o runtime.Object) []any {
 		c := o.(*registration.MutatingWebhookConfiguration)

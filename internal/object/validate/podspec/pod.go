@@ -162,6 +162,14 @@ func names(s *corev1.PodSpec, at *field.Path) (errs field.ErrorList) {
 		}
 		seen[g.Name] = true
 	}
+	if g := s.SchedulingGroup; g != nil {
+		at := at.Child("schedulingGroup", "podGroupName")
+		if g.PodGroupName == nil {
+			errs = append(errs, field.Required(at, "the PodGroup that the pod is placed with"))
+		} else {
+			errs = append(errs, subdomain(*g.PodGroupName, at)...)
+		}
+	}
 	for i, g := range s.ReadinessGates {
 		for _, msg := range validation.IsQualifiedName(string(g.ConditionType)) {
 			errs = append(errs, field.Invalid(at.Child("readinessGates").Index(i).Child("conditionType"), g.ConditionType, msg))

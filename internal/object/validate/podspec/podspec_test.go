@@ -45,6 +45,8 @@ func TestPod(t *testing.T) {
 		{"{serviceAccountName: A_}", "serviceAccountName: Invalid"},
 		{"{runtimeClassName: A_}", "runtimeClassName: Invalid"},
 		{"{subdomain: a.b}", "subdomain: Invalid"},
+		{"{schedulingGroup: {}}", "schedulingGroup.podGroupName: Required"},
+		{"{schedulingGroup: {podGroupName: A_b}}", "schedulingGroup.podGroupName: Invalid"},
 		{"{schedulingGates: [{name: a}, {name: a}]}", "schedulingGates[1].name: Duplicate"},
 		{"{readinessGates: [{conditionType: '/'}]}", "conditionType: Invalid"},
 		{"{hostAliases: [{ip: x, hostnames: [a]}]}", "hostAliases[0].ip: Invalid"},
