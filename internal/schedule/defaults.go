@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"trireme/internal/object"
 	"trireme/internal/schedule/profile"
@@ -74,7 +73,7 @@ func (c *cell) effective(p *corev1.Pod) *corev1.Pod {
 func (c *cell) siblings(p *corev1.Pod, owned bool) *metav1.LabelSelector {
 	all := map[string]string{}
 	for _, selector := range c.services[p.Namespace] {
-		if labels.Set(selector).AsSelectorPreValidated().Matches(labels.Set(p.Labels)) {
+		if has(p.Labels, selector) {
 			maps.Copy(all, selector)
 		}
 	}
@@ -89,6 +88,16 @@ func (c *cell) siblings(p *corev1.Pod, owned bool) *metav1.LabelSelector {
 		return nil
 	}
 	return &metav1.LabelSelector{MatchLabels: all}
+}
+
+// has reports whether the labels have all that the selector wants.
+func has(labels, selector map[string]string) bool {
+	for k, want := range selector {
+		if v, ok := labels[k]; !ok || v != want {
+			return false
+		}
+	}
+	return true
 }
 
 // takeInServices has pods looked at again that a service selects or does so no more.

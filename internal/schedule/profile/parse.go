@@ -43,8 +43,8 @@ func Parse(text []byte) ([]Profile, error) {
 		}
 		out = append(out, p)
 	}
-	if len(out) == 0 {
-		out = []Profile{Default()}
+	if !slices.ContainsFunc(out, func(p Profile) bool { return p.Name == corev1.DefaultSchedulerName }) {
+		out = append(out, Default()) // pods of all doors name it
 	}
 	return out, nil
 }

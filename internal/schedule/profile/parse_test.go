@@ -15,7 +15,6 @@ const head = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerCon
 func TestParse(t *testing.T) {
 	got, err := Parse([]byte(head + `
 profiles:
-- schedulerName: default-scheduler
 - schedulerName: packs
   plugins: {score: {disabled: [{name: ImageLocality}, {name: TaintToleration}], enabled: [{name: NodeAffinity, weight: 5}]}}
   pluginConfig:
@@ -34,12 +33,12 @@ profiles:
 		t.Fatal(err)
 	}
 	want := []Profile{
-		Default(),
 		{Name: "packs", Strategy: Most, Weights: Weights{Room: 1, Nodes: 5, Spread: 2, Company: 2}},
 		{
 			Name: "ratio", Strategy: Ratio, Weights: defaultWeights, Resources: []Resource{{"cpu", 1}, {"nvidia.com/gpu", 3}}, Shape: []Point{{0, 0}, {1, 1}},
 			Spreads: []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule}},
 		},
+		Default(),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
