@@ -162,6 +162,9 @@ func (s *Scheduler) regroup(tx *store.Tx) {
 				continue
 			}
 			w := s.queue.Pod(key)
+			if !g.Together() && g.Topology == "" && !w.Line().Gang {
+				continue // it goes alone, as it did
+			}
 			delete(s.classes, w.Class)
 			if now := s.classOf(s.cell.effective(p), key); now != w.Class {
 				s.lineUp(tx, p, key)

@@ -29,6 +29,8 @@ func (s *Scheduler) enqueue(tx *store.Tx, p *corev1.Pod, key object.Key) {
 	}
 	if group := object.PodGroup(p); group != "" && len(p.Spec.SchedulingGates) == 0 {
 		s.gangs.Wait(key, group)
+	} else {
+		s.gangs.Drop(key)
 	}
 	s.lineUp(tx, p, key)
 }
