@@ -111,8 +111,8 @@ func TestGangRefusals(t *testing.T) {
 	k := newClient(t, machine(t))
 	for doc, want := range map[string]string{
 		fmt.Sprintf(gangGroup, "none", 0): "spec.schedulingPolicy.gang.minCount: Invalid value: 0",
-		"{apiVersion: scheduling.k8s.io/v1alpha3, kind: PodGroup, metadata: {name: a}, spec: {schedulingPolicy: {gang: {minCount: 1}}, priorityClassName: system-node-critical}}":                 "spec.priorityClassName: Forbidden: a group has the priority of its pods",
-		"{apiVersion: batch/v1, kind: Job, metadata: {name: j}, spec: {scheduling: {schedulingPolicy: {gang: {}}}, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}": "spec.scheduling: Forbidden: is not supported: make a PodGroup and name it in template.spec.schedulingGroup",
+		"apiVersion: scheduling.k8s.io/v1alpha3\nkind: PodGroup\nmetadata: {name: a}\nspec: {schedulingPolicy: {gang: {minCount: 1}}, priorityClassName: system-node-critical}":                 "spec.priorityClassName: Forbidden: a group has the priority of its pods",
+		"apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {scheduling: {schedulingPolicy: {gang: {}}}, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}": "spec.scheduling: Forbidden: is not supported: make a PodGroup and name it in template.spec.schedulingGroup",
 	} {
 		if out, err := k.run(t.Context(), doc, "create", "-f", "-"); err == nil || !strings.Contains(out, want) {
 			t.Errorf("%s: %v\n%s", doc, err, out)
