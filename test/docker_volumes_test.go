@@ -90,4 +90,12 @@ echo pids $(cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null
 	d.says("insufficient resources", "service", "ps", "dgeneric", "--no-trunc", "--format", "{{.Error}}")
 	k.must("patch", "node", h.Name, "--subresource=status", "--type=merge", "-p", `{"status":{"capacity":{"generic.swarm.trireme.dev/fpga":"1"}}}`)
 	d.says("Running", "service", "ps", "dgeneric", "--format", "{{.CurrentState}}")
+	saying := func(word string) string { return "echo " + word + " $(ulimit -Sn); exec sleep 1000" }
+	d.must("service", "update", "--detach", "--no-resolve-image", "--stop-grace-period", "1s", "--generic-resource-rm", "fpga", "--ulimit-add", "nofile=110:210", "--args", "sh -c '"+saying("first")+"'", "dgeneric")
+	d.says("first 110", "service", "logs", "--raw", "dgeneric")
+	d.must("service", "update", "--detach", "--no-resolve-image", "--generic-resource-add", "fpga=1", "--ulimit-rm", "nofile", "--args", "sh -c '"+saying("second")+"'", "dgeneric")
+	d.says("second ", "service", "logs", "--raw", "dgeneric")
+	if out := d.must("service", "logs", "--raw", "dgeneric"); strings.Contains(out, "second 110") {
+		t.Errorf("the limit is still there: %s", out)
+	}
 }

@@ -47,7 +47,7 @@ var streamed = answer{}
 type handler func(*call) (any, error)
 
 // parts are what the door serves.
-var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes, volumeRoutes, engineRoutes, imageRoutes}
+var parts = []map[string]handler{systemRoutes, swarmRoutes, serviceRoutes, taskRoutes, nodeRoutes, networkRoutes, fileRoutes, volumeRoutes, engineRoutes, imageRoutes, usageRoutes, unservedRoutes}
 
 // routes returns the door's handler. Patterns are those of the Docker Engine API
 // without its version.

@@ -108,13 +108,22 @@ func checkTask(t *swarm.TaskSpec) error {
 			if x.is != 0 && x.is < time.Millisecond {
 				return fmt.Errorf("ContainerSpec.Healthcheck.%s: %s cannot be less than 1ms; 0 is the default", x.field, x.is)
 			}
+			if x.is > healthMax {
+				return fmt.Errorf("ContainerSpec.Healthcheck.%s: %s is more than %s", x.field, x.is, healthMax)
+			}
 		}
-		if h.Retries < 0 {
-			return fmt.Errorf("ContainerSpec.Healthcheck.Retries: %d cannot be negative", h.Retries)
+		if h.Retries < 0 || h.Retries > retriesMax {
+			return fmt.Errorf("ContainerSpec.Healthcheck.Retries: %d: it is 0, the default, to %d", h.Retries, retriesMax)
 		}
 	}
 	return nil
 }
+
+// What a health check may wait and try at most.
+const (
+	healthMax  = 366 * 24 * time.Hour
+	retriesMax = 1_000_000
+)
 
 // What a task may ask for at least (swarmkit, controlapi).
 const (

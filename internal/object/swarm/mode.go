@@ -2,6 +2,8 @@ package swarm
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"trireme/internal/object"
@@ -52,7 +54,7 @@ func (s *Service) Replicas() (n int, replicated bool) {
 		_, total := s.Completions()
 		return total, true
 	case m.Replicated != nil && m.Replicated.Replicas != nil:
-		return int(*m.Replicated.Replicas), true
+		return tasks(*m.Replicated.Replicas), true
 	}
 	return 1, true
 }
@@ -66,12 +68,34 @@ func (s *Service) Completions() (concurrent, total int) {
 	}
 	concurrent = 1
 	if j.MaxConcurrent != nil {
-		concurrent = int(*j.MaxConcurrent)
+		concurrent = tasks(*j.MaxConcurrent)
 	}
 	if j.TotalCompletions == nil {
 		return concurrent, concurrent
 	}
-	return concurrent, int(*j.TotalCompletions)
+	return concurrent, tasks(*j.TotalCompletions)
+}
+
+// tasksMax is how many tasks a service has at most: beyond, a number is a slip of the pen.
+const tasksMax = 1_000_000
+
+func tasks(n uint64) int { return int(min(n, tasksMax)) }
+
+// checkCounts returns what is wrong with how many tasks are asked for.
+func (s *Service) checkCounts() error {
+	counts := map[string]*uint64{}
+	if m := s.Spec.Mode.Replicated; m != nil {
+		counts["Replicated.Replicas"] = m.Replicas
+	}
+	if m := s.Spec.Mode.ReplicatedJob; m != nil {
+		counts["ReplicatedJob.MaxConcurrent"], counts["ReplicatedJob.TotalCompletions"] = m.MaxConcurrent, m.TotalCompletions
+	}
+	for _, field := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[field]; n != nil && *n > tasksMax {
+			return fmt.Errorf("Mode.%s: %d: a service has at most %d tasks", field, *n, tasksMax)
+		}
+	}
+	return nil
 }
 
 // Iteration returns the number of a job's present run: every change of what its user
@@ -116,6 +140,9 @@ func (s *Service) checkMode() error {
 	}
 	if given > 1 {
 		return fmt.Errorf("Mode: it is one of Replicated, Global, ReplicatedJob and GlobalJob")
+	}
+	if err := s.checkCounts(); err != nil {
+		return err
 	}
 	if _, ok := s.Spec.Labels[ScheduleLabel]; ok && !s.Job() {
 		return fmt.Errorf("Labels[%q]: only jobs run again: give Mode.ReplicatedJob or Mode.GlobalJob, or leave the label away", ScheduleLabel)

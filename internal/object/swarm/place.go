@@ -149,7 +149,7 @@ func (s *Service) Placement() (*Placement, error) {
 		p.Platforms = append(p.Platforms, f.OS+"/"+f.Architecture)
 	}
 	if !s.PerNode() {
-		p.MaxPerNode = int64(asked.MaxReplicas)
+		p.MaxPerNode = int64(min(asked.MaxReplicas, math.MaxInt64))
 		p.Spread = spreads(asked.Preferences)
 	}
 	if len(p.Constraints)+len(p.Platforms)+len(p.Spread) == 0 && p.MaxPerNode == 0 {

@@ -93,7 +93,7 @@ func paused(u *ours.Update) bool {
 
 // policy maps the service's words to the engine's.
 func policy(r swarm.UpdateConfig, slots int) rollout.Policy {
-	n := int(r.Parallelism)
+	n := int(min(r.Parallelism, uint64(slots)))
 	if n == 0 {
 		n = max(slots, 1)
 	}

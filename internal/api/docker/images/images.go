@@ -64,7 +64,7 @@ type handler func(*call) (any, error)
 var routes = map[string]handler{
 	"GET /images/json": listImages, "GET /images/{rest...}": ofImage, "POST /images/{rest...}": toImage, "DELETE /images/{name...}": removeImage,
 	"GET /images/get": saveImages, "POST /images/create": pullImage, "POST /images/load": loadImages, "POST /images/prune": pruneImages,
-	"GET /system/df": diskUsage, "GET /distribution/{rest...}": distribution, "POST /auth": login,
+	"GET /distribution/{rest...}": distribution, "POST /auth": login,
 }
 
 // Routes returns the handlers by pattern (net/http.ServeMux), without a version.
@@ -458,18 +458,11 @@ func pruneImages(c *call) (any, error) {
 	return report, nil
 }
 
-// usage is what `docker system df` reads (Docker Engine API 1.51).
-type usage struct {
-	LayersSize                      int64
-	Images                          []image.Summary
-	Containers, Volumes, BuildCache []any
-}
-
-func diskUsage(c *call) (any, error) {
-	out := usage{Images: []image.Summary{}, Containers: []any{}, Volumes: []any{}, BuildCache: []any{}}
-	for _, h := range c.images() {
-		out.LayersSize += h.Size
-		out.Images = append(out.Images, h.Summary)
+// Summaries returns the images of the nodes that who asks may see.
+func (s *Server) Summaries(r Request) []image.Summary {
+	out := []image.Summary{}
+	for _, h := range (&call{r, s}).images() {
+		out = append(out, h.Summary)
 	}
-	return out, nil
+	return out
 }
