@@ -148,6 +148,7 @@ func TestDockerExec(t *testing.T) {
 		t.Run(node.Name, func(t *testing.T) { d.executes(t, node) })
 	}
 	t.Run("load", func(t *testing.T) { d.of(t).loads(hosts[1]) })
+	t.Run("overlay", func(t *testing.T) { d.spans(t, hosts) })
 }
 
 // of is the client for a subtest.

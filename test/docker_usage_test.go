@@ -1,11 +1,14 @@
 package test
 
 import (
+	"archive/tar"
+	"io"
 	"strings"
 	"testing"
 )
 
-// TestDockerUsage: docker system df counts containers and volumes too; what is not served says what to do instead.
+// TestDockerUsage: docker system df counts containers and volumes too; docker export has a container's
+// files without its volumes; what is not served says what to do instead.
 func TestDockerUsage(t *testing.T) {
 	d := newDocker(t, machine(t))
 	d.dispose("dusage")
@@ -24,12 +27,32 @@ func TestDockerUsage(t *testing.T) {
 		t.Errorf("docker system df -v:\n%s", out)
 	}
 
+	archive, errs, code := d.with("", "export", "dusage")
+	files := map[string]string{}
+	for r := tar.NewReader(strings.NewReader(archive)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("docker export: %v, %s, exit code %d", err, errs, code)
+		}
+		b, err := io.ReadAll(io.LimitReader(r, 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[h.Name] = string(b)
+	}
+	if _, proc := files["proc/1/status"]; code != 0 || files["word"] != "said\n" || files["kept/out"] != "" || proc {
+		t.Errorf("docker export: exit code %d, %q, %d files", code, files["word"], len(files))
+	}
+
 	for words, args := range map[string][]string{
 		"no image is made of a container": {"commit", "dusage", "mine"},
 		"no image is made of a file":      {"import", "http://x.example/y.tar"},
 		"containers are not frozen":       {"pause", "dusage"},
 		"are settled when it is made":     {"network", "connect", "bridge", "dusage"},
-		"told apart here":                 {"diff", "dusage"},
+		"is not told apart":               {"diff", "dusage"},
 		"docker's plugins have no place":  {"plugin", "install", "--grant-all-permissions", "x/y"},
 	} {
 		d.refused(words, args...)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -20,11 +21,11 @@ import (
 
 var archiveRoutes = map[string]handler{
 	"GET /containers/{id}/archive": readArchive, "HEAD /containers/{id}/archive": readArchive, "PUT /containers/{id}/archive": writeArchive,
-	"GET /containers/{id}/changes": notKept, "GET /containers/{id}/export": notKept,
+	"GET /containers/{id}/changes": notKept, "GET /containers/{id}/export": exportContainer,
 }
 
 func notKept(c *call) (any, error) {
-	return nil, kind.New(kind.Unsupported, "what a container has written besides its volumes is not told apart here: docker cp copies paths")
+	return nil, kind.New(kind.Unsupported, "what a container has written besides its volumes is not told apart here: docker cp copies paths, docker export all of it")
 }
 
 // statHeader tells clients what a path is.
@@ -41,13 +42,47 @@ func readArchive(c *call) (any, error) {
 		return nil, kind.New(kind.Malformed, "path: which one?")
 	}
 	dir, base := tarball.Split(asked)
+	return c.packed(one, pack{asked: asked, base: base, command: []string{"tar", "-C", dir, "-cf", "-", "./" + base}, begin: func(first *tar.Header) error {
+		info := first.FileInfo()
+		stat, err := json.Marshal(container.PathStat{Name: path.Base(path.Clean("/" + asked)), Size: info.Size(), Mode: info.Mode(), Mtime: first.ModTime, LinkTarget: first.Linkname})
+		c.Out.Header().Set(statHeader, base64.StdEncoding.EncodeToString(stat))
+		return err
+	}})
+}
+
+// packAll packs all that is in / but what the kernel shows: a tar may not know how to leave that out.
+const packAll = `cd / || exit; set --; for f in .[!.]* *; do case "$f" in proc|sys|dev) ;; *) [ ! -e "$f" ] || set -- "$@" "./$f";; esac; done; exec tar -cf - "$@"`
+
+// exportContainer sends all files of a container but those of its volumes.
+func exportContainer(c *call) (any, error) {
+	one, err := c.runningContainer(c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	p := pack{asked: "/", base: ".", command: []string{"sh", "-c", packAll}, begin: func(*tar.Header) error { return nil }}
+	for _, m := range one.Summary(time.Now()).Mounts {
+		p.without = append(p.without, strings.TrimPrefix(path.Clean("/"+m.Destination), "/"))
+	}
+	return c.packed(one, p)
+}
+
+// pack is what the image's own tar is to make an archive of.
+type pack struct {
+	asked, base string
+	command     []string
+	without     []string                      // what is in these is left out
+	begin       func(first *tar.Header) error // before anything is sent
+}
+
+// packed sends an archive.
+func (c *call) packed(one *view.Container, p pack) (any, error) {
 	in, out := io.Pipe()
 	said := &spoken{}
 	at, cancel := c.cancellable()
 	made := make(chan error, 1)
 	go func() {
-		code, err := at.runWith(one, []string{"tar", "-C", dir, "-cf", "-", "./" + base}, remote.Options{Stdout: out, Stderr: said})
-		err = tarred(one, asked, code, said, err)
+		code, err := at.runWith(one, p.command, remote.Options{Stdout: out, Stderr: said})
+		err = tarred(one, p.asked, code, said, err)
 		out.CloseWithError(err)
 		made <- err
 	}()
@@ -60,22 +95,19 @@ func readArchive(c *call) (any, error) {
 	first, err := archive.Next()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
-			err = kind.New(kind.NotFound, "Could not find the file %s in container %s", asked, one.Name)
+			err = kind.New(kind.NotFound, "Could not find the file %s in container %s", p.asked, one.Name)
 		}
 		return nil, err
 	}
-	info := first.FileInfo()
-	stat, err := json.Marshal(container.PathStat{Name: path.Base(path.Clean("/" + asked)), Size: info.Size(), Mode: info.Mode(), Mtime: first.ModTime, LinkTarget: first.Linkname})
-	if err != nil {
+	if err := p.begin(first); err != nil {
 		return nil, err
 	}
-	c.Out.Header().Set(statHeader, base64.StdEncoding.EncodeToString(stat))
 	c.Out.Header().Set("Content-Type", "application/x-tar")
 	c.Out.WriteHeader(http.StatusOK)
 	if c.Method == http.MethodHead {
 		return Streamed, nil
 	}
-	if err := tarball.Below(c.Out, archive, first, base); err != nil {
+	if err := tarball.Below(c.Out, archive, first, p.base, p.without...); err != nil {
 		c.door.log.Debug("sending an archive", "container", one.Name, "err", err)
 		panic(http.ErrAbortHandler) // or the client would take what it has for all of it
 	}

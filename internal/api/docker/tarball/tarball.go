@@ -53,10 +53,20 @@ func outside(name string) bool {
 }
 
 // Below copies the entries, from first on, of an archive that a container's own program
-// made of base.
-func Below(to io.Writer, from *tar.Reader, first *tar.Header, base string) error {
-	return copyTar(tar.NewWriter(to), from, first, func(h *tar.Header) error { return below(h, base) })
+// made of base, but for what is in the folders without, which are paths below it.
+func Below(to io.Writer, from *tar.Reader, first *tar.Header, base string, without ...string) error {
+	return copyTar(tar.NewWriter(to), from, first, func(h *tar.Header) error {
+		for _, dir := range without {
+			if strings.HasPrefix(path.Clean(h.Name)+"/", dir+"/") {
+				return errLeftOut
+			}
+		}
+		return below(h, base)
+	})
 }
+
+// errLeftOut is of an entry that is not copied.
+var errLeftOut = errors.New("left out")
 
 // copyTar copies entries, from first on, that check lets through. Devices and pipes are
 // left out: a copy is of files.
@@ -73,7 +83,9 @@ func copyTar(to *tar.Writer, from *tar.Reader, first *tar.Header, check func(*ta
 		default:
 			continue
 		}
-		if err := check(h); err != nil {
+		if err := check(h); errors.Is(err, errLeftOut) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		h.Format = tar.FormatUnknown // whichever holds it
