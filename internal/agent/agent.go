@@ -55,6 +55,7 @@ type Config struct {
 	Node, Root    string
 	NodeIPs       []netip.Addr       // at most one a family; peers use the first
 	Managers      []string           // host:port of agent listeners
+	Learn         func([]string)     // takes which managers there are now; may be nil
 	TLS           func() *tls.Config // of the session, asked at each dial
 	ServerTLS     *tls.Config        // of the HTTPS; nil: it is not served
 	Listen        string             // of the HTTPS; empty: ":10250"
@@ -234,7 +235,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	client, err := wire.NewClient(wire.ClientConfig{
 		Managers: cfg.Managers, TLS: cfg.TLS, Node: a.hello, Wants: assigned.Tables(cfg.Ingress),
-		Assign: a.assign, Message: a.executors.Message, Log: cfg.Log,
+		Assign: a.assign, Message: a.executors.Message, Learn: cfg.Learn, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

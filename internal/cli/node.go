@@ -96,14 +96,14 @@ func nodeAddress(n *corev1.Node) string {
 	return ""
 }
 
-// localToken returns the join token where this machine is a manager and the
+// localToken returns the join token of a sort where this machine is a manager and the
 // caller may read it.
-func localToken() string {
+func localToken(file string) string {
 	path := localKubeconfig()
 	if path == "" {
 		return ""
 	}
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(path), "pki", "token"))
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(path), "pki", file))
 	if err != nil {
 		return ""
 	}

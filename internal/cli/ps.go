@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"trireme/internal/server"
 )
 
 func (a *app) psCommand() *cobra.Command {
@@ -145,6 +147,8 @@ type clusterStatus struct {
 	PodsReady  int    `json:"podsReady"`
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	JoinToken  string `json:"joinToken,omitempty"`
+	// ManagerJoinToken lets a machine join as a manager.
+	ManagerJoinToken string `json:"managerJoinToken,omitempty"`
 }
 
 func (a *app) status(ctx context.Context) error {
@@ -163,6 +167,9 @@ func (a *app) status(ctx context.Context) error {
 	}
 	if s.JoinToken != "" {
 		t.add("join a node", "trireme join --token "+s.JoinToken+" "+hostOf(s.API))
+	}
+	if s.ManagerJoinToken != "" {
+		t.add("join a manager", "trireme join --token "+s.ManagerJoinToken+" "+hostOf(s.API))
 	}
 	return a.print(s, t)
 }
@@ -212,6 +219,8 @@ func (a *app) clusterStatus(ctx context.Context) (*clusterStatus, error) {
 		}
 	}
 	s.Kubeconfig = localKubeconfig()
-	s.JoinToken = localToken()
+	if kept, err := cs.CoreV1().Secrets(server.Tokens.Namespace).Get(ctx, server.Tokens.Name, metav1.GetOptions{}); err == nil { // who may not read it is not shown it
+		s.JoinToken, s.ManagerJoinToken = string(kept.Data[server.WorkerTokenFile]), string(kept.Data[server.ManagerTokenFile])
+	}
 	return s, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trireme/internal/server"
 	"trireme/internal/sim"
 	"trireme/internal/wire"
 )
@@ -26,7 +27,7 @@ are deleted, or after what SIM_RUN_FOR in a container's environment says ("2s").
 				return usagef("--count: %d is not a number of nodes", cfg.Count)
 			}
 			if token == "" {
-				token = localToken()
+				token = localToken(server.WorkerTokenFile)
 			}
 			var err error
 			if cfg.Token, err = wire.ParseToken(token); err != nil {

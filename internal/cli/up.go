@@ -24,6 +24,7 @@ import (
 	"trireme/internal/agent/pressure"
 	"trireme/internal/object"
 	"trireme/internal/server"
+	"trireme/internal/wire"
 )
 
 // upOptions are the flags of up and join beside the configuration itself.
@@ -97,6 +98,8 @@ func (o *upOptions) managerFlags(f *pflag.FlagSet) {
 	c := &o.cfg.Manager
 	f.StringVar(&c.APIListen, "api-listen", c.APIListen, "address of the Kubernetes API")
 	f.StringVar(&c.AgentListen, "agent-listen", c.AgentListen, "address for the sessions of agents")
+	f.StringVar(&c.PeerListen, "peer-listen", "", "address where the logs of other managers reach this one's; none: it stays alone (default: :6445, unless another process has it)")
+	f.StringVar(&c.RelayListen, "relay-listen", "", "address where other managers pass on what they are asked while this one leads (default: :6446, unless another process has it)")
 	f.StringVar(&c.DockerSocket, "docker-socket", "", "socket of the Docker API, for root alone; none: there is none (default: /run/trireme/docker.sock, with another --root docker.sock below it)")
 	f.StringVar(&c.DockerListen, "docker-listen", c.DockerListen, "address of the Docker API for who shows a client certificate or a token; none: there is none")
 	f.StringVar(&c.MesosListen, "mesos-listen", "", "address of the Mesos API; none: there is none (default: :5050, unless another process has it)")
@@ -204,6 +207,7 @@ func (a *app) upCommand() *cobra.Command {
 	}
 	o.flags(c.Flags())
 	o.managerFlags(c.Flags())
+	c.Flags().BoolVar(&o.cfg.Manager.Alone, "force-new-cluster", false, "where most managers are lost for good: go on alone with what this one has; the others must never start again")
 	return c
 }
 
@@ -211,29 +215,54 @@ func (a *app) joinCommand() *cobra.Command {
 	var o upOptions
 	c := &cobra.Command{
 		Use:   "join ADDRESS[:PORT]...",
-		Short: "Make this machine a node of a cluster",
+		Short: "Make this machine a node, or a manager, of a cluster",
 		Long: `Make this machine a node of the cluster whose manager listens at ADDRESS (port
 6444 unless given). The token, printed by "trireme status" on a manager, proves
-who the cluster is and that this machine may join; it is needed once.`,
+who the cluster is and that this machine may join; it is needed once. With the
+token for managers the machine becomes a manager, and a node too unless --no-agent
+is given.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.cfg.Manager.Enabled = false
+			var addrs []string
 			for _, addr := range args {
 				if !strings.Contains(addr, ":") {
 					addr += ":6444"
 				}
-				o.cfg.Agent.Managers = append(o.cfg.Agent.Managers, addr)
+				addrs = append(addrs, addr)
 			}
-			if err := o.load(cmd.Flags()); err != nil {
+			if err := o.join(cmd.Flags(), addrs); err != nil {
 				return err
 			}
 			return a.start(cmd.Context(), &o)
 		},
 	}
 	o.flags(c.Flags())
-	c.Flags().StringVar(&o.cfg.Agent.Token, "token", "", "join token (or $TRIREME_TOKEN)")
+	o.managerFlags(c.Flags())
+	c.Flags().StringVar(&o.cfg.Agent.Token, "token", "", "join token, of nodes or of managers (or $TRIREME_TOKEN)")
 	o.cfg.Agent.Token = os.Getenv("TRIREME_TOKEN")
 	return c
+}
+
+// join completes the configuration of a machine that joins, as what its token is for.
+func (o *upOptions) join(f *pflag.FlagSet, addrs []string) error {
+	t, err := wire.ParseToken(o.cfg.Agent.Token)
+	if o.cfg.Manager.Enabled = err == nil && t.Manager; o.cfg.Manager.Enabled {
+		o.cfg.Manager.Join, o.cfg.Manager.Token = addrs, o.cfg.Agent.Token
+		return o.load(f)
+	}
+	var own upOptions // a manager's flags are no node's
+	managers := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own.managerFlags(managers)
+	f.Visit(func(given *pflag.Flag) {
+		if managers.Lookup(given.Name) != nil {
+			err = usagef("--%s is for managers: join with the token for managers, which `trireme status` prints on one", given.Name)
+		}
+	})
+	if err != nil && o.cfg.Agent.Token != "" {
+		return err
+	}
+	o.cfg.Agent.Managers = addrs
+	return o.load(f)
 }
 
 func (a *app) start(ctx context.Context, o *upOptions) error {

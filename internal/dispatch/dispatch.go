@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,18 +28,31 @@ type Config struct {
 	PKI         *wire.PKI
 	Token       func() wire.Token // what machines join with now
 	Certificate tls.Certificate   // a manager's, to serve with
+	TLS         *tls.Config       // what it serves with; nil: with Certificate
 	Accounts    *account.Issuer   // signs the tokens of pods; nil: pods get none
 	// Audience reports whether a node may have tokens of a service account for an audience
 	// that no pod of it asks for; nil: it may not.
 	Audience func(node string, account object.Key, audience string) bool
 	// Allow says who asks a node, and whether they may; nil: nobody may.
-	Allow     func(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error)
+	Allow func(context.Context, *wire.AllowRequest) (*wire.AllowResponse, error)
+	// Managers is who leads and who else may; nil: this manager is alone.
+	Managers  Managers
 	Registry  Registry      // the images that users gave to the cluster; nil: none
 	Overlay   string        // object.OverlayEncrypted or Clear, for all nodes; empty: they go on as before
 	Heartbeat time.Duration // how often agents say something; 0: 5 s, or a third of Grace
 	Grace     time.Duration // how long a node may be away before it is Unknown; 0: 15 s
 	Log       *slog.Logger
 	Now       func() time.Time // 0: time.Now
+}
+
+// Managers is the managers of the cluster, as the one that leads knows them.
+type Managers interface {
+	// Admit makes who shows the right secret a manager.
+	Admit(context.Context, *wire.ManagerRequest) (*wire.ManagerResponse, error)
+	// Agents returns where agents reach the managers, HOST:PORT, in an order that stays.
+	Agents() []string
+	// Hosts returns the names and addresses of the managers' machines.
+	Hosts() []string
 }
 
 // Dispatcher serves agents for one term of leading.
@@ -56,12 +70,16 @@ type Dispatcher struct {
 	refs     map[item]map[*session]struct{} // who needs an object that pods refer to
 	wants    map[store.TableID]map[*session]struct{}
 	own      map[*tables.PodHead]struct{} // rows that report a session's own words
+	managers []string                     // that sessions were told of
 }
 
 // New returns a dispatcher that is not running yet.
 func New(s *store.Store, cfg Config) (*Dispatcher, error) {
 	if s == nil || cfg.PKI == nil || cfg.Log == nil || len(cfg.Certificate.Certificate) == 0 || cfg.Token == nil {
 		return nil, kind.New(kind.Invalid, "dispatch: Config lacks a required field")
+	}
+	if cfg.TLS == nil {
+		cfg.TLS = wire.ServerTLS(cfg.Certificate, cfg.PKI.Pool(), false)
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 15 * time.Second
@@ -83,7 +101,7 @@ func New(s *store.Store, cfg Config) (*Dispatcher, error) {
 func (d *Dispatcher) Run(ctx context.Context, l net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(wire.ServerTLS(d.cfg.Certificate, d.cfg.PKI.Pool(), false))),
+		grpc.Creds(credentials.NewTLS(d.cfg.TLS)),
 		grpc.MaxRecvMsgSize(wire.MessageBytesMax), grpc.MaxSendMsgSize(wire.MessageBytesMax),
 		grpc.ReadBufferSize(4<<10), grpc.MaxConcurrentStreams(16), grpc.WaitForHandlers(true),
 		grpc.InitialWindowSize(wire.WindowBytes), grpc.InitialConnWindowSize(wire.WindowBytes),
@@ -105,6 +123,31 @@ func (d *Dispatcher) Run(ctx context.Context, l net.Listener) error {
 	server.Stop()
 	d.work.Wait()
 	return g.Wait()
+}
+
+// told returns which managers agents are told of.
+func (d *Dispatcher) told() []string {
+	if d.cfg.Managers == nil {
+		return nil
+	}
+	return d.cfg.Managers.Agents()
+}
+
+// tellManagers tells all agents which managers there are, where that has changed.
+func (d *Dispatcher) tellManagers() {
+	now := d.told()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Equal(now, d.managers) {
+		return
+	}
+	d.managers = now
+	for _, s := range d.sessions {
+		s.mu.Lock()
+		s.managers = now
+		s.mu.Unlock()
+		s.signal()
+	}
 }
 
 // Sessions returns how many nodes are connected.

@@ -51,7 +51,7 @@ func newManager(t testing.TB, grace time.Duration) *manager {
 	if m.pki, err = wire.OpenPKI(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	m.token = wire.NewToken(m.pki.Digest())
+	m.token = wire.NewToken(m.pki.Digest(), false)
 	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: []string{"127.0.0.1"}})
 	if err != nil {
 		t.Fatal(err)

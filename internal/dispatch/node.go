@@ -138,6 +138,7 @@ func (d *Dispatcher) watchNodes(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		d.tellManagers()
 		now := d.cfg.Now()
 		away := d.away(now)
 		if len(away) > 0 {

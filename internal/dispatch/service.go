@@ -44,6 +44,18 @@ func (v *service) Join(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResp
 	return v.sign(ctx, r.Node, r.Hosts, r.PublicKey)
 }
 
+// JoinManager makes who shows the managers' token a manager.
+func (v *service) JoinManager(ctx context.Context, r *wire.ManagerRequest) (*wire.ManagerResponse, error) {
+	if v.d.cfg.Managers == nil {
+		return nil, toStatus(kind.New(kind.Unsupported, "this cluster takes no other managers"))
+	}
+	if errs := validation.IsDNS1123Subdomain(r.Name); len(errs) > 0 {
+		return nil, toStatus(kind.New(kind.Invalid, "%q is no node name: %s", r.Name, strings.Join(errs, ", ")))
+	}
+	resp, err := v.d.cfg.Managers.Admit(ctx, r)
+	return resp, toStatus(err)
+}
+
 // Renew signs a new certificate for the node that calls.
 func (v *service) Renew(ctx context.Context, r *wire.RenewRequest) (*wire.JoinResponse, error) {
 	node, err := caller(ctx)
@@ -77,18 +89,23 @@ func (v *service) mayServeAs(ctx context.Context, hosts []string) error {
 	if own == nil {
 		return kind.New(kind.Internal, "dispatch: Config.Certificate has no Leaf")
 	}
+	theirs := slices.Clone(own.DNSNames)
+	for _, ip := range own.IPAddresses {
+		theirs = append(theirs, ip.String())
+	}
+	if v.d.cfg.Managers != nil {
+		theirs = append(theirs, v.d.cfg.Managers.Hosts()...)
+	}
 	p, _ := peer.FromContext(ctx)
-	if from, ok := p.Addr.(*net.TCPAddr); ok {
-		if from.IP.IsLoopback() || slices.ContainsFunc(own.IPAddresses, from.IP.Equal) {
-			return nil
-		}
+	if from, ok := p.Addr.(*net.TCPAddr); ok && (from.IP.IsLoopback() || slices.Contains(theirs, from.IP.String())) {
+		return nil
 	}
 	for _, h := range hosts {
 		ip := net.ParseIP(h)
 		if h == "localhost" || (ip != nil && ip.IsLoopback()) {
 			continue
 		}
-		if slices.Contains(own.DNSNames, h) || (ip != nil && slices.ContainsFunc(own.IPAddresses, ip.Equal)) {
+		if slices.Contains(theirs, h) || ip != nil && slices.Contains(theirs, ip.String()) {
 			return kind.New(kind.Denied, "%s is a manager's name: a node may not serve under it", h)
 		}
 	}

@@ -49,6 +49,7 @@ type session struct {
 	dirty    map[item]struct{}
 	resync   bool                    // history was lost: send a full set
 	messages []*wire.ExecutorMessage // for the node's custom executors
+	managers []string                // that are others than the agent was told of; nil: they are not
 
 	// The sender's own.
 	pods map[string]held // pods the agent holds
@@ -154,6 +155,7 @@ func (s *session) sendFull() error {
 	s.forget()
 	out := s.outbox()
 	out.next.Full, out.next.HeartbeatMs = true, uint32(s.d.cfg.Heartbeat.Milliseconds())
+	out.next.Managers = s.d.told()
 	snap := s.d.store.Snapshot()
 	for row := range tables.Pods.By(snap, tables.PodsByNode, s.node) {
 		if err := s.sendPod(out, row.Key().String(), row, true); err != nil {
@@ -211,14 +213,14 @@ func (s *session) sendDirty() error {
 	s.mu.Lock()
 	dirty, resync := s.dirty, s.resync
 	s.dirty, s.resync = map[item]struct{}{}, false
-	messages := s.messages
-	s.messages = nil
+	messages, managers := s.messages, s.managers
+	s.messages, s.managers = nil, nil
 	s.mu.Unlock()
 	if resync {
 		return s.sendFull() // the messages are lost, as they may be
 	}
 	out := s.outbox()
-	out.next.Messages = messages
+	out.next.Messages, out.next.Managers = messages, managers
 	snap := s.d.store.Snapshot()
 	for i := range dirty {
 		if err := s.sendItem(out, snap, i); err != nil {

@@ -33,6 +33,11 @@ type Config struct {
 	HistoryCommits int64
 	// CompactEvery is the time between two compactions. 0: one minute.
 	CompactEvery time.Duration
+	// Peering is how other members reach this one; nil: there are none.
+	Peering *Peering
+	// Alone makes this member the only one at its start, whoever the others were: all that
+	// they alone had is lost, and they must not run any more.
+	Alone bool
 	// UnsafeNoSync leaves out fsync: for tests of what does not need a disk.
 	UnsafeNoSync bool
 }
@@ -52,6 +57,7 @@ type Log struct {
 	server *etcdserver.EtcdServer
 	ready  chan struct{}
 	fatal  chan error
+	lease  lease
 	given  atomic.Int64 // bytes that raft was given since it was last made to forget
 }
 
@@ -101,6 +107,11 @@ func (l *Log) Run(ctx context.Context) error {
 	if err := os.MkdirAll(l.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("making etcd's folder: %w", err)
 	}
+	if p := l.cfg.Peering; p != nil && p.Join != "" {
+		if err := l.noteSeveral(); err != nil {
+			return err
+		}
+	}
 	member, err := l.start()
 	if err != nil {
 		return fmt.Errorf("starting etcd in %s: %w", l.cfg.Dir, err)
@@ -112,10 +123,15 @@ func (l *Log) Run(ctx context.Context) error {
 		return fmt.Errorf("starting etcd in %s: %w", l.cfg.Dir, err)
 	case err := <-l.fatal:
 		return err
+	case <-member.Server.StopNotify():
+		return l.stopped(member.Server)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	l.server = member.Server
+	if err := l.announce(ctx); err != nil {
+		return err
+	}
 	close(l.ready)
 	compact := time.NewTicker(l.cfg.CompactEvery)
 	defer compact.Stop()
@@ -129,22 +145,33 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-shed.C:
 			shedding.look(ctx, l)
 		case err := <-member.Err():
+			if l.server.IsIDRemoved(uint64(l.server.MemberID())) {
+				return l.stopped(l.server)
+			}
 			return fmt.Errorf("etcd in %s: %w", l.cfg.Dir, err)
 		case err := <-l.fatal:
 			return err
 		case <-member.Server.StopNotify():
-			return fmt.Errorf("etcd in %s stopped by itself", l.cfg.Dir)
+			return l.stopped(l.server)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
+// stopped says why etcd stopped by itself.
+func (l *Log) stopped(s *etcdserver.EtcdServer) error {
+	if s.IsIDRemoved(uint64(s.MemberID())) {
+		return kind.New(kind.Gone, "this manager was taken out of its cluster: end it with `trireme down`, then join again, as a node or as a manager")
+	}
+	return fmt.Errorf("etcd in %s stopped by itself", l.cfg.Dir)
+}
+
 func (l *Log) config() *embed.Config {
 	c := embed.NewConfig()
 	c.Dir = filepath.Join(l.cfg.Dir, "member")
 	c.Name = "trireme"
-	c.TickMs, c.ElectionMs = 50, 500
+	c.TickMs, c.ElectionMs = 50, electionAlone
 	client := url.URL{Scheme: "unix", Path: filepath.Join(l.cfg.Dir, "client.sock")}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(l.cfg.Dir, "peer.sock")}
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
@@ -153,10 +180,11 @@ func (l *Log) config() *embed.Config {
 	c.QuotaBackendBytes = l.cfg.QuotaBytes
 	c.MaxRequestBytes = requestBytesMax
 	c.MaxTxnOps = 1 << 14
-	// Entries kept in memory for a follower that is behind: there is none, and each may be 4 MiB.
-	c.SnapshotCount, c.SnapshotCatchUpEntries = 2000, 10
+	c.SnapshotCount, c.SnapshotCatchUpEntries = 2000, behindAlone
 	c.UnsafeNoFsync = l.cfg.UnsafeNoSync
 	c.EnableGRPCGateway = false
+	c.ForceNewCluster = l.cfg.Alone
+	l.peer(c)
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(l.cfg.Logger, l.fatal))
 	return c
 }

@@ -32,6 +32,7 @@ import (
 	"trireme/internal/object/family"
 	"trireme/internal/object/floating"
 	"trireme/internal/object/gateway"
+	objectmanager "trireme/internal/object/manager"
 	"trireme/internal/object/marathon"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/network"
@@ -66,6 +67,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 		for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 			ensureNamespace(tx, name)
 		}
+		m.ensureTokens(tx)
 		access.Bootstrap(tx)
 		fairness.Bootstrap(tx)
 		ensureExtensionAuth(tx, m.pki.CAPEM(), m.identity.Front.Published())
@@ -91,6 +93,15 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// writeKubeconfig writes the administrator's kubeconfig: it asks this manager, whoever leads.
+func (m *manager) writeKubeconfig() error {
+	_, port, err := net.SplitHostPort(m.api.Addr().String())
+	if err != nil {
+		return err
+	}
 	admin, err := m.pki.Issue(wire.Leaf{Name: wire.AdminName, Group: wire.MastersGroup})
 	if err != nil {
 		return err
@@ -108,7 +119,7 @@ func (m *manager) bootstrap(ctx context.Context, s *store.Store) error {
 
 // ownKinds returns the definitions of our own kinds.
 func ownKinds() (kinds []*apiextensionsv1.CustomResourceDefinition, err error) {
-	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition, plan.Definition, tenant.Definition} {
+	for _, one := range []func() (*apiextensionsv1.CustomResourceDefinition, error){registry.Definition, network.Definition, plan.Definition, tenant.Definition, objectmanager.Definition} {
 		d, err := one()
 		if err != nil {
 			return nil, err

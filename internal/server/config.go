@@ -50,9 +50,20 @@ type Config struct {
 
 // ManagerConfig is what a manager is told.
 type ManagerConfig struct {
-	Enabled     bool   `json:"enabled"`
+	Enabled bool `json:"enabled"`
+	// Join are agent listeners of managers whose cluster this one joins as a manager, with Token,
+	// at its first start [none: it begins a cluster].
+	Join  []string `json:"join,omitempty"`
+	Token string   `json:"-"`
+	// Alone makes this manager, at this start, the only one of its cluster.
+	Alone       bool   `json:"-"`
 	APIListen   string `json:"apiListen"`   // Kubernetes API [:6443]
 	AgentListen string `json:"agentListen"` // sessions of agents [:6444]
+	// PeerListen and RelayListen are where other managers reach this one: its log, and what
+	// clients said to them while this one leads; "none": it is the only manager [:6445 and :6446,
+	// unless another process has them].
+	PeerListen  string `json:"peerListen"`
+	RelayListen string `json:"relayListen"`
 	// DockerSocket is the path of the socket of the Docker API, which only root can open;
 	// "none": there is none [/run/trireme/docker.sock; docker.sock below another Root].
 	DockerSocket string `json:"dockerSocket"`
@@ -435,7 +446,7 @@ func (c *Config) path(elem ...string) string {
 // ports returns the ports that the cluster itself has on every node.
 func (c *Config) ports() []int32 {
 	var ports []int32
-	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Manager.ZooKeeperListen, c.Agent.Listen, c.Agent.MesosListen} {
+	for _, addr := range []string{c.Manager.APIListen, c.Manager.AgentListen, c.Manager.DockerListen, c.Manager.MesosListen, c.Manager.MarathonListen, c.Manager.ZooKeeperListen, c.Manager.PeerListen, c.Manager.RelayListen, c.Agent.Listen, c.Agent.MesosListen} {
 		_, p, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -86,13 +87,9 @@ func closeAny(l net.Listener) error {
 
 // dockerDoor builds the Docker door beside the Kubernetes door, through which it writes as
 // whoever asks; nil: there is to be none.
-func (m *manager) dockerDoor(s *store.Store, door *kube.Server) (*docker.Server, error) {
+func (m *manager) dockerDoor(s *store.Store, door *kube.Server, serving *tls.Config) (*docker.Server, error) {
 	if m.docker == nil && m.dockerTLS == nil {
 		return nil, nil
-	}
-	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
-	if err != nil {
-		return nil, err
 	}
 	_, port, err := net.SplitHostPort(m.agents.Addr().String())
 	if err != nil {
@@ -102,8 +99,8 @@ func (m *manager) dockerDoor(s *store.Store, door *kube.Server) (*docker.Server,
 		return docker.Caller{User: c.User, Key: c.Key(), Client: door.LoopbackAs(c)}
 	}
 	return docker.New(s, docker.Config{
-		Listener: m.docker, Owner: caller(kube.CallerOf(access.User{Name: wire.AdminName, Groups: []string{wire.MastersGroup, access.Authenticated}})),
-		TLS: m.dockerTLS, Secure: wire.ServerTLS(cert, m.pki.Pool(), false), Identify: func(req *http.Request) (docker.Caller, error) {
+		Listener: m.doors.Listener(dockerDoor), Owner: caller(kube.CallerOf(access.User{Name: wire.AdminName, Groups: []string{wire.MastersGroup, access.Authenticated}})),
+		TLS: m.doors.Listener(dockerTLSDoor), Secure: serving, Identify: func(req *http.Request) (docker.Caller, error) {
 			c, err := door.Caller(req)
 			if err != nil {
 				return docker.Caller{}, err
@@ -111,6 +108,6 @@ func (m *manager) dockerDoor(s *store.Store, door *kube.Server) (*docker.Server,
 			return caller(c), nil
 		},
 		Node: m.cfg.Node, Root: m.cfg.Root, Version: Version, CAPEM: m.pki.CAPEM(), Log: m.cfg.Log,
-		Token: m.token, JoinPort: port, Heartbeat: time.Duration(m.cfg.Manager.Grace) / 3,
+		Token: m.token, ManagerToken: m.managerToken, JoinPort: port, Heartbeat: time.Duration(m.cfg.Manager.Grace) / 3,
 	})
 }

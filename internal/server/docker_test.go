@@ -47,7 +47,7 @@ func TestDockerDoor(t *testing.T) {
 	if err := cfg.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	manager, err := newManager(cfg)
+	manager, err := newManager(cfg, "")
 	if err != nil {
 		t.Fatal(err)
 	}

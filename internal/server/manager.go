@@ -38,6 +38,7 @@ import (
 	"trireme/internal/registry"
 	"trireme/internal/review"
 	"trireme/internal/schedule"
+	"trireme/internal/server/front"
 	"trireme/internal/store"
 	"trireme/internal/tables"
 	"trireme/internal/whatif"
@@ -46,18 +47,24 @@ import (
 
 // manager is the manager's half of a process.
 type manager struct {
-	cfg       Config
-	pki       *wire.PKI
-	token     *joinToken
-	tokens    *account.Issuer
-	api       net.Listener
-	agents    net.Listener
-	docker    net.Listener // the Docker API's socket and port; nil: none
-	dockerTLS net.Listener
-	mesos     net.Listener // the Mesos API's port; nil: there is none
-	marathon  net.Listener // the Marathon API's port; nil: none
-	zookeeper net.Listener // where ZooKeeper's clients ask; nil: nowhere
-	audit     *auditlog.Log
+	cfg   Config
+	pki   *wire.PKI
+	token *joinToken // of nodes
+	// managerToken lets other managers join.
+	managerToken *joinToken
+	tokens       *account.Issuer
+	api          net.Listener
+	agents       net.Listener
+	docker       net.Listener // the Docker API's socket and port; nil: none
+	dockerTLS    net.Listener
+	mesos        net.Listener // the Mesos API's port; nil: there is none
+	marathon     net.Listener // the Marathon API's port; nil: none
+	zookeeper    net.Listener // where ZooKeeper's clients ask; nil: nowhere
+	front        *front.Front // keeps all of these
+	doors        *front.Term  // of the term that is now
+	peering      *etcdlog.Peering
+	join         string // what this manager's log starts with that joins others; empty: it does not
+	audit        *auditlog.Log
 	// identity is whose word is taken; proxyCert and proxyKey are the files of what
 	// the aggregator shows to the servers behind it.
 	identity            *identity.Sources
@@ -65,14 +72,17 @@ type manager struct {
 }
 
 // newManager takes the ports and opens the authority: what can be refused at
-// once is refused here.
-func newManager(cfg Config) (*manager, error) {
-	m := &manager{cfg: cfg}
+// once is refused here. join is what its log starts with that joins others.
+func newManager(cfg Config, join string) (*manager, error) {
+	m := &manager{cfg: cfg, join: join}
 	var err error
 	if m.pki, err = wire.OpenPKI(cfg.path("pki")); err != nil {
 		return nil, err
 	}
-	if m.token, err = openToken(cfg.path("pki", "token"), m.pki.Digest()); err != nil {
+	if m.token, err = openToken(cfg.path("pki", WorkerTokenFile), m.pki.Digest(), false); err != nil {
+		return nil, err
+	}
+	if m.managerToken, err = openToken(cfg.path("pki", ManagerTokenFile), m.pki.Digest(), true); err != nil {
 		return nil, err
 	}
 	key, err := m.pki.AccountKey()
@@ -91,7 +101,10 @@ func newManager(cfg Config) (*manager, error) {
 	if err := m.openPorts(); err != nil {
 		return nil, err
 	}
-	return m, nil
+	if err := m.openFront(); err != nil {
+		return nil, err
+	}
+	return m, m.writeKubeconfig()
 }
 
 // openPorts takes the ports and sockets; where one cannot be had, none stays taken.
@@ -130,7 +143,7 @@ func (m *manager) openPorts() (err error) {
 // Run serves until ctx ends.
 func (m *manager) Run(ctx context.Context) error {
 	log, err := etcdlog.New(etcdlog.Config{
-		Dir: m.cfg.path("etcd"), Logger: m.cfg.Log.With("part", "etcd"), UnsafeNoSync: m.cfg.Manager.UnsafeNoSync,
+		Dir: m.cfg.path("etcd"), Logger: m.cfg.Log.With("part", "etcd"), UnsafeNoSync: m.cfg.Manager.UnsafeNoSync, Peering: m.peering, Alone: m.cfg.Manager.Alone,
 	})
 	if err != nil {
 		return err
@@ -146,8 +159,11 @@ func (m *manager) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		return m.term(ctx, log)
+		return m.lead(ctx, log)
 	})
+	g.Go(func() error { return m.front.Run(ctx) })
+	g.Go(func() error { return m.audit.Run(ctx) })
+	g.Go(func() error { return m.identity.Run(ctx) })
 	return g.Wait()
 }
 
@@ -159,6 +175,9 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
+	if err := m.adoptTokens(ctx, s); err != nil {
+		return err
+	}
 	alloc := allocate.New(allocate.Config{
 		PodCIDRs: m.cfg.podCIDRs(), ServiceCIDRs: m.cfg.serviceCIDRs(),
 		NodePortMin: m.cfg.Manager.NodePortMin, NodePortMax: m.cfg.Manager.NodePortMax,
@@ -168,15 +187,16 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	if err != nil {
 		return err
 	}
-	door, err := m.door(s, alloc)
+	others := &managers{m: m, log: log}
+	door, err := m.door(s, alloc, others.serving())
 	if err != nil {
 		return err
 	}
-	d, err := m.dispatcher(s, images, door)
+	d, err := m.dispatcher(s, images, door, others)
 	if err != nil {
 		return err
 	}
-	swarm, err := m.dockerDoor(s, door)
+	swarm, err := m.dockerDoor(s, door, others.serving())
 	if err != nil {
 		return err
 	}
@@ -192,7 +212,8 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return loops.Run(ctx) })
-	g.Go(func() error { return d.Run(ctx, m.agents) })
+	g.Go(func() error { return d.Run(ctx, m.doors.Listener(agentsDoor)) })
+	g.Go(func() error { return others.keep(ctx, s) })
 	g.Go(func() error { return m.measure(ctx, s) })
 	g.Go(func() error { return images.Run(ctx) })
 	g.Go(func() error { return door.Run(ctx) })
@@ -204,8 +225,6 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 	g.Go(func() error { return review.New(s, door).Run(ctx) })
 	g.Go(func() error { return adapters.New(s, door.Ask).Run(ctx) })
 	g.Go(func() error { return m.certify(ctx, s) })
-	g.Go(func() error { return m.audit.Run(ctx) })
-	g.Go(func() error { return m.identity.Run(ctx) })
 	g.Go(func() error { return fairness.Keep(ctx, s) })
 	g.Go(func() error { return account.NewKeeper(m.tokens, s, m.pki.CAPEM()).Run(ctx) })
 	g.Go(func() error { return m.bootstrap(ctx, s) })
@@ -302,13 +321,13 @@ func (m *manager) askAgents() (*tls.Config, error) {
 	return wire.ClientTLS(cert, m.pki.Pool()), nil
 }
 
-func (m *manager) dispatcher(s *store.Store, images *registry.Registry, door *kube.Server) (*dispatch.Dispatcher, error) {
+func (m *manager) dispatcher(s *store.Store, images *registry.Registry, door *kube.Server, others *managers) (*dispatch.Dispatcher, error) {
 	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
 	if err != nil {
 		return nil, err
 	}
 	return dispatch.New(s, dispatch.Config{
-		PKI: m.pki, Token: m.token.Token, Certificate: cert, Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
+		PKI: m.pki, Token: m.token.Token, Managers: others, Certificate: cert, TLS: others.serving(), Accounts: m.tokens, Registry: images, Overlay: m.cfg.Manager.overlay(), Grace: time.Duration(m.cfg.Manager.Grace), Log: m.cfg.Log,
 		Audience: audiences(access.NewChecker(s)), Allow: m.allow(s, door),
 	})
 }
@@ -333,14 +352,14 @@ func (m *manager) measure(ctx context.Context, s *store.Store) error {
 	return measuring.New(s, measuring.Config{TLS: conf, Log: m.cfg.Log}).Run(ctx)
 }
 
-func (m *manager) door(s *store.Store, alloc *allocate.Allocator) (*kube.Server, error) {
+func (m *manager) door(s *store.Store, alloc *allocate.Allocator, serving *tls.Config) (*kube.Server, error) {
 	cert, err := m.pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: m.hosts()})
 	if err != nil {
 		return nil, err
 	}
 	return kube.New(s, kube.Config{
 		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity, Seats: m.cfg.Manager.RequestsMax + m.cfg.Manager.MutatingMax,
-		Listener: m.api, TLS: wire.ServerTLS(cert, m.pki.Pool(), false), ClientCA: m.pki.Pool(),
+		Listener: m.doors.Listener(apiDoor), TLS: serving, ClientCA: m.pki.Pool(),
 		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Plan: planner(s, &m.cfg.Manager).Answer, Log: m.cfg.Log,
 	})
 }

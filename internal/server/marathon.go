@@ -73,7 +73,7 @@ func (m *manager) marathonDoor(s *store.Store, door *kube.Server) (*marathon.Ser
 		return nil, err
 	}
 	return marathon.New(s, marathon.Config{
-		Listener: m.marathon, Auth: m.basicAuth(door, "marathon"), Address: net.JoinHostPort(m.cfg.address(), port), Version: Version, Log: m.cfg.Log, Refusals: refusals,
+		Listener: m.doors.Listener(marathonDoor), Auth: m.basicAuth(door, "marathon"), Address: net.JoinHostPort(m.cfg.address(), port), Version: Version, Log: m.cfg.Log, Refusals: refusals,
 	})
 }
 

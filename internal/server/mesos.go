@@ -43,7 +43,7 @@ func (m *manager) mesosDoor(s *store.Store, door *kube.Server, loops func() []lo
 	if err != nil {
 		return nil, err
 	}
-	return mesosdoor.New(s, mesosdoor.Config{Listener: m.mesos, Auth: auth, Log: m.cfg.Log, Master: self, Operator: admin.Handler(), ToExecutor: say})
+	return mesosdoor.New(s, mesosdoor.Config{Listener: m.doors.Listener(mesosDoor), Auth: auth, Log: m.cfg.Log, Master: self, Operator: admin.Handler(), ToExecutor: say})
 }
 
 // allocatorMetrics returns what the loop that makes offers has done, by Mesos' names: how often

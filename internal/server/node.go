@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,14 +32,14 @@ import (
 
 // node is the node's half of a process.
 type node struct {
-	cfg      Config
-	managers []string
-	issue    func(ctx context.Context) (tls.Certificate, *x509.CertPool, error)
-	mesos    net.Listener // of Mesos' agent API; nil: there is none
+	cfg   Config
+	issue func(ctx context.Context) (tls.Certificate, *x509.CertPool, error)
+	mesos net.Listener // of Mesos' agent API; nil: there is none
 
-	mu   sync.Mutex
-	cert tls.Certificate
-	pool *x509.CertPool
+	mu       sync.Mutex
+	managers []string // agent listeners of the managers
+	cert     tls.Certificate
+	pool     *x509.CertPool
 }
 
 // newNode returns the node's half; m is the manager of the same process, or nil.
@@ -66,7 +68,7 @@ func newNode(cfg Config, m *manager) (*node, error) {
 		return n, nil
 	}
 	n.issue = func(ctx context.Context) (tls.Certificate, *x509.CertPool, error) { return n.join(ctx, hosts) }
-	return n, nil
+	return n, n.recall()
 }
 
 // Run runs the node until ctx ends. Its containers go on after that.
@@ -115,7 +117,7 @@ func (n *node) Run(ctx context.Context) error {
 		return errors.Join(err, stop(g, ctx))
 	}
 	a, err := agent.New(agent.Config{
-		Node: n.cfg.Node, Root: n.cfg.Root, NodeIPs: n.cfg.addresses(), Managers: n.managers,
+		Node: n.cfg.Node, Root: n.cfg.Root, NodeIPs: n.cfg.addresses(), Managers: n.known(), Learn: n.learn,
 		TLS: n.clientTLS, ServerTLS: n.serverTLS(), Listen: n.cfg.Agent.Listen, Runtime: rt, Network: dp,
 		PauseImage: bundle.PauseImage, RegistryDir: n.registries(), ClusterDNS: n.cfg.serviceAddress(10).String(), ClusterDomain: n.cfg.Domain,
 		Labels: n.cfg.Agent.Labels, MaxPods: n.cfg.Agent.PodsMax, BackOffMin: time.Duration(n.cfg.Agent.BackOffMin), Eviction: eviction,
@@ -192,7 +194,7 @@ func (n *node) join(ctx context.Context, hosts []string) (tls.Certificate, *x509
 	if err != nil {
 		return cert, nil, err
 	}
-	for _, addr := range n.managers {
+	for _, addr := range n.known() {
 		var ca *x509.Certificate
 		if cert, ca, err = wire.Join(ctx, addr, token, n.cfg.Node, hosts); err == nil {
 			pool = x509.NewCertPool()
@@ -202,6 +204,52 @@ func (n *node) join(ctx context.Context, hosts []string) (tls.Certificate, *x509
 		err = fmt.Errorf("joining through %s: %w", addr, err)
 	}
 	return cert, nil, err
+}
+
+// managersFile holds which managers there were at the last session, below Root/agent.
+const managersFile = "managers"
+
+// recall adds the managers that the node was told of to those that it is configured with.
+func (n *node) recall() error {
+	b, err := os.ReadFile(n.cfg.path("agent", managersFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading which managers there are: %w", err)
+	}
+	for _, m := range strings.Fields(string(b)) {
+		if !slices.Contains(n.managers, m) {
+			n.managers = append(n.managers, m)
+		}
+	}
+	return nil
+}
+
+// learn notes which managers there are.
+func (n *node) learn(told []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range told {
+		if !slices.Contains(n.managers, m) {
+			n.managers = append(n.managers, m)
+		}
+	}
+	path := n.cfg.path("agent", managersFile)
+	err := os.WriteFile(path+".new", []byte(strings.Join(told, "\n")+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		n.cfg.Log.Warn("keeping which managers there are", "err", err)
+	}
+}
+
+// known returns the managers to try.
+func (n *node) known() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.managers)
 }
 
 func loadIdentity(dir string) (tls.Certificate, *x509.CertPool, error) {
@@ -267,7 +315,7 @@ func (n *node) renew(ctx context.Context) error {
 func (n *node) renewOnce(ctx context.Context) error {
 	hosts := append(n.cfg.hosts(), n.cfg.Node, "127.0.0.1")
 	var err error
-	for _, addr := range n.managers {
+	for _, addr := range n.known() {
 		var cert tls.Certificate
 		var ca *x509.Certificate
 		if cert, ca, err = wire.Renew(ctx, addr, n.clientTLS(), hosts); err != nil {

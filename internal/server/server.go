@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/grpclog"
 
+	"trireme/internal/etcdlog"
 	"trireme/internal/kind"
 )
 
@@ -42,8 +43,15 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	var m *manager
 	if cfg.Manager.Enabled {
-		if m, err = newManager(cfg); err != nil {
-			return err
+		if cfg.Manager.Alone && !etcdlog.Exists(cfg.path("etcd")) {
+			return errors.Join(kind.New(kind.Invalid, "--force-new-cluster: %s holds no manager's state: `trireme up` begins a cluster", cfg.Root), stop(g, ctx))
+		}
+		join, err := joinManagers(ctx, &cfg)
+		if err != nil {
+			return errors.Join(err, stop(g, ctx))
+		}
+		if m, err = newManager(cfg, join); err != nil {
+			return errors.Join(err, stop(g, ctx))
 		}
 		g.Go(func() error { return m.Run(ctx) })
 	}

@@ -103,11 +103,11 @@ func TestListenSaysWhoHasThePort(t *testing.T) {
 func TestToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	digest := strings.Repeat("a", 64)
-	first, err := loadToken(path, digest)
+	first, err := loadToken(path, wire.NewToken(digest, false))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := loadToken(path, digest); err != nil || again != first {
+	if again, err := loadToken(path, wire.NewToken(digest, false)); err != nil || again != first {
 		t.Errorf("%v, %v", again, err)
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
@@ -116,7 +116,7 @@ func TestToken(t *testing.T) {
 	if err := os.WriteFile(path, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadToken(path, digest); !kind.Is(err, kind.Invalid) {
+	if _, err := loadToken(path, wire.NewToken(digest, false)); !kind.Is(err, kind.Invalid) {
 		t.Errorf("a damaged token: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestToken(t *testing.T) {
 // TestTokenRotates: another token takes the place of the first, also after a restart.
 func TestTokenRotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
-	j, err := openToken(path, strings.Repeat("a", 64))
+	j, err := openToken(path, strings.Repeat("a", 64), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestTokenRotates(t *testing.T) {
 	if err := j.Rotate(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openToken(path, strings.Repeat("a", 64))
+	again, err := openToken(path, strings.Repeat("a", 64), false)
 	if err != nil || again.Token() != j.Token() || again.Token() == first || again.Token().Digest != first.Digest {
 		t.Errorf("%v: %v after %v, on disk %v", err, j.Token(), first, again.Token())
 	}

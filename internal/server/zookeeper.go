@@ -24,9 +24,9 @@ func (m *manager) zooKeeper(ctx context.Context, s *store.Store) error {
 	case m.zookeeper == nil:
 		return nil
 	case m.mesos == nil: // its port was another process's: there is no leader to tell of
-		return m.zookeeper.Close()
+		return m.doors.Listener(zookeeperDoor).Close()
 	}
-	zk := zookeeper.New(m.zookeeper, m.cfg.Log)
+	zk := zookeeper.New(m.doors.Listener(zookeeperDoor), m.cfg.Log)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return zk.Run(ctx) })
 	g.Go(func() error {

@@ -80,7 +80,7 @@ func startManager(t *testing.T, s *store.Store) (addr string, token wire.Token) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	token = wire.NewToken(pki.Digest())
+	token = wire.NewToken(pki.Digest(), false)
 	cert, err := pki.Issue(wire.Leaf{Name: wire.ManagerName, Group: wire.MastersGroup, Hosts: []string{"127.0.0.1"}})
 	if err != nil {
 		t.Fatal(err)

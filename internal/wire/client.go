@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ type PodReport struct {
 
 // ClientConfig configures a Client. All but Wants is required.
 type ClientConfig struct {
-	Managers []string            // host:port of managers, tried in turn
+	Managers []string            // host:port of managers, tried in turn, after those that managers told of
 	TLS      func() *tls.Config  // asked at each dial
 	Node     func() *corev1.Node // name, labels, status for the hello; asked at each dial
 	Wants    []string            // tables wanted whole, beside the node's pods and what these refer to
@@ -46,7 +47,9 @@ type ClientConfig struct {
 	Assign func(ctx context.Context, full bool, items []Item) error
 	// Message takes what a framework says to an executor of this node; may be nil.
 	Message func(*ExecutorMessage)
-	Log     *slog.Logger
+	// Learn takes which managers there are now, host:port; may be nil.
+	Learn func([]string)
+	Log   *slog.Logger
 }
 
 // The pace of a client. A new leader waits one grace period (15 s) for everybody
@@ -70,7 +73,8 @@ type Client struct {
 	wake      chan struct{}
 
 	mu         sync.Mutex
-	synced     bool // the session's full set is here: reports may leave
+	managers   []string // to try
+	synced     bool     // the session's full set is here: reports may leave
 	assigned   map[object.Key]types.UID
 	reports    map[types.UID]*PodState // the newest of each pod
 	dirty      map[types.UID]bool
@@ -123,7 +127,7 @@ func (c *Client) Lease() time.Duration {
 func (c *Client) Run(ctx context.Context) error {
 	wait := backoffMin
 	for i := 0; ; i++ {
-		addr := c.cfg.Managers[i%len(c.cfg.Managers)]
+		addr := c.candidate(i)
 		worked, err := c.session(ctx, addr)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -142,9 +146,35 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
+// candidate returns the manager to try at the i-th try.
+func (c *Client) candidate(i int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.managers) == 0 {
+		c.managers = c.cfg.Managers
+	}
+	return c.managers[i%len(c.managers)]
+}
+
+// learn notes which managers there are. Those that were configured stay, after them: all that
+// were told of may be gone one day.
+func (c *Client) learn(told []string) {
+	c.mu.Lock()
+	c.managers = slices.Clone(told)
+	for _, m := range c.cfg.Managers {
+		if !slices.Contains(told, m) {
+			c.managers = append(c.managers, m)
+		}
+	}
+	c.mu.Unlock()
+	if c.cfg.Learn != nil {
+		c.cfg.Learn(told)
+	}
+}
+
 // session is one session from dial to end. worked: its full set arrived.
 func (c *Client) session(ctx context.Context, addr string) (worked bool, err error) {
-	conn, err := dial(addr, managersOnly(c.cfg.TLS()))
+	conn, err := dial(addr, ManagersOnly(c.cfg.TLS()))
 	if err != nil {
 		return false, err
 	}
@@ -200,6 +230,9 @@ func (c *Client) receive(ctx context.Context, s stream, addr string) error {
 		}
 		if m.HeartbeatMs > 0 {
 			c.heartbeat.Store(int64(time.Duration(m.HeartbeatMs) * time.Millisecond))
+		}
+		if len(m.Managers) > 0 {
+			c.learn(m.Managers)
 		}
 		if m.Full {
 			full, items, began = true, nil, time.Now()

@@ -164,7 +164,7 @@ func TestJoinTrustsManagersOnly(t *testing.T) {
 		}
 	}()
 	defer func() { _ = l.Close(); <-done }()
-	_, _, err = Join(t.Context(), l.Addr().(*net.TCPAddr).String(), NewToken(pki.Digest()), "n2", nil)
+	_, _, err = Join(t.Context(), l.Addr().(*net.TCPAddr).String(), NewToken(pki.Digest(), false), "n2", nil)
 	if err == nil || !strings.Contains(err.Error(), "is no manager") {
 		t.Errorf("Join = %v, want a refusal", err)
 	}
@@ -172,7 +172,7 @@ func TestJoinTrustsManagersOnly(t *testing.T) {
 
 // TestToken checks that tokens survive their text and that others are refused.
 func TestToken(t *testing.T) {
-	token := NewToken(strings.Repeat("ab", 32))
+	token := NewToken(strings.Repeat("ab", 32), false)
 	if got, err := ParseToken(" " + token.String() + "\n"); err != nil || got != token {
 		t.Errorf("ParseToken = %v, %v", got, err)
 	}

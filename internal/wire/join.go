@@ -41,12 +41,7 @@ const connectMax = 6 * time.Second
 // manager only if its certificate comes from the authority whose digest the token
 // pins. It returns the certificate with its new key, and the authority's own.
 func Join(ctx context.Context, addr string, token Token, node string, hosts []string) (tls.Certificate, *x509.Certificate, error) {
-	conn, err := dial(addr, &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		// There is no pool to verify against yet: verifyPinned does it in its place.
-		InsecureSkipVerify: true,
-		VerifyConnection:   func(s tls.ConnectionState) error { return verifyPinned(s, token.Digest) },
-	})
+	conn, err := dialPinned(addr, token)
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
@@ -66,10 +61,35 @@ func Join(ctx context.Context, addr string, token Token, node string, hosts []st
 	return cert, ca, err
 }
 
+// JoinManager asks the manager at addr to make this machine a manager. It trusts it as Join does.
+func JoinManager(ctx context.Context, addr string, token Token, r *ManagerRequest) (*ManagerResponse, error) {
+	conn, err := dialPinned(addr, token)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	r.Secret = token.Secret
+	resp, err := NewAgentsClient(conn).JoinManager(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("joining the managers at %s: %w", addr, fromStatus(err))
+	}
+	return resp, nil
+}
+
+// dialPinned dials a manager of the cluster that the token names.
+func dialPinned(addr string, token Token) (*grpc.ClientConn, error) {
+	return dial(addr, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		// There is no pool to verify against yet: verifyPinned does it in its place.
+		InsecureSkipVerify: true,
+		VerifyConnection:   func(s tls.ConnectionState) error { return verifyPinned(s, token.Digest) },
+	})
+}
+
 // Renew asks the manager at addr for a new certificate, for a new key, for the
 // node that config's certificate names.
 func Renew(ctx context.Context, addr string, config *tls.Config, hosts []string) (tls.Certificate, *x509.Certificate, error) {
-	conn, err := dial(addr, managersOnly(config))
+	conn, err := dial(addr, ManagersOnly(config))
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
@@ -148,9 +168,9 @@ func isManager(c *x509.Certificate) error {
 	return nil
 }
 
-// managersOnly returns config, verifying beside the chain that the other side is
+// ManagersOnly returns config, verifying beside the chain that the other side is
 // a manager.
-func managersOnly(config *tls.Config) *tls.Config {
+func ManagersOnly(config *tls.Config) *tls.Config {
 	c := config.Clone()
 	c.VerifyConnection = func(s tls.ConnectionState) error { return isManager(s.PeerCertificates[0]) }
 	return c

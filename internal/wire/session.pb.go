@@ -91,6 +91,142 @@ func (x *JoinRequest) GetPublicKey() []byte {
 	return nil
 }
 
+type ManagerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`                  // the token's secret half
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                      // of the machine
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`                // HOST:PORT of its log
+	PodCidr       string                 `protobuf:"bytes,4,opt,name=pod_cidr,json=podCidr,proto3" json:"pod_cidr,omitempty"` // as it is configured: they are the same on all machines
+	ServiceCidr   string                 `protobuf:"bytes,5,opt,name=service_cidr,json=serviceCidr,proto3" json:"service_cidr,omitempty"`
+	Domain        string                 `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ManagerRequest) Reset() {
+	*x = ManagerRequest{}
+	mi := &file_session_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ManagerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ManagerRequest) ProtoMessage() {}
+
+func (x *ManagerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ManagerRequest.ProtoReflect.Descriptor instead.
+func (*ManagerRequest) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ManagerRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *ManagerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ManagerRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ManagerRequest) GetPodCidr() string {
+	if x != nil {
+		return x.PodCidr
+	}
+	return ""
+}
+
+func (x *ManagerRequest) GetServiceCidr() string {
+	if x != nil {
+		return x.ServiceCidr
+	}
+	return ""
+}
+
+func (x *ManagerRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+type ManagerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         map[string][]byte      `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // what all managers have: the authority and its like, by their path below Root/pki
+	Join          string                 `protobuf:"bytes,2,opt,name=join,proto3" json:"join,omitempty"`                                                                             // what its log starts with
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ManagerResponse) Reset() {
+	*x = ManagerResponse{}
+	mi := &file_session_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ManagerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ManagerResponse) ProtoMessage() {}
+
+func (x *ManagerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ManagerResponse.ProtoReflect.Descriptor instead.
+func (*ManagerResponse) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ManagerResponse) GetFiles() map[string][]byte {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ManagerResponse) GetJoin() string {
+	if x != nil {
+		return x.Join
+	}
+	return ""
+}
+
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hosts         []string               `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
@@ -101,7 +237,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_session_proto_msgTypes[1]
+	mi := &file_session_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -113,7 +249,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[1]
+	mi := &file_session_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -126,7 +262,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{1}
+	return file_session_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RenewRequest) GetHosts() []string {
@@ -153,7 +289,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_session_proto_msgTypes[2]
+	mi := &file_session_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -165,7 +301,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[2]
+	mi := &file_session_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -178,7 +314,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{2}
+	return file_session_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -209,7 +345,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_session_proto_msgTypes[3]
+	mi := &file_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +357,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[3]
+	mi := &file_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +370,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{3}
+	return file_session_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TokenRequest) GetNamespace() string {
@@ -282,7 +418,7 @@ type TokenResponse struct {
 
 func (x *TokenResponse) Reset() {
 	*x = TokenResponse{}
-	mi := &file_session_proto_msgTypes[4]
+	mi := &file_session_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +430,7 @@ func (x *TokenResponse) String() string {
 func (*TokenResponse) ProtoMessage() {}
 
 func (x *TokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[4]
+	mi := &file_session_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +443,7 @@ func (x *TokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenResponse.ProtoReflect.Descriptor instead.
 func (*TokenResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{4}
+	return file_session_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TokenResponse) GetToken() string {
@@ -340,7 +476,7 @@ type CertificateRequest struct {
 
 func (x *CertificateRequest) Reset() {
 	*x = CertificateRequest{}
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +488,7 @@ func (x *CertificateRequest) String() string {
 func (*CertificateRequest) ProtoMessage() {}
 
 func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[5]
+	mi := &file_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +501,7 @@ func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
 func (*CertificateRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{5}
+	return file_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CertificateRequest) GetNamespace() string {
@@ -423,7 +559,7 @@ type CertificateResponse struct {
 
 func (x *CertificateResponse) Reset() {
 	*x = CertificateResponse{}
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +571,7 @@ func (x *CertificateResponse) String() string {
 func (*CertificateResponse) ProtoMessage() {}
 
 func (x *CertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +584,7 @@ func (x *CertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateResponse.ProtoReflect.Descriptor instead.
 func (*CertificateResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{6}
+	return file_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CertificateResponse) GetName() string {
@@ -505,7 +641,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +653,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +666,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{7}
+	return file_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Report) GetHello() *Hello {
@@ -609,7 +745,7 @@ type TaskUpdates struct {
 
 func (x *TaskUpdates) Reset() {
 	*x = TaskUpdates{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +757,7 @@ func (x *TaskUpdates) String() string {
 func (*TaskUpdates) ProtoMessage() {}
 
 func (x *TaskUpdates) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +770,7 @@ func (x *TaskUpdates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskUpdates.ProtoReflect.Descriptor instead.
 func (*TaskUpdates) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskUpdates) GetOrder() []byte {
@@ -673,7 +809,7 @@ type ExecutorMessage struct {
 
 func (x *ExecutorMessage) Reset() {
 	*x = ExecutorMessage{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +821,7 @@ func (x *ExecutorMessage) String() string {
 func (*ExecutorMessage) ProtoMessage() {}
 
 func (x *ExecutorMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +834,7 @@ func (x *ExecutorMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutorMessage.ProtoReflect.Descriptor instead.
 func (*ExecutorMessage) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExecutorMessage) GetFramework() string {
@@ -753,7 +889,7 @@ type Snapshots struct {
 
 func (x *Snapshots) Reset() {
 	*x = Snapshots{}
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +901,7 @@ func (x *Snapshots) String() string {
 func (*Snapshots) ProtoMessage() {}
 
 func (x *Snapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +914,7 @@ func (x *Snapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
 func (*Snapshots) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{10}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Snapshots) GetStates() map[string]*SnapshotState {
@@ -803,7 +939,7 @@ type SnapshotState struct {
 
 func (x *SnapshotState) Reset() {
 	*x = SnapshotState{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +951,7 @@ func (x *SnapshotState) String() string {
 func (*SnapshotState) ProtoMessage() {}
 
 func (x *SnapshotState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +964,7 @@ func (x *SnapshotState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotState.ProtoReflect.Descriptor instead.
 func (*SnapshotState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SnapshotState) GetUid() string {
@@ -879,7 +1015,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1027,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1040,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Storage) GetCsiNode() []byte {
@@ -945,7 +1081,7 @@ type Infeasible struct {
 
 func (x *Infeasible) Reset() {
 	*x = Infeasible{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1093,7 @@ func (x *Infeasible) String() string {
 func (*Infeasible) ProtoMessage() {}
 
 func (x *Infeasible) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1106,7 @@ func (x *Infeasible) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Infeasible.ProtoReflect.Descriptor instead.
 func (*Infeasible) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Infeasible) GetBytes() int64 {
@@ -997,7 +1133,7 @@ type Mirrors struct {
 
 func (x *Mirrors) Reset() {
 	*x = Mirrors{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1145,7 @@ func (x *Mirrors) String() string {
 func (*Mirrors) ProtoMessage() {}
 
 func (x *Mirrors) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1158,7 @@ func (x *Mirrors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirrors.ProtoReflect.Descriptor instead.
 func (*Mirrors) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Mirrors) GetPods() [][]byte {
@@ -1042,7 +1178,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1190,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1203,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Hello) GetNode() []byte {
@@ -1098,7 +1234,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1246,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1259,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{16}
+	return file_session_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PodState) GetNamespace() string {
@@ -1169,13 +1305,14 @@ type Assignments struct {
 	Items         []*Assignment          `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	HeartbeatMs   uint32                 `protobuf:"varint,4,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"` // how often to say something; 0: as before
 	Messages      []*ExecutorMessage     `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`                           // of frameworks to their custom executors
+	Managers      []string               `protobuf:"bytes,6,rep,name=managers,proto3" json:"managers,omitempty"`                           // HOST:PORT of the managers' listeners for agents; none: as before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1324,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1337,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{17}
+	return file_session_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Assignments) GetFull() bool {
@@ -1238,6 +1375,13 @@ func (x *Assignments) GetMessages() []*ExecutorMessage {
 	return nil
 }
 
+func (x *Assignments) GetManagers() []string {
+	if x != nil {
+		return x.Managers
+	}
+	return nil
+}
+
 // Assignment is one object, or its going.
 type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1251,7 +1395,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1407,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1420,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{18}
+	return file_session_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Assignment) GetTable() string {
@@ -1319,7 +1463,7 @@ type AllowRequest struct {
 
 func (x *AllowRequest) Reset() {
 	*x = AllowRequest{}
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1475,7 @@ func (x *AllowRequest) String() string {
 func (*AllowRequest) ProtoMessage() {}
 
 func (x *AllowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1488,7 @@ func (x *AllowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowRequest.ProtoReflect.Descriptor instead.
 func (*AllowRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{19}
+	return file_session_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AllowRequest) GetAuthorization() string {
@@ -1387,7 +1531,7 @@ type AllowResponse struct {
 
 func (x *AllowResponse) Reset() {
 	*x = AllowResponse{}
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1543,7 @@ func (x *AllowResponse) String() string {
 func (*AllowResponse) ProtoMessage() {}
 
 func (x *AllowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1556,7 @@ func (x *AllowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllowResponse.ProtoReflect.Descriptor instead.
 func (*AllowResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{20}
+	return file_session_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AllowResponse) GetKnown() bool {
@@ -1452,7 +1596,7 @@ type ImageRequest struct {
 
 func (x *ImageRequest) Reset() {
 	*x = ImageRequest{}
-	mi := &file_session_proto_msgTypes[21]
+	mi := &file_session_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1608,7 @@ func (x *ImageRequest) String() string {
 func (*ImageRequest) ProtoMessage() {}
 
 func (x *ImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[21]
+	mi := &file_session_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1621,7 @@ func (x *ImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
 func (*ImageRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{21}
+	return file_session_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ImageRequest) GetReference() string {
@@ -1501,7 +1645,7 @@ type ImageResponse struct {
 
 func (x *ImageResponse) Reset() {
 	*x = ImageResponse{}
-	mi := &file_session_proto_msgTypes[22]
+	mi := &file_session_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1657,7 @@ func (x *ImageResponse) String() string {
 func (*ImageResponse) ProtoMessage() {}
 
 func (x *ImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[22]
+	mi := &file_session_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1670,7 @@ func (x *ImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageResponse.ProtoReflect.Descriptor instead.
 func (*ImageResponse) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{22}
+	return file_session_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ImageResponse) GetMediaType() string {
@@ -1567,7 +1711,7 @@ type ContentRequest struct {
 
 func (x *ContentRequest) Reset() {
 	*x = ContentRequest{}
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1723,7 @@ func (x *ContentRequest) String() string {
 func (*ContentRequest) ProtoMessage() {}
 
 func (x *ContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1736,7 @@ func (x *ContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentRequest.ProtoReflect.Descriptor instead.
 func (*ContentRequest) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{23}
+	return file_session_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ContentRequest) GetDigest() string {
@@ -1619,7 +1763,7 @@ type ContentChunk struct {
 
 func (x *ContentChunk) Reset() {
 	*x = ContentChunk{}
-	mi := &file_session_proto_msgTypes[24]
+	mi := &file_session_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1775,7 @@ func (x *ContentChunk) String() string {
 func (*ContentChunk) ProtoMessage() {}
 
 func (x *ContentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[24]
+	mi := &file_session_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1788,7 @@ func (x *ContentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentChunk.ProtoReflect.Descriptor instead.
 func (*ContentChunk) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{24}
+	return file_session_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ContentChunk) GetSize() int64 {
@@ -1671,7 +1815,21 @@ const file_session_proto_rawDesc = "" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
 	"\x05hosts\x18\x03 \x03(\tR\x05hosts\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x04 \x01(\fR\tpublicKey\"C\n" +
+	"public_key\x18\x04 \x01(\fR\tpublicKey\"\xac\x01\n" +
+	"\x0eManagerRequest\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
+	"\bpod_cidr\x18\x04 \x01(\tR\apodCidr\x12!\n" +
+	"\fservice_cidr\x18\x05 \x01(\tR\vserviceCidr\x12\x16\n" +
+	"\x06domain\x18\x06 \x01(\tR\x06domain\"\xa2\x01\n" +
+	"\x0fManagerResponse\x12A\n" +
+	"\x05files\x18\x01 \x03(\v2+.trireme.wire.v1.ManagerResponse.FilesEntryR\x05files\x12\x12\n" +
+	"\x04join\x18\x02 \x01(\tR\x04join\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"C\n" +
 	"\fRenewRequest\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x12\x1d\n" +
 	"\n" +
@@ -1765,13 +1923,14 @@ const file_session_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\fR\x06status\x12\x12\n" +
-	"\x04gone\x18\x05 \x01(\bR\x04gone\"\xc9\x01\n" +
+	"\x04gone\x18\x05 \x01(\bR\x04gone\"\xe5\x01\n" +
 	"\vAssignments\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x121\n" +
 	"\x05items\x18\x03 \x03(\v2\x1b.trireme.wire.v1.AssignmentR\x05items\x12!\n" +
 	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\x12<\n" +
-	"\bmessages\x18\x05 \x03(\v2 .trireme.wire.v1.ExecutorMessageR\bmessages\"f\n" +
+	"\bmessages\x18\x05 \x03(\v2 .trireme.wire.v1.ExecutorMessageR\bmessages\x12\x1a\n" +
+	"\bmanagers\x18\x06 \x03(\tR\bmanagers\"f\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
@@ -1801,9 +1960,10 @@ const file_session_proto_rawDesc = "" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\"6\n" +
 	"\fContentChunk\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2\xd9\x04\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\xab\x05\n" +
 	"\x06Agents\x12C\n" +
-	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12E\n" +
+	"\x04Join\x12\x1c.trireme.wire.v1.JoinRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12P\n" +
+	"\vJoinManager\x12\x1f.trireme.wire.v1.ManagerRequest\x1a .trireme.wire.v1.ManagerResponse\x12E\n" +
 	"\x05Renew\x12\x1d.trireme.wire.v1.RenewRequest\x1a\x1d.trireme.wire.v1.JoinResponse\x12D\n" +
 	"\aSession\x12\x17.trireme.wire.v1.Report\x1a\x1c.trireme.wire.v1.Assignments(\x010\x01\x12F\n" +
 	"\x05Token\x12\x1d.trireme.wire.v1.TokenRequest\x1a\x1e.trireme.wire.v1.TokenResponse\x12X\n" +
@@ -1824,75 +1984,81 @@ func file_session_proto_rawDescGZIP() []byte {
 	return file_session_proto_rawDescData
 }
 
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_session_proto_goTypes = []any{
 	(*JoinRequest)(nil),         // 0: trireme.wire.v1.JoinRequest
-	(*RenewRequest)(nil),        // 1: trireme.wire.v1.RenewRequest
-	(*JoinResponse)(nil),        // 2: trireme.wire.v1.JoinResponse
-	(*TokenRequest)(nil),        // 3: trireme.wire.v1.TokenRequest
-	(*TokenResponse)(nil),       // 4: trireme.wire.v1.TokenResponse
-	(*CertificateRequest)(nil),  // 5: trireme.wire.v1.CertificateRequest
-	(*CertificateResponse)(nil), // 6: trireme.wire.v1.CertificateResponse
-	(*Report)(nil),              // 7: trireme.wire.v1.Report
-	(*TaskUpdates)(nil),         // 8: trireme.wire.v1.TaskUpdates
-	(*ExecutorMessage)(nil),     // 9: trireme.wire.v1.ExecutorMessage
-	(*Snapshots)(nil),           // 10: trireme.wire.v1.Snapshots
-	(*SnapshotState)(nil),       // 11: trireme.wire.v1.SnapshotState
-	(*Storage)(nil),             // 12: trireme.wire.v1.Storage
-	(*Infeasible)(nil),          // 13: trireme.wire.v1.Infeasible
-	(*Mirrors)(nil),             // 14: trireme.wire.v1.Mirrors
-	(*Hello)(nil),               // 15: trireme.wire.v1.Hello
-	(*PodState)(nil),            // 16: trireme.wire.v1.PodState
-	(*Assignments)(nil),         // 17: trireme.wire.v1.Assignments
-	(*Assignment)(nil),          // 18: trireme.wire.v1.Assignment
-	(*AllowRequest)(nil),        // 19: trireme.wire.v1.AllowRequest
-	(*AllowResponse)(nil),       // 20: trireme.wire.v1.AllowResponse
-	(*ImageRequest)(nil),        // 21: trireme.wire.v1.ImageRequest
-	(*ImageResponse)(nil),       // 22: trireme.wire.v1.ImageResponse
-	(*ContentRequest)(nil),      // 23: trireme.wire.v1.ContentRequest
-	(*ContentChunk)(nil),        // 24: trireme.wire.v1.ContentChunk
-	nil,                         // 25: trireme.wire.v1.Snapshots.StatesEntry
-	nil,                         // 26: trireme.wire.v1.Storage.TopologyEntry
-	nil,                         // 27: trireme.wire.v1.Storage.SizesEntry
-	nil,                         // 28: trireme.wire.v1.Storage.InfeasibleEntry
+	(*ManagerRequest)(nil),      // 1: trireme.wire.v1.ManagerRequest
+	(*ManagerResponse)(nil),     // 2: trireme.wire.v1.ManagerResponse
+	(*RenewRequest)(nil),        // 3: trireme.wire.v1.RenewRequest
+	(*JoinResponse)(nil),        // 4: trireme.wire.v1.JoinResponse
+	(*TokenRequest)(nil),        // 5: trireme.wire.v1.TokenRequest
+	(*TokenResponse)(nil),       // 6: trireme.wire.v1.TokenResponse
+	(*CertificateRequest)(nil),  // 7: trireme.wire.v1.CertificateRequest
+	(*CertificateResponse)(nil), // 8: trireme.wire.v1.CertificateResponse
+	(*Report)(nil),              // 9: trireme.wire.v1.Report
+	(*TaskUpdates)(nil),         // 10: trireme.wire.v1.TaskUpdates
+	(*ExecutorMessage)(nil),     // 11: trireme.wire.v1.ExecutorMessage
+	(*Snapshots)(nil),           // 12: trireme.wire.v1.Snapshots
+	(*SnapshotState)(nil),       // 13: trireme.wire.v1.SnapshotState
+	(*Storage)(nil),             // 14: trireme.wire.v1.Storage
+	(*Infeasible)(nil),          // 15: trireme.wire.v1.Infeasible
+	(*Mirrors)(nil),             // 16: trireme.wire.v1.Mirrors
+	(*Hello)(nil),               // 17: trireme.wire.v1.Hello
+	(*PodState)(nil),            // 18: trireme.wire.v1.PodState
+	(*Assignments)(nil),         // 19: trireme.wire.v1.Assignments
+	(*Assignment)(nil),          // 20: trireme.wire.v1.Assignment
+	(*AllowRequest)(nil),        // 21: trireme.wire.v1.AllowRequest
+	(*AllowResponse)(nil),       // 22: trireme.wire.v1.AllowResponse
+	(*ImageRequest)(nil),        // 23: trireme.wire.v1.ImageRequest
+	(*ImageResponse)(nil),       // 24: trireme.wire.v1.ImageResponse
+	(*ContentRequest)(nil),      // 25: trireme.wire.v1.ContentRequest
+	(*ContentChunk)(nil),        // 26: trireme.wire.v1.ContentChunk
+	nil,                         // 27: trireme.wire.v1.ManagerResponse.FilesEntry
+	nil,                         // 28: trireme.wire.v1.Snapshots.StatesEntry
+	nil,                         // 29: trireme.wire.v1.Storage.TopologyEntry
+	nil,                         // 30: trireme.wire.v1.Storage.SizesEntry
+	nil,                         // 31: trireme.wire.v1.Storage.InfeasibleEntry
 }
 var file_session_proto_depIdxs = []int32{
-	15, // 0: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
-	16, // 1: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
-	14, // 2: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
-	12, // 3: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
-	10, // 4: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
-	8,  // 5: trireme.wire.v1.Report.tasks:type_name -> trireme.wire.v1.TaskUpdates
-	9,  // 6: trireme.wire.v1.Report.messages:type_name -> trireme.wire.v1.ExecutorMessage
-	25, // 7: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
-	26, // 8: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
-	27, // 9: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
-	28, // 10: trireme.wire.v1.Storage.infeasible:type_name -> trireme.wire.v1.Storage.InfeasibleEntry
-	18, // 11: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
-	9,  // 12: trireme.wire.v1.Assignments.messages:type_name -> trireme.wire.v1.ExecutorMessage
-	11, // 13: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
-	13, // 14: trireme.wire.v1.Storage.InfeasibleEntry.value:type_name -> trireme.wire.v1.Infeasible
-	0,  // 15: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
-	1,  // 16: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
-	7,  // 17: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
-	3,  // 18: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
-	5,  // 19: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
-	19, // 20: trireme.wire.v1.Agents.Allow:input_type -> trireme.wire.v1.AllowRequest
-	21, // 21: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
-	23, // 22: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
-	2,  // 23: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
-	2,  // 24: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
-	17, // 25: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
-	4,  // 26: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
-	6,  // 27: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
-	20, // 28: trireme.wire.v1.Agents.Allow:output_type -> trireme.wire.v1.AllowResponse
-	22, // 29: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
-	24, // 30: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	27, // 0: trireme.wire.v1.ManagerResponse.files:type_name -> trireme.wire.v1.ManagerResponse.FilesEntry
+	17, // 1: trireme.wire.v1.Report.hello:type_name -> trireme.wire.v1.Hello
+	18, // 2: trireme.wire.v1.Report.pods:type_name -> trireme.wire.v1.PodState
+	16, // 3: trireme.wire.v1.Report.mirrors:type_name -> trireme.wire.v1.Mirrors
+	14, // 4: trireme.wire.v1.Report.storage:type_name -> trireme.wire.v1.Storage
+	12, // 5: trireme.wire.v1.Report.snapshots:type_name -> trireme.wire.v1.Snapshots
+	10, // 6: trireme.wire.v1.Report.tasks:type_name -> trireme.wire.v1.TaskUpdates
+	11, // 7: trireme.wire.v1.Report.messages:type_name -> trireme.wire.v1.ExecutorMessage
+	28, // 8: trireme.wire.v1.Snapshots.states:type_name -> trireme.wire.v1.Snapshots.StatesEntry
+	29, // 9: trireme.wire.v1.Storage.topology:type_name -> trireme.wire.v1.Storage.TopologyEntry
+	30, // 10: trireme.wire.v1.Storage.sizes:type_name -> trireme.wire.v1.Storage.SizesEntry
+	31, // 11: trireme.wire.v1.Storage.infeasible:type_name -> trireme.wire.v1.Storage.InfeasibleEntry
+	20, // 12: trireme.wire.v1.Assignments.items:type_name -> trireme.wire.v1.Assignment
+	11, // 13: trireme.wire.v1.Assignments.messages:type_name -> trireme.wire.v1.ExecutorMessage
+	13, // 14: trireme.wire.v1.Snapshots.StatesEntry.value:type_name -> trireme.wire.v1.SnapshotState
+	15, // 15: trireme.wire.v1.Storage.InfeasibleEntry.value:type_name -> trireme.wire.v1.Infeasible
+	0,  // 16: trireme.wire.v1.Agents.Join:input_type -> trireme.wire.v1.JoinRequest
+	1,  // 17: trireme.wire.v1.Agents.JoinManager:input_type -> trireme.wire.v1.ManagerRequest
+	3,  // 18: trireme.wire.v1.Agents.Renew:input_type -> trireme.wire.v1.RenewRequest
+	9,  // 19: trireme.wire.v1.Agents.Session:input_type -> trireme.wire.v1.Report
+	5,  // 20: trireme.wire.v1.Agents.Token:input_type -> trireme.wire.v1.TokenRequest
+	7,  // 21: trireme.wire.v1.Agents.Certificate:input_type -> trireme.wire.v1.CertificateRequest
+	21, // 22: trireme.wire.v1.Agents.Allow:input_type -> trireme.wire.v1.AllowRequest
+	23, // 23: trireme.wire.v1.Agents.Image:input_type -> trireme.wire.v1.ImageRequest
+	25, // 24: trireme.wire.v1.Agents.Content:input_type -> trireme.wire.v1.ContentRequest
+	4,  // 25: trireme.wire.v1.Agents.Join:output_type -> trireme.wire.v1.JoinResponse
+	2,  // 26: trireme.wire.v1.Agents.JoinManager:output_type -> trireme.wire.v1.ManagerResponse
+	4,  // 27: trireme.wire.v1.Agents.Renew:output_type -> trireme.wire.v1.JoinResponse
+	19, // 28: trireme.wire.v1.Agents.Session:output_type -> trireme.wire.v1.Assignments
+	6,  // 29: trireme.wire.v1.Agents.Token:output_type -> trireme.wire.v1.TokenResponse
+	8,  // 30: trireme.wire.v1.Agents.Certificate:output_type -> trireme.wire.v1.CertificateResponse
+	22, // 31: trireme.wire.v1.Agents.Allow:output_type -> trireme.wire.v1.AllowResponse
+	24, // 32: trireme.wire.v1.Agents.Image:output_type -> trireme.wire.v1.ImageResponse
+	26, // 33: trireme.wire.v1.Agents.Content:output_type -> trireme.wire.v1.ContentChunk
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_session_proto_init() }
@@ -1906,7 +2072,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Agents_Join_FullMethodName        = "/trireme.wire.v1.Agents/Join"
+	Agents_JoinManager_FullMethodName = "/trireme.wire.v1.Agents/JoinManager"
 	Agents_Renew_FullMethodName       = "/trireme.wire.v1.Agents/Renew"
 	Agents_Session_FullMethodName     = "/trireme.wire.v1.Agents/Session"
 	Agents_Token_FullMethodName       = "/trireme.wire.v1.Agents/Token"
@@ -37,9 +38,11 @@ const (
 //
 // Agents is what a manager serves to agents.
 type AgentsClient interface {
-	// Join signs a node's first certificate for whoever holds a join token. It is
-	// the only call without a client certificate.
+	// Join signs a node's first certificate for whoever holds a join token.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// JoinManager makes who holds a manager's join token a manager, without a vote until it has
+	// caught up. It is, with Join, the only call without a client certificate.
+	JoinManager(ctx context.Context, in *ManagerRequest, opts ...grpc.CallOption) (*ManagerResponse, error)
 	// Renew signs a new certificate for the node the caller is.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Session lasts as long as the agent lives: see the package comment.
@@ -70,6 +73,16 @@ func (c *agentsClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.C
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(JoinResponse)
 	err := c.cc.Invoke(ctx, Agents_Join_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentsClient) JoinManager(ctx context.Context, in *ManagerRequest, opts ...grpc.CallOption) (*ManagerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ManagerResponse)
+	err := c.cc.Invoke(ctx, Agents_JoinManager_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -164,9 +177,11 @@ type Agents_ContentClient = grpc.ServerStreamingClient[ContentChunk]
 //
 // Agents is what a manager serves to agents.
 type AgentsServer interface {
-	// Join signs a node's first certificate for whoever holds a join token. It is
-	// the only call without a client certificate.
+	// Join signs a node's first certificate for whoever holds a join token.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// JoinManager makes who holds a manager's join token a manager, without a vote until it has
+	// caught up. It is, with Join, the only call without a client certificate.
+	JoinManager(context.Context, *ManagerRequest) (*ManagerResponse, error)
 	// Renew signs a new certificate for the node the caller is.
 	Renew(context.Context, *RenewRequest) (*JoinResponse, error)
 	// Session lasts as long as the agent lives: see the package comment.
@@ -195,6 +210,9 @@ type UnimplementedAgentsServer struct{}
 
 func (UnimplementedAgentsServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedAgentsServer) JoinManager(context.Context, *ManagerRequest) (*ManagerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method JoinManager not implemented")
 }
 func (UnimplementedAgentsServer) Renew(context.Context, *RenewRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
@@ -252,6 +270,24 @@ func _Agents_Join_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentsServer).Join(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agents_JoinManager_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ManagerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentsServer).JoinManager(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agents_JoinManager_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentsServer).JoinManager(ctx, req.(*ManagerRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -374,6 +410,10 @@ var Agents_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Join",
 			Handler:    _Agents_Join_Handler,
+		},
+		{
+			MethodName: "JoinManager",
+			Handler:    _Agents_JoinManager_Handler,
 		},
 		{
 			MethodName: "Renew",

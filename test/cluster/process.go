@@ -50,15 +50,28 @@ func (h *Host) Start(args ...string) error {
 
 // Join starts the host as a node of the cluster that manager is of, with more flags.
 func (h *Host) Join(ctx context.Context, manager *Host, args ...string) error {
+	return h.joinAs(ctx, manager, "node", args)
+}
+
+// JoinManager starts the host as a manager of the cluster that manager is of, with more flags.
+func (h *Host) JoinManager(ctx context.Context, manager *Host, args ...string) error {
+	return h.joinAs(ctx, manager, "manager", args)
+}
+
+func (h *Host) joinAs(ctx context.Context, manager *Host, what string, args []string) error {
 	status, err := manager.Trireme(ctx, "status")
 	if err != nil {
 		return err
 	}
-	_, join, ok := strings.Cut(status, "trireme join ")
-	if !ok {
-		return fmt.Errorf("status does not say how to join:\n%s", status)
+	for line := range strings.Lines(status) {
+		if !strings.Contains(line, "join a "+what) {
+			continue
+		}
+		if _, join, ok := strings.Cut(line, "trireme join "); ok {
+			return h.Start(slices.Concat([]string{"join"}, strings.Fields(join), args)...)
+		}
 	}
-	return h.Start(slices.Concat([]string{"join"}, strings.Fields(join), args)...)
+	return fmt.Errorf("status does not say how to join as a %s:\n%s", what, status)
 }
 
 // Admit makes the others nodes of the cluster that h is of, all at once, and

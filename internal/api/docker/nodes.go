@@ -13,6 +13,7 @@ import (
 
 	"trireme/internal/kind"
 	"trireme/internal/object"
+	"trireme/internal/object/manager"
 	ours "trireme/internal/object/swarm"
 	"trireme/internal/tables"
 )
@@ -21,9 +22,19 @@ var nodeRoutes = map[string]handler{
 	"GET /nodes": listNodes, "GET /nodes/{id}": inspectNode, "POST /nodes/{id}/update": updateNode, "DELETE /nodes/{id}": removeNode,
 }
 
-func manages(n *corev1.Node) bool {
-	_, ok := n.Labels[ours.ManagerLabel]
-	return ok
+// managerStatus returns how the node stands as a manager; nil: it is none. One that was taken out
+// keeps its label until it joins again.
+func (c *call) managerStatus(n *corev1.Node) *swarm.ManagerStatus {
+	m, ok := tables.ReadCustom[manager.Manager](c.door.store.Snapshot(), tables.ManagerKey(n.Name))
+	leads := n.Name == c.door.cfg.Node
+	if !ok && !leads {
+		return nil
+	}
+	out := &swarm.ManagerStatus{Leader: leads, Reachability: swarm.ReachabilityReachable, Addr: c.joinAt(n)}
+	if ok && m.Status.Unreachable {
+		out.Reachability = swarm.ReachabilityUnreachable
+	}
+	return out
 }
 
 // userLabels returns the node's labels without Kubernetes' own and its engine's.
@@ -68,9 +79,8 @@ func (c *call) node(n *corev1.Node) swarm.Node {
 	if object.NodeReady(n) {
 		out.Status.State = swarm.NodeStateReady
 	}
-	if manages(n) {
+	if out.ManagerStatus = c.managerStatus(n); out.ManagerStatus != nil {
 		out.Spec.Role = swarm.NodeRoleManager
-		out.ManagerStatus = &swarm.ManagerStatus{Leader: n.Name == c.door.cfg.Node, Reachability: swarm.ReachabilityReachable, Addr: c.joinAt(n)}
 	}
 	return out
 }
@@ -192,7 +202,7 @@ func updateNode(c *call) (any, error) {
 		return nil, err
 	}
 	if role := c.node(n).Spec.Role; spec.Role != "" && spec.Role != role {
-		return nil, kind.New(kind.Unsupported, "Role: a %s stays one: the process on a machine is a manager where it was begun with `trireme up`, a worker with `trireme join`, and there is one manager yet", role)
+		return nil, kind.New(kind.Unsupported, "Role: a %s stays one while its process runs: end it with `trireme down` on that machine (a manager first with `trireme manager rm %s`), and join again with the other token", role, n.Name)
 	}
 	whole, ok := tables.Nodes.Get(c.all, object.KeyOf(n)) // of n, no more may be there than what tasks tell
 	if !ok {
@@ -232,7 +242,7 @@ func removeNode(c *call) (any, error) {
 		return nil, err
 	}
 	switch {
-	case manages(n):
+	case c.managerStatus(n) != nil:
 		return nil, kind.New(kind.Invalid, "node %s is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal", n.Name)
 	case object.NodeReady(n) && !c.flag("force"):
 		return nil, kind.New(kind.Invalid, "node %s is not down and can't be removed: stop it with `trireme down`, or give --force", n.Name)

@@ -40,9 +40,10 @@ type Config struct {
 	Version string
 	// CAPEM is the cluster's authority.
 	CAPEM []byte
-	// Token lets machines join, by way of the port JoinPort.
-	Token    JoinToken
-	JoinPort string
+	// Token and ManagerToken let machines join, as nodes and as managers, by way of the port
+	// JoinPort.
+	Token, ManagerToken JoinToken
+	JoinPort            string
 	// Heartbeat is how often nodes say that they are there.
 	Heartbeat time.Duration
 	Log       *slog.Logger

@@ -23,7 +23,7 @@ var swarmRoutes = map[string]handler{
 // certificatesLast is for how long nodes' certificates are good (package wire).
 const certificatesLast = 90 * 24 * time.Hour
 
-// JoinToken is what machines join with. There is one for workers; no other manager joins.
+// JoinToken is what machines join with: there is one for workers, and one for managers.
 type JoinToken interface {
 	Show() string
 	Rotate() error
@@ -61,7 +61,7 @@ func inspectSwarm(c *call) (any, error) {
 	if err := c.mayAdd(); err != nil {
 		return nil, err
 	}
-	return swarm.Swarm{ClusterInfo: *c.cluster(), JoinTokens: swarm.JoinTokens{Worker: c.door.cfg.Token.Show()}}, nil
+	return swarm.Swarm{ClusterInfo: *c.cluster(), JoinTokens: swarm.JoinTokens{Worker: c.door.cfg.Token.Show(), Manager: c.door.cfg.ManagerToken.Show()}}, nil
 }
 
 // initSwarm answers init and join: whoever can ask is part of a swarm (moby's words).
@@ -89,13 +89,8 @@ func updateSwarm(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, no := range []struct{ flag, why string }{
-		{"rotateManagerToken", "no other manager joins, so there is no token for one"},
-		{"rotateManagerUnlockKey", "the managers' keys are not locked"},
-	} {
-		if c.flag(no.flag) {
-			return nil, kind.New(kind.Unsupported, "%s: %s", no.flag, no.why)
-		}
+	if c.flag("rotateManagerUnlockKey") {
+		return nil, kind.New(kind.Unsupported, "rotateManagerUnlockKey: the managers' keys are not locked")
 	}
 	var spec swarm.Spec
 	if err := c.read(&spec); err != nil {
@@ -111,11 +106,14 @@ func updateSwarm(c *call) (any, error) {
 	if err := c.set(&spec, &have.Spec); err != nil {
 		return nil, err
 	}
-	if c.flag("rotateWorkerToken") {
+	for flag, token := range map[string]JoinToken{"rotateWorkerToken": c.door.cfg.Token, "rotateManagerToken": c.door.cfg.ManagerToken} {
+		if !c.flag(flag) {
+			continue
+		}
 		if err := c.mayAdd(); err != nil {
 			return nil, err
 		}
-		if err := c.door.cfg.Token.Rotate(); err != nil {
+		if err := token.Rotate(); err != nil {
 			return nil, err
 		}
 	}

@@ -100,7 +100,7 @@ func (c *call) swarmInfo() swarm.Info {
 		if n.Name == c.door.cfg.Node {
 			i.NodeID, i.NodeAddr = ours.ID(n.UID), addr
 		}
-		if manages(n) {
+		if c.managerStatus(n) != nil {
 			i.Managers++
 			i.RemoteManagers = append(i.RemoteManagers, swarm.Peer{NodeID: ours.ID(n.UID), Addr: c.joinAt(n)})
 		}
