@@ -75,7 +75,7 @@ func benchmarks() []benchmark {
 		{[]string{"path_5k_150k_s", "node_death_s"}, path150k},
 		{[]string{"path_10k_1m_s"}, path1m},
 		{[]string{"churn_cpu_cores"}, churn},
-		{[]string{"failover_s"}, failover},
+		{[]string{"failover_s"}, takeOver},
 		{[]string{"docker_10k_running_s"}, thousand(dockerFleet)},
 		{[]string{"pod_start_vs_cri"}, podStart},
 		{[]string{"containers_per_s_vs_cri"}, containers},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"trireme/test/cluster"
+	"trireme/test/failover"
 )
 
 // idleFor is how long a process is left alone before its memory is read.
@@ -89,4 +90,15 @@ func cpuSeconds(pid int) (float64, error) {
 	}
 	s, err := strconv.Atoi(f[stime])
 	return float64(u+s) / ticks, err
+}
+
+// takeOver measures how long it takes until another manager writes.
+func takeOver(ctx context.Context, c *config) ([]line, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	took, err := failover.Measure(ctx, c.binary, client)
+	if err != nil {
+		return nil, err
+	}
+	return []line{{"failover_s", took[len(took)/2], "s", map[string]any{"all_s": took}}}, nil
 }

@@ -1,10 +1,10 @@
-package main
+// Package failover kills the leading manager of a cluster of three, again and again.
+package failover
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,34 +12,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"trireme/test/cluster"
 )
 
-// failovers is how often a leader is killed.
-const failovers = 3
+// rounds is how often a leader is killed.
+const rounds = 3
 
-// failover measures the time from the `kill -9` of the leading one of three managers to a write
-// that another has acknowledged, and sees that a watch goes on at another without a gap.
-func failover(ctx context.Context, c *config) ([]line, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.limit)
-	defer cancel()
-	cl, err := cluster.New(ctx, cluster.Config{Hosts: 3, Binary: c.binary})
+// Client returns a client of a host's API, once it answers.
+type Client func(context.Context, *cluster.Host) (*kubernetes.Clientset, error)
+
+// Measure returns the seconds from each `kill -9` of the leader to a write that another manager has
+// acknowledged, in ascending order. An error is that a watch did not go on there without a gap too.
+func Measure(ctx context.Context, binary string, client Client) ([]float64, error) {
+	cl, err := cluster.New(ctx, cluster.Config{Hosts: 3, Binary: binary})
 	if err != nil {
 		return nil, err
 	}
-	took, err := killLeaders(ctx, cl.Hosts)
-	if err != nil {
-		for _, h := range cl.Hosts {
-			fmt.Fprintln(os.Stderr, h.LogTail(100))
+	took, err := client.killLeaders(ctx, cl.Hosts)
+	for _, h := range cl.Hosts {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s: %s", err, h.Name, h.LogTail(20))
 		}
-		return nil, errors.Join(err, cl.Close())
 	}
 	slices.Sort(took)
-	return []line{{"failover_s", took[len(took)/2], "s", map[string]any{"all_s": took, "managers": len(cl.Hosts)}}}, cl.Close()
+	return took, errors.Join(err, cl.Close())
 }
 
-func killLeaders(ctx context.Context, hosts []*cluster.Host) (took []float64, err error) {
+func (client Client) killLeaders(ctx context.Context, hosts []*cluster.Host) (took []float64, err error) {
 	if err := hosts[0].Start("up", "--no-agent"); err != nil {
 		return nil, err
 	}
@@ -59,11 +60,11 @@ func killLeaders(ctx context.Context, hosts []*cluster.Host) (took []float64, er
 		if err != nil {
 			return nil, err
 		}
-		s, err := killLeader(ctx, leads, hosts[(slices.Index(hosts, leads)+1)%len(hosts)], fmt.Sprintf("failover-%d", i))
+		s, err := client.killLeader(ctx, leads, hosts[(slices.Index(hosts, leads)+1)%len(hosts)], fmt.Sprintf("failover-%d", i))
 		if err != nil {
 			return nil, err
 		}
-		if took = append(took, s); len(took) == failovers {
+		if took = append(took, s); len(took) == rounds {
 			return took, nil
 		}
 		if err := leads.Restart(); err != nil {
@@ -98,7 +99,7 @@ func leaderOf(ctx context.Context, h *cluster.Host, hosts []*cluster.Host, voter
 func joined(table string) string { return strings.Join(strings.Fields(table), " ") }
 
 // killLeader kills who leads, and returns after how many seconds another acknowledged a write.
-func killLeader(ctx context.Context, leads, other *cluster.Host, name string) (float64, error) {
+func (client Client) killLeader(ctx context.Context, leads, other *cluster.Host, name string) (float64, error) {
 	cs, err := client(ctx, other)
 	if err != nil {
 		return 0, err
