@@ -102,7 +102,7 @@ func TestDockerService(t *testing.T) {
 	d.refused("port '8097' is already in use by service 'dweb'", "service", "create", "--detach", "--no-resolve-image", "--name", "other", "--publish", "8097:80", "trireme.local/web:1")
 	d.refused("OomScoreAdj", "service", "create", "--detach", "--no-resolve-image", "--name", "other", "--oom-score-adj", "5", "trireme.local/web:1")
 	d.refused("no such service: nothing", "service", "inspect", "nothing")
-	d.refused("POST /commit is not served by this door", "commit", "nothing")
+	d.refused("no image is made of a container", "commit", "nothing")
 	d.must("service", "rm", "dweb")
 	await(t, h, 60*time.Second, "the tasks have gone", func() error {
 		if out := k.must("-n", "default", "get", "pods,services", "-l", "swarm.trireme.dev/service=dweb", "-o", "name"); out != "" {
