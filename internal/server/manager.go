@@ -232,11 +232,13 @@ func (m *manager) term(ctx context.Context, log *etcdlog.Log) error {
 }
 
 // foreignDoors opens the doors that write our own kinds through the Kubernetes door, once it
-// serves these: who knocks at a cluster that has just begun waits for a moment.
+// serves these: who knocks at a cluster that has just begun waits for a moment, or is told to come again.
 func (m *manager) foreignDoors(ctx context.Context, door *kube.Server, swarm *docker.Server, apps *marathon.Server) error {
+	defer door.Complete()
 	if err := served(ctx, door.LoopbackAs(kube.CallerOf(access.User{Name: wire.AdminName, Groups: []string{wire.MastersGroup, access.Authenticated}}))); err != nil {
 		return err
 	}
+	door.Complete()
 	g, ctx := errgroup.WithContext(ctx)
 	if swarm != nil {
 		g.Go(func() error { return swarm.Run(ctx) })
@@ -360,6 +362,6 @@ func (m *manager) door(s *store.Store, alloc *allocate.Allocator, serving *tls.C
 	return kube.New(s, kube.Config{
 		ProxyCert: m.proxyCert, ProxyKey: m.proxyKey, Identity: m.identity, Seats: m.cfg.Manager.RequestsMax + m.cfg.Manager.MutatingMax,
 		Listener: m.doors.Listener(apiDoor), TLS: serving, ClientCA: m.pki.Pool(),
-		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Plan: planner(s, &m.cfg.Manager).Answer, Log: m.cfg.Log,
+		NodeTLS: wire.ClientTLS(cert, m.pki.Pool()), Allocate: alloc.Object, Accounts: m.tokens, Audit: m.audit, Grows: true, Plan: planner(s, &m.cfg.Manager).Answer, Log: m.cfg.Log,
 	})
 }

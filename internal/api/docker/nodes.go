@@ -201,8 +201,12 @@ func updateNode(c *call) (any, error) {
 	if err := c.read(&spec); err != nil {
 		return nil, err
 	}
-	if role := c.node(n).Spec.Role; spec.Role != "" && spec.Role != role {
-		return nil, kind.New(kind.Unsupported, "Role: a %s stays one while its process runs: end it with `trireme down` on that machine (a manager first with `trireme manager rm %s`), and join again with the other token", role, n.Name)
+	switch is := c.node(n).Spec.Role; {
+	case spec.Role == "" || spec.Role == is:
+	case is == swarm.NodeRoleManager:
+		return nil, kind.New(kind.Unsupported, "Role: %[1]s is a manager while its process runs: take it out with `trireme manager rm %[1]s`, end it with `trireme down` on that machine, and let it come back by `trireme join` with the token for workers", n.Name)
+	default:
+		return nil, kind.New(kind.Unsupported, "Role: %s is a worker while its process runs: end it with `trireme down` on that machine, and let it come back by `trireme join` with the token for managers", n.Name)
 	}
 	whole, ok := tables.Nodes.Get(c.all, object.KeyOf(n)) // of n, no more may be there than what tasks tell
 	if !ok {

@@ -12,9 +12,9 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
-	"trireme/internal/policy"
 	"trireme/internal/api/kube/status"
 	"trireme/internal/object"
+	"trireme/internal/policy"
 	"trireme/internal/store"
 )
 

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -77,6 +78,9 @@ type Config struct {
 	Seats int
 	// Plan says what would happen; nil: plans are not answered.
 	Plan func(context.Context, whatif.Question) (*plan.Status, error)
+	// Grows says that kinds are about to be defined: what nobody serves is answered 503 until
+	// Complete is called, where it would be 404.
+	Grows bool
 	// Audit writes requests down; nil: nobody does. Who opened it runs it.
 	Audit *auditlog.Log
 	Log   *slog.Logger
@@ -101,6 +105,9 @@ type Server struct {
 	who    *auth.Authenticator
 	admit  *admission.Chain
 	ext    *extend.Servers
+
+	whole    chan struct{} // closed by Complete
+	complete sync.Once
 }
 
 // New builds the door. It serves nothing until Run.
@@ -113,7 +120,7 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s)), reads: fast.New(s)}
+	srv := &Server{cfg: cfg, store: s, scheme: served, codecs: codecs(served), pods: podTransport(), auth: auth.NewAuthorizer(access.NewChecker(s)), reads: fast.New(s), whole: make(chan struct{})}
 	srv.authenticate()
 	srv.nodes, srv.logs = nodeTransports(cfg.NodeTLS)
 	if srv.admit, err = admission.New(admission.Config{Store: s, Scheme: plain, Client: srv.loop.config(), Authorizer: srv.auth}); err != nil {
@@ -167,9 +174,19 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Plan != nil {
 		srv.servePlans()
 	}
+	if !cfg.Grows {
+		srv.Complete()
+	}
+	if err := srv.ext.Front().RegisterMuxAndDiscoveryCompleteSignal("own kinds", srv.whole); err != nil {
+		return nil, err
+	}
 	srv.loop.serve(srv.ext.Front().Handler)
 	return srv, nil
 }
+
+// Complete says that all kinds of the cluster's own are served (Config.Grows). Whoever runs a server that
+// grows calls it at its end at the latest.
+func (s *Server) Complete() { s.complete.Do(func() { close(s.whole) }) }
 
 // authenticate builds what finds out who asks.
 func (s *Server) authenticate() {
