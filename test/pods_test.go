@@ -1,8 +1,10 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,7 +45,15 @@ func (k *client) ready(name string) {
 
 func (k *client) sh(pod, script string) string {
 	k.t.Helper()
-	return k.must("exec", pod, "--", "sh", "-c", script)
+	out, err := k.command(k.t.Context(), "exec", pod, "--", "sh", "-c", script).Output() // kubectl may warn of an empty message that is early
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("%w: %s", err, failed.Stderr)
+		}
+		k.t.Fatalf("kubectl exec %s: %v: %s", pod, err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // TestConfiguration: what a pod gets of config maps, secrets and its own fields.
