@@ -174,14 +174,19 @@ func New(s *store.Store, cfg Config) (*Server, error) {
 	if cfg.Plan != nil {
 		srv.servePlans()
 	}
-	if !cfg.Grows {
-		srv.Complete()
-	}
-	if err := srv.ext.Front().RegisterMuxAndDiscoveryCompleteSignal("own kinds", srv.whole); err != nil {
+	if err := srv.grow(); err != nil {
 		return nil, err
 	}
 	srv.loop.serve(srv.ext.Front().Handler)
 	return srv, nil
+}
+
+// grow has what nobody serves answered 503 until Complete, where the door grows.
+func (s *Server) grow() error {
+	if !s.cfg.Grows {
+		s.Complete()
+	}
+	return s.ext.Front().RegisterMuxAndDiscoveryCompleteSignal("own kinds", s.whole)
 }
 
 // Complete says that all kinds of the cluster's own are served (Config.Grows). Whoever runs a server that
