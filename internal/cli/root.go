@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"trireme/internal/cli/managers"
+	"trireme/internal/cli/tenant"
 	"trireme/internal/server"
 )
 
@@ -111,7 +113,7 @@ Kubernetes API as its first front door.
 		a.complete(a.execCommand(), appsAndPods, false), a.complete(a.scaleCommand(), apps, false),
 		a.complete(a.updateCommand(), apps, false), a.complete(a.rollbackCommand(), apps, false),
 		a.complete(a.rmCommand(), apps, true), a.complete(a.whyCommand(), podNames, false), a.planCommand(), a.complete(a.drainCommand(), allNodes, false),
-		a.topCommand(), a.imageCommand(), a.fipCommand(), a.networkCommand(), a.stackCommand(), a.tenantCommand(), a.managerCommand(), a.restoreCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.dockerCommand(), a.simCommand(),
+		a.topCommand(), a.imageCommand(), a.fipCommand(), a.networkCommand(), a.stackCommand(), tenant.Command(a.env()), managers.Command(a.env()), a.restoreCommand(), a.nodeCommand(), a.configCommand(), a.doctorCommand(), a.dockerCommand(), a.simCommand(),
 		&cobra.Command{
 			Use: "kubectl", Short: "The Kubernetes command line, built in", DisableFlagParsing: true,
 			Run: func(_ *cobra.Command, args []string) { a.code = a.kubectl(args) },

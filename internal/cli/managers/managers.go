@@ -5,7 +5,6 @@ package managers
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,27 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 
+	"trireme/internal/cli/program"
 	"trireme/internal/object/manager"
 )
 
-// Env is what the commands have of the program that they are of.
-type Env struct {
-	Out     io.Writer
-	Connect func() (kubernetes.Interface, dynamic.Interface, error)
-	// Table prints data as the user asked for; Flag adds the choice to a command.
-	Table func(data any, columns []string, rows [][]string) error
-	Flag  func(*cobra.Command)
-}
-
 type commands struct {
-	env Env
+	env program.Env
 	dyn dynamic.Interface
 }
 
 // Command returns `manager` with its commands.
-func Command(env Env) *cobra.Command {
+func Command(env program.Env) *cobra.Command {
 	m := &commands{env: env}
 	c := &cobra.Command{
 		Use: "manager", Short: "Managers: the machines that hold the cluster's state",

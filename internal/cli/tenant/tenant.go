@@ -5,7 +5,6 @@ package tenant
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -21,28 +20,20 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
+	"trireme/internal/cli/program"
 	"trireme/internal/object/mesos"
 	"trireme/internal/object/tenant"
 	"trireme/internal/tables"
 )
 
-// Env is what the commands have of the program that they are of.
-type Env struct {
-	Out     io.Writer
-	Connect func() (kubernetes.Interface, dynamic.Interface, error)
-	// Table prints data as the user asked for; Flag adds the choice to a command.
-	Table func(data any, columns []string, rows [][]string) error
-	Flag  func(*cobra.Command)
-}
-
 type commands struct {
-	env Env
+	env program.Env
 	cs  kubernetes.Interface
 	dyn dynamic.Interface
 }
 
 // Command returns `tenant` with its commands.
-func Command(env Env) *cobra.Command {
+func Command(env program.Env) *cobra.Command {
 	t := &commands{env: env}
 	c := &cobra.Command{
 		Use: "tenant", Short: "Tenants: how namespaces, stacks and roles of Mesos share the cluster",

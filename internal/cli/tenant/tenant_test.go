@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"trireme/internal/cli/program"
 	"trireme/internal/object/tenant"
 )
 
@@ -34,7 +35,7 @@ func newDesk(t *testing.T, objects ...runtime.Object) *desk {
 func (d *desk) do(args ...string) (string, error) {
 	d.t.Helper()
 	var out bytes.Buffer
-	c := Command(Env{
+	c := Command(program.Env{
 		Out: &out, Flag: func(*cobra.Command) {},
 		Connect: func() (kubernetes.Interface, dynamic.Interface, error) { return d.cs, d.dyn, nil },
 		Table: func(_ any, _ []string, rows [][]string) error {
